@@ -1,0 +1,66 @@
+//! `gaitway agent`, which is also `gaitway-agent`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gaitway_proto::topic::AgentId;
+use gaitway_service::health::Health;
+use gaitway_service::metrics::Metrics;
+use gaitway_service::{config, logs, signals};
+use serde::Serialize;
+
+use crate::config::AgentConfig;
+use crate::status::AgentStatus;
+use crate::uplink::RelayAddress;
+
+/// Takes pushes of phones, classifies them and forwards everything to a relay.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file [default: /etc/gaitway/agent.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the spool lies [default: ./gaitway-data/agent]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where phones push to [default: 0.0.0.0:8000]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// The relay [default: port 1883 of this machine]
+    #[arg(long, value_name = "mqtt://HOST:PORT")]
+    relay: Option<RelayAddress>,
+    /// The agent's name at the relay [default: made from the host's name]
+    #[arg(long, value_name = "ID")]
+    agent_id: Option<AgentId>,
+}
+
+/// The flags in the shape of [`AgentConfig`].
+#[derive(Debug, Serialize)]
+struct Flags {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_id: Option<AgentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relay: Option<RelayFlags>,
+}
+
+#[derive(Debug, Serialize)]
+struct RelayFlags {
+    address: RelayAddress,
+}
+
+/// Runs the command until a signal ends it.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    logs::init();
+    let Args { config: file, data_dir, http, relay, agent_id } = args;
+    let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
+    let config: AgentConfig = config::load("agent", file.as_deref(), None, flags)?;
+    let shutdown = signals::shutdown()?;
+    let listener = crate::bind(&config).await?;
+    tracing::info!(address = %listener.local_addr()?, "taking pushes at /data");
+    let status = Arc::new(AgentStatus::default());
+    crate::run(config, listener, status, &Health::new(), &Metrics::new(), shutdown).await
+}

@@ -1,0 +1,58 @@
+//! From a push body to columns and samples: [`parse()`] is pure, [`http`] is the door.
+
+pub mod http;
+mod json;
+mod parse;
+mod reading;
+
+pub use parse::{Push, parse, parse_without_id};
+
+/// Why a push is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The body is not JSON: 400.
+    #[error("the body is not JSON: {0}")]
+    NotJson(String),
+    /// The body is JSON, but not a push: 400.
+    #[error("the body is not a Sensor Logger push: {0}")]
+    NotAPush(String),
+    /// The body's `Content-Encoding` cannot be undone: 400.
+    #[error("{0}")]
+    Encoding(String),
+    /// Above a limit: 413.
+    #[error("{what} is above the limit of {limit}")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// The limit, with its unit.
+        limit: String,
+    },
+    /// The agent cannot keep it now: 499, the status whose text the app shows.
+    #[error("{0}")]
+    NoRoom(String),
+    /// The body takes too long to arrive: 408.
+    #[error("the body did not arrive within {} s", .0.as_secs())]
+    Slow(std::time::Duration),
+    /// The agent is going down: 503.
+    #[error("the agent is shutting down; push again")]
+    Closing,
+}
+
+impl Refusal {
+    fn too_large(what: &'static str, limit: usize) -> Self {
+        Self::TooLarge { what, limit: format!("{limit} bytes") }
+    }
+
+    /// A word for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotJson(_) => "not_json",
+            Self::NotAPush(_) => "not_a_push",
+            Self::Encoding(_) => "encoding",
+            Self::TooLarge { .. } => "too_large",
+            Self::NoRoom(_) => "no_room",
+            Self::Slow(_) => "slow",
+            Self::Closing => "closing",
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A push body, read once from front to back.
+
+use gaitway_proto::frame::{Builder, Packed};
+use gaitway_proto::limits;
+use gaitway_proto::message::MAX_MESSAGE_ID;
+use gaitway_proto::value::{Fields, Value};
+use jiter::{Jiter, Peek};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::Refusal;
+use super::json::{Stop, value};
+use super::reading::Reader;
+use crate::windows::{Sample, lower_median};
+
+/// Most fields in `values`: each costs a column.
+pub(super) const MAX_FIELDS: usize = 1000;
+
+/// A push, read and packed; what is left to do needs the spool.
+#[derive(Debug)]
+pub struct Push {
+    /// `deviceId`
+    pub device: String,
+    /// `sessionId`
+    pub session: String,
+    /// `userId`
+    pub user: Option<String>,
+    /// `messageId`, if it is one.
+    pub message_id: Option<u64>,
+    /// XXH3-128 of the body as it came.
+    pub hash: u128,
+    /// Bytes of the body.
+    pub bytes: usize,
+    /// The readings as columns.
+    pub packed: Packed,
+    /// Eligible readings in the order of `payload`.
+    pub samples: Vec<Sample>,
+    /// Lower median of all usable times, nanoseconds since the Unix epoch.
+    pub median_time: Option<i64>,
+    /// The app's test button: nothing is stored.
+    pub test: bool,
+}
+
+/// The head of a push while it is read.
+#[derive(Default)]
+struct Head {
+    device: Option<Value>,
+    session: Option<Value>,
+    user: Option<String>,
+    message_id: Option<u64>,
+    refuse_id: bool,
+    extra: Fields,
+}
+
+/// The payload of a push while it is read.
+#[derive(Default)]
+struct Payload {
+    frame: Builder,
+    samples: Vec<Sample>,
+    times: Vec<i64>,
+    test: bool,
+}
+
+/// Reads `body`, the decoded body of a push.
+pub fn parse(body: &[u8]) -> Result<Push, Refusal> {
+    parse_as(body, Head::default())
+}
+
+/// Reads `body`, whose `messageId` belongs to another body: it is kept among the unknown fields.
+pub fn parse_without_id(body: &[u8]) -> Result<Push, Refusal> {
+    parse_as(body, Head { refuse_id: true, ..Head::default() })
+}
+
+fn parse_as(body: &[u8], head: Head) -> Result<Push, Refusal> {
+    let mut json = Jiter::new(body);
+    let (head, payload) = read(&mut json, head).map_err(|stop| stop.into_refusal(&json))?;
+    let device = id("deviceId", head.device)?;
+    let session = id("sessionId", head.session)?;
+    if head.user.as_ref().is_some_and(|user| user.len() > limits::MAX_ID) {
+        return Err(Refusal::too_large("userId", limits::MAX_ID));
+    }
+
+    let Payload { mut frame, samples, mut times, test } = payload;
+    frame.set_extra(head.extra);
+    let packed = frame.finish();
+    packed.check().map_err(|_| Refusal::too_large("the push as a frame", limits::MAX_FRAME))?;
+    Ok(Push {
+        device,
+        session,
+        user: head.user,
+        message_id: head.message_id,
+        hash: xxh3_128(body),
+        bytes: body.len(),
+        packed,
+        samples,
+        median_time: lower_median(&mut times),
+        test,
+    })
+}
+
+fn read(json: &mut Jiter<'_>, mut head: Head) -> Result<(Head, Payload), Stop> {
+    let peek = json.peek()?;
+    if peek != Peek::Object {
+        value(json, peek, 0)?;
+        json.finish()?;
+        return Err(Stop::Refused(Refusal::NotAPush("it is not an object".to_owned())));
+    }
+    let mut payload = Payload::default();
+    let mut key = json.known_object()?.map(str::to_owned);
+    while let Some(name) = key {
+        let peek = json.peek()?;
+        match name.as_str() {
+            "payload" => payload = read_payload(json, peek)?,
+            _ => head.take(name, value(json, peek, 1)?),
+        }
+        key = json.next_key()?.map(str::to_owned);
+    }
+    json.finish()?;
+    Ok((head, payload))
+}
+
+fn read_payload(json: &mut Jiter<'_>, peek: Peek) -> Result<Payload, Stop> {
+    let mut payload = Payload::default();
+    let mut reader = Reader::new();
+    match peek {
+        Peek::Null => json.known_null()?,
+        Peek::Array => {
+            let mut next = json.known_array()?;
+            while let Some(peek) = next {
+                let read = reader.read(json, peek, &mut payload.frame)?;
+                payload.times.extend(read.time);
+                payload.samples.extend(read.sample);
+                payload.test |= read.test && payload.frame.readings() == 1;
+                next = json.array_step()?;
+            }
+        }
+        other => {
+            let original = value(json, other, 1)?;
+            payload.frame.push_odd(&original);
+        }
+    }
+    Ok(payload)
+}
+
+impl Head {
+    fn take(&mut self, name: String, value: Value) {
+        match (name.as_str(), &value) {
+            ("deviceId", _) => self.device = Some(value),
+            ("sessionId", _) => self.session = Some(value),
+            ("userId", Value::Text(user)) => self.user = Some(user.clone()),
+            ("userId" | "messageId", Value::Null) => {}
+            ("messageId", Value::I64(_) | Value::F64(_)) if !self.refuse_id && message_id(&value).is_some() => {
+                self.message_id = message_id(&value);
+            }
+            _ => {
+                self.extra.insert(name, value);
+            }
+        }
+    }
+}
+
+fn message_id(value: &Value) -> Option<u64> {
+    u64::try_from(value.as_integer()?).ok().filter(|id| *id <= MAX_MESSAGE_ID)
+}
+
+fn id(key: &'static str, value: Option<Value>) -> Result<String, Refusal> {
+    match value {
+        Some(Value::Text(id)) if id.len() > limits::MAX_ID => Err(Refusal::too_large(key, limits::MAX_ID)),
+        Some(Value::Text(id)) if !id.is_empty() => Ok(id),
+        _ => Err(Refusal::NotAPush(format!("it has no {key}"))),
+    }
+}

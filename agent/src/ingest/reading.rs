@@ -1,0 +1,220 @@
+//! One element of a push's `payload`.
+
+use std::borrow::Cow;
+
+use gaitway_proto::frame::{Builder, Plain};
+use gaitway_proto::limits;
+use gaitway_proto::value::{Fields, Value};
+use jiter::{Jiter, Peek};
+
+use super::json::{Stop, value};
+use super::{Refusal, parse};
+use crate::windows::{Sample, is_usable_time};
+
+/// Level of nesting at which a reading stands: body, payload, reading.
+const DEPTH: usize = 2;
+
+/// The sensor whose readings are classified.
+const CLASSIFIED: &str = "accelerometer";
+
+/// The name of what the app's "Tap to Test Pushing" sends.
+const TEST: &str = "test";
+
+/// A reading longer than this could become a record above [`limits::MAX_RECORD`]: its size is measured.
+const MEASURED_FROM: usize = limits::MAX_RECORD / 8;
+
+/// Reads readings one after the other; holds what one leaves to the next to save allocations.
+pub(super) struct Reader {
+    name: String,
+    values: Vec<(Cow<'static, str>, Value)>,
+}
+
+/// What the windows need to know of a reading.
+pub(super) struct Read {
+    pub(super) time: Option<i64>,
+    pub(super) sample: Option<Sample>,
+    /// Whether the name is the test button's.
+    pub(super) test: bool,
+}
+
+/// The known fields as far as they have the app's form.
+#[derive(Default)]
+struct Known {
+    name: bool,
+    time: Option<i64>,
+    accuracy: Option<i64>,
+    values: bool,
+    /// A known field came in another form, or twice.
+    odd: bool,
+    extra: Fields,
+}
+
+impl Reader {
+    pub(super) fn new() -> Self {
+        Self { name: String::new(), values: Vec::with_capacity(16) }
+    }
+
+    /// Reads one element of `payload` into `frame`.
+    pub(super) fn read(&mut self, json: &mut Jiter<'_>, peek: Peek, frame: &mut Builder) -> Result<Read, Stop> {
+        let start = json.current_index();
+        if peek != Peek::Object {
+            let original = value(json, peek, DEPTH)?;
+            return odd(&original, json.current_index() - start, frame);
+        }
+
+        let known = self.known_fields(json)?;
+        let length = json.current_index() - start;
+        if let (true, true, Some(time), false) = (known.name, known.values, known.time, known.odd) {
+            if length > MEASURED_FROM {
+                let values = self.values.iter().map(|(k, v)| (k.clone().into_owned(), v.clone())).collect();
+                measure(&Value::Object(values))?;
+                measure(&Value::Object(known.extra.clone()))?;
+            }
+            let sample = self.sample(time);
+            let head = Plain { name: &self.name, time, accuracy: known.accuracy, extra: known.extra };
+            frame.push_plain(head, &mut self.values);
+            return Ok(Read { time: usable(Some(time)), sample, test: self.name == TEST });
+        }
+
+        // Rare enough to read it twice: the original is kept whole.
+        let mut again = Jiter::new(json.slice_to_current(start));
+        let peek = again.peek()?;
+        odd(&value(&mut again, peek, DEPTH)?, length, frame)
+    }
+
+    fn known_fields(&mut self, json: &mut Jiter<'_>) -> Result<Known, Stop> {
+        self.values.clear();
+        let mut known = Known::default();
+        let mut field = json.known_object()?.map(Field::of);
+        while let Some(name) = field {
+            let peek = json.peek()?;
+            match name {
+                Field::Name if peek == Peek::String && !known.name => {
+                    self.name.clear();
+                    self.name.push_str(json.known_str()?);
+                    known.name = true;
+                }
+                Field::Time if peek.is_num() && known.time.is_none() => {
+                    known.time = value(json, peek, DEPTH + 1)?.as_integer();
+                    known.odd |= known.time.is_none();
+                }
+                Field::Accuracy if peek.is_num() && known.accuracy.is_none() => {
+                    known.accuracy = value(json, peek, DEPTH + 1)?.as_integer();
+                    known.odd |= known.accuracy.is_none();
+                }
+                Field::Values if peek == Peek::Object && !known.values => {
+                    self.values(json)?;
+                    known.values = true;
+                }
+                Field::Other(name) => {
+                    known.extra.insert(name, value(json, peek, DEPTH + 1)?);
+                }
+                _ => {
+                    value(json, peek, DEPTH + 1)?;
+                    known.odd = true;
+                }
+            }
+            field = json.next_key()?.map(Field::of);
+        }
+        Ok(known)
+    }
+
+    fn values(&mut self, json: &mut Jiter<'_>) -> Result<(), Stop> {
+        let mut key = json.known_object()?.map(common_key);
+        while let Some(name) = key {
+            let peek = json.peek()?;
+            let value = value(json, peek, DEPTH + 2)?;
+            match self.values.iter_mut().find(|(k, _)| *k == name) {
+                Some((_, first)) => *first = value,
+                None => self.values.push((name, value)),
+            }
+            if self.values.len() > parse::MAX_FIELDS {
+                return Err(Stop::Refused(Refusal::TooLarge {
+                    what: "the number of values of a reading",
+                    limit: parse::MAX_FIELDS.to_string(),
+                }));
+            }
+            key = json.next_key()?.map(common_key);
+        }
+        Ok(())
+    }
+
+    fn sample(&self, time: i64) -> Option<Sample> {
+        if self.name != CLASSIFIED {
+            return None;
+        }
+        let axis = |axis: &str| self.values.iter().find(|(key, _)| key == axis)?.1.as_number();
+        Sample::from_axes(time, [axis("x")?, axis("y")?, axis("z")?])
+    }
+}
+
+enum Field {
+    Name,
+    Time,
+    Accuracy,
+    Values,
+    Other(String),
+}
+
+impl Field {
+    fn of(key: &str) -> Self {
+        match key {
+            "name" => Self::Name,
+            "time" => Self::Time,
+            "accuracy" => Self::Accuracy,
+            "values" => Self::Values,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+/// The keys that make up nearly all values need no allocation.
+fn common_key(key: &str) -> Cow<'static, str> {
+    Cow::Borrowed(match key {
+        "x" => "x",
+        "y" => "y",
+        "z" => "z",
+        "qw" => "qw",
+        "qx" => "qx",
+        "qy" => "qy",
+        "qz" => "qz",
+        "roll" => "roll",
+        "pitch" => "pitch",
+        "yaw" => "yaw",
+        other => return Cow::Owned(other.to_owned()),
+    })
+}
+
+/// A reading outside the app's format: kept whole, and used as far as it can be.
+fn odd(original: &Value, length: usize, frame: &mut Builder) -> Result<Read, Stop> {
+    if length > MEASURED_FROM {
+        measure(original)?;
+    }
+    frame.push_odd(original);
+    let Value::Object(fields) = original else { return Ok(Read { time: None, sample: None, test: false }) };
+    let time = usable(fields.get("time").and_then(Value::as_integer));
+    let named = |name: &str| matches!(fields.get("name"), Some(Value::Text(text)) if text == name);
+    let sample = match (named(CLASSIFIED), time, fields.get("values")) {
+        (true, Some(time), Some(Value::Object(values))) => {
+            let axis = |axis: &str| values.get(axis).and_then(Value::as_number);
+            match (axis("x"), axis("y"), axis("z")) {
+                (Some(x), Some(y), Some(z)) => Sample::from_axes(time, [x, y, z]),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    Ok(Read { time, sample, test: named(TEST) })
+}
+
+/// A time that windows can be built around.
+fn usable(time: Option<i64>) -> Option<i64> {
+    time.filter(|time| is_usable_time(*time))
+}
+
+fn measure(kept: &Value) -> Result<(), Stop> {
+    if kept.to_json().len() > limits::MAX_RECORD - 4096 {
+        return Err(Stop::Refused(Refusal::too_large("a reading", limits::MAX_RECORD - 4096)));
+    }
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! The agent: it runs at home, takes pushes, classifies them, and forwards everything to the relay. One push's path:
+//!
+//! 1. [`ingest`] reads the body once, into columns and samples.
+//! 2. [`writer`] puts it, with all others that wait, into one transaction of the [`spool`]:
+//!    [`seen`] tells whether it is new, [`windows`] takes its samples and gives the windows it closes, [`classify`] has
+//!    labelled them. After the sync the phone gets its 200.
+//! 3. [`uplink`] reads frames from the spool and sends them over MQTT, activity first.
+//! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
+//!
+//! [`status`] is for people, [`metrics`] for Prometheus, [`config`] what can be told.
+
+pub mod classify;
+pub mod command;
+pub mod config;
+pub mod ingest;
+pub mod metrics;
+pub mod seen;
+mod service;
+pub mod spool;
+pub mod status;
+pub mod uplink;
+pub mod windows;
+pub mod writer;
+
+pub use service::{bind, run};

@@ -1,0 +1,24 @@
+//! `gaitway-agent`: the agent alone, for small machines.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gaitway_agent::command::{self, Args};
+
+#[derive(Debug, Parser)]
+#[command(name = "gaitway-agent", version, about)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    match command::run(Cli::parse().args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gaitway-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

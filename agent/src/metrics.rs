@@ -1,0 +1,83 @@
+//! What the agent counts, below `gaitway_agent_`.
+
+use gaitway_proto::ledger::Stream;
+use gaitway_service::metrics::Metrics;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Unit;
+
+use crate::writer::state::News;
+
+type Label = [(&'static str, &'static str); 1];
+
+/// The agent's metrics.
+#[derive(Debug, Clone, Default)]
+pub struct AgentMetrics {
+    messages: Counter,
+    readings: Counter,
+    /// Bytes of accepted bodies.
+    pub received: Counter,
+    duplicates: Counter,
+    conflicts: Counter,
+    late: Counter,
+    wild: Counter,
+    held: Counter,
+    windows: Family<Label, Counter>,
+    refused: Family<Label, Counter>,
+    dropped_messages: Counter,
+    dropped_readings: Counter,
+    /// Transactions that could not be written.
+    pub failed_transactions: Counter,
+    waiting: Family<Label, Gauge>,
+    spool: Gauge,
+}
+
+impl AgentMetrics {
+    /// Registers them.
+    pub fn register(&self, metrics: &Metrics) {
+        metrics.register(|registry| {
+            let registry = registry.sub_registry_with_prefix("agent");
+            registry.register("messages", "Pushes accepted", self.messages.clone());
+            registry.register("readings", "Readings accepted", self.readings.clone());
+            registry.register_with_unit("received", "Bodies accepted", Unit::Bytes, self.received.clone());
+            registry.register("duplicates", "Pushes accepted before", self.duplicates.clone());
+            registry.register("conflicts", "Pushes whose id belongs to another body", self.conflicts.clone());
+            registry.register("late_readings", "Readings left out of a window", self.late.clone());
+            registry.register("wild_readings", "Readings whose time is not believed", self.wild.clone());
+            registry.register("held_messages", "Pushes that wait to be confirmed", self.held.clone());
+            registry.register("windows", "Windows closed", self.windows.clone());
+            registry.register("refused_pushes", "Pushes refused", self.refused.clone());
+            registry.register("dropped_messages", "Pushes dropped by the spool's cap", self.dropped_messages.clone());
+            registry.register("dropped_readings", "Readings dropped by the spool's cap", self.dropped_readings.clone());
+            let failed = self.failed_transactions.clone();
+            registry.register("failed_transactions", "Transactions that could not be written", failed);
+            registry.register("waiting_frames", "Frames that wait for the relay", self.waiting.clone());
+            registry.register_with_unit("spool", "Pages of the spool in use", Unit::Bytes, self.spool.clone());
+        });
+    }
+
+    /// Counts a refused push.
+    pub fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    pub(crate) fn tell(&self, news: &News, waiting: &[(Stream, u64)], spool_bytes: u64) {
+        self.messages.inc_by(news.messages);
+        self.readings.inc_by(news.readings);
+        self.duplicates.inc_by(news.duplicates);
+        self.conflicts.inc_by(news.conflicts);
+        self.late.inc_by(news.late);
+        self.wild.inc_by(news.wild);
+        self.held.inc_by(news.held);
+        self.dropped_messages.inc_by(news.dropped_messages);
+        self.dropped_readings.inc_by(news.dropped_readings);
+        for window in &news.windows {
+            self.windows.get_or_create(&[("activity", window.activity.as_str())]).inc();
+        }
+        for (stream, frames) in waiting {
+            self.waiting.get_or_create(&[("stream", stream.as_str())]).set(*frames as i64);
+        }
+        self.spool.set(spool_bytes as i64);
+    }
+}

@@ -1,0 +1,360 @@
+//! The spool's statements. None begins or ends a transaction: the writer does.
+
+use std::collections::VecDeque;
+
+use gaitway_proto::envelope::Gap;
+use gaitway_proto::ledger::{Epoch, Stream};
+use gaitway_proto::topic::AgentId;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::cap::Room;
+use super::queue::{MAX_ORDINAL, Moved, Positions, Queue, row_id, seq_of};
+use crate::seen::{Body, Change, Seen};
+
+type Result<T> = rusqlite::Result<T>;
+
+/// One (device, session) as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the columns of the table")]
+pub struct SessionRow {
+    pub id: i64,
+    pub device: String,
+    pub session: String,
+    pub windows: Vec<u8>,
+    pub open: bool,
+    pub messages: u64,
+    pub readings: u64,
+    pub conflicts: u64,
+    pub late: u64,
+    pub wild: u64,
+    /// Microseconds since the Unix epoch, the agent's wall clock.
+    pub heard_at: i64,
+}
+
+/// The rows of a [`Connection`].
+#[derive(Debug)]
+pub struct Rows<'c>(pub &'c Connection);
+
+impl Rows<'_> {
+    /// The agent id kept here; `fresh` is kept if there is none.
+    pub fn agent(&self, fresh: impl FnOnce() -> AgentId) -> Result<AgentId> {
+        let kept: Option<String> = self.0.query_row("SELECT id FROM agent", [], |row| row.get(0)).optional()?;
+        if let Some(id) = kept.and_then(|id| id.parse().ok()) {
+            return Ok(id);
+        }
+        let id = fresh();
+        self.set_agent(&id)?;
+        Ok(id)
+    }
+
+    /// Keeps `id` as the agent's.
+    pub fn set_agent(&self, id: &AgentId) -> Result<()> {
+        match self.0.execute("UPDATE agent SET id = ?1", [id.as_str()])? {
+            0 => self.0.execute("INSERT INTO agent(id) VALUES(?1)", [id.as_str()]).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// The last start that found this data directory to be a copy.
+    pub fn copied(&self) -> Result<Option<u64>> {
+        let copied = self.0.query_row("SELECT copied FROM agent", [], |row| row.get::<_, Option<i64>>(0));
+        Ok(copied.optional()?.flatten().map(|ordinal| ordinal as u64))
+    }
+
+    /// Keeps the start that found this data directory to be a copy.
+    pub fn set_copied(&self, ordinal: u64) -> Result<()> {
+        self.0.execute("UPDATE agent SET copied = ?1", [ordinal as i64]).map(drop)
+    }
+
+    /// Names a new start and gives its queue. `tracked`: this start keeps its sent marks; what an untracked one left may
+    /// all have been sent.
+    pub fn begin_start(&self, epoch: Epoch, started_at: &str, tracked: bool) -> Result<Queue> {
+        let last: i64 = self.0.query_row("SELECT ifnull(max(ordinal), 0) FROM start", [], |row| row.get(0))?;
+        let ordinal = last + 1;
+        if ordinal as u64 > MAX_ORDINAL {
+            return Err(rusqlite::Error::IntegralValueOutOfRange(0, ordinal));
+        }
+        self.0.execute(
+            "INSERT INTO start VALUES(?1, ?2, ?3, ?4)",
+            params![ordinal, epoch.get() as i64, started_at, tracked],
+        )?;
+        let mut queue = Queue::new(ordinal as u64, epoch);
+        let mut starts = self.0.prepare("SELECT ordinal, epoch, tracked FROM start WHERE ordinal < ?1")?;
+        let mut rows = starts.query([ordinal])?;
+        while let Some(row) = rows.next()? {
+            let (ordinal, epoch) = (row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64);
+            for stream in Stream::ALL {
+                let mut positions = self.positions(ordinal, stream)?;
+                if !row.get::<_, bool>(2)? {
+                    positions.sent = positions.next - 1;
+                }
+                queue.restore(ordinal, Epoch::from_random(epoch), stream, positions);
+            }
+        }
+        Ok(queue)
+    }
+
+    fn positions(&self, ordinal: u64, stream: Stream) -> Result<Positions> {
+        let marks = self.0.query_row(
+            "SELECT acked, sent FROM stream WHERE ordinal = ?1 AND stream = ?2",
+            params![ordinal as i64, stream.as_str()],
+            |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)),
+        );
+        let (acked, sent) = marks.optional()?.unwrap_or((0, 0));
+        let span = match stream {
+            Stream::Raw => "span",
+            Stream::Activity => "1",
+        };
+        let last: Option<(i64, i64)> = self
+            .0
+            .query_row(
+                &format!("SELECT id, {span} FROM {stream} WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1"),
+                [row_id(ordinal, 0), row_id(ordinal + 1, 0) - 1],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        let next = last.map_or(1, |(id, span)| seq_of(id) + span as u64);
+        Ok(Positions { acked, sent: sent.max(acked), next: next.max(acked + 1) })
+    }
+
+    /// Keeps the marks of a stream.
+    pub fn set_positions(&self, moved: Moved) -> Result<()> {
+        let Moved { ordinal, stream, positions } = moved;
+        self.0
+            .prepare_cached("INSERT OR REPLACE INTO stream VALUES(?1, ?2, ?3, ?4)")?
+            .execute(params![ordinal as i64, stream.as_str(), positions.acked as i64, positions.sent as i64])
+            .map(drop)
+    }
+
+    /// Forgets a drained start.
+    pub fn forget_start(&self, ordinal: u64) -> Result<()> {
+        self.0.execute("DELETE FROM stream WHERE ordinal = ?1", [ordinal as i64])?;
+        self.0.execute("DELETE FROM start WHERE ordinal = ?1", [ordinal as i64]).map(drop)
+    }
+
+    /// Stores a raw frame.
+    pub fn insert_raw(&self, id: i64, readings: u32, frame: &[u8]) -> Result<()> {
+        self.0
+            .prepare_cached("INSERT INTO raw(id, span, messages, readings, frame) VALUES(?1, 1, 1, ?2, ?3)")?
+            .execute(params![id, readings, frame])
+            .map(drop)
+    }
+
+    /// Stores an activity frame; `inherited` if its windows may have been opened before this start.
+    pub fn insert_activity(&self, id: i64, inherited: bool, frame: &[u8]) -> Result<()> {
+        self.0
+            .prepare_cached("INSERT INTO activity VALUES(?1, ?2, ?3)")?
+            .execute(params![id, inherited, frame])
+            .map(drop)
+    }
+
+    /// The inherited activity frames of a start.
+    pub fn inherited(&self, ordinal: u64) -> Result<Vec<(i64, Vec<u8>)>> {
+        let mut statement =
+            self.0.prepare("SELECT id, frame FROM activity WHERE inherited AND id BETWEEN ?1 AND ?2")?;
+        let rows = statement
+            .query_map([row_id(ordinal, 0), row_id(ordinal + 1, 0) - 1], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    }
+
+    /// Puts another frame under the name of an activity frame; it counts as this start's own from now on.
+    pub fn replace_activity(&self, id: i64, frame: &[u8]) -> Result<()> {
+        self.0.execute("UPDATE activity SET inherited = 0, frame = ?2 WHERE id = ?1", params![id, frame]).map(drop)
+    }
+
+    /// Deletes at most `limit` acknowledged rows of a stream; true if there may be more.
+    pub fn delete_acknowledged(&self, moved: Moved, limit: usize) -> Result<bool> {
+        let Moved { ordinal, stream, positions } = moved;
+        let deleted = self
+            .0
+            .prepare_cached(&format!(
+                "DELETE FROM {stream} WHERE id IN
+                 (SELECT id FROM {stream} WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3)"
+            ))?
+            .execute(params![row_id(ordinal, 0), row_id(ordinal, positions.acked), limit as i64])?;
+        Ok(deleted == limit)
+    }
+
+    /// Drops the oldest raw rows between two seqs of a start until `need` bytes are freed, and leaves one gap in their
+    /// place. Gives the bytes freed and the gap.
+    pub fn drop_raw(&self, ordinal: u64, seqs: (u64, u64), need: u64, now: i64, reason: &str) -> Result<(u64, Gap)> {
+        let (from, to) = (row_id(ordinal, seqs.0), row_id(ordinal, seqs.1));
+        let mut gap = Gap { span: 0, messages: 0, readings: 0, reason: reason.to_owned(), noticed_at: now };
+        let (mut freed, mut last) = (0, from);
+        let mut statement = self.0.prepare_cached(
+            "SELECT id, span, messages, readings, ifnull(length(frame), 0) FROM raw
+             WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+        )?;
+        let mut rows = statement.query([from, to])?;
+        while let Some(row) = rows.next()?
+            && freed < need
+        {
+            last = row.get(0)?;
+            gap.span += row.get::<_, i64>(1)? as u64;
+            gap.messages += row.get::<_, i64>(2)? as u64;
+            gap.readings += row.get::<_, i64>(3)? as u64;
+            freed += row.get::<_, i64>(4)? as u64;
+        }
+        drop(rows);
+        if gap.span > 0 {
+            self.0.prepare_cached("DELETE FROM raw WHERE id BETWEEN ?1 AND ?2")?.execute([from, last])?;
+            self.0
+                .prepare_cached(
+                    "INSERT INTO raw(id, span, messages, readings, reason, noticedAt) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![
+                    from,
+                    gap.span as i64,
+                    gap.messages as i64,
+                    gap.readings as i64,
+                    reason,
+                    gap.noticed_at
+                ])?;
+        }
+        Ok((freed, gap))
+    }
+
+    /// The session with these ids.
+    pub fn session(&self, device: &str, session: &str) -> Result<Option<SessionRow>> {
+        self.0
+            .prepare_cached("SELECT * FROM session WHERE device = ?1 AND session = ?2")?
+            .query_row([device, session], read_session)
+            .optional()
+    }
+
+    /// The session of this row.
+    pub fn session_by_id(&self, id: i64) -> Result<Option<SessionRow>> {
+        self.0.prepare_cached("SELECT * FROM session WHERE id = ?1")?.query_row([id], read_session).optional()
+    }
+
+    /// The sessions with open windows.
+    pub fn open_sessions(&self) -> Result<Vec<i64>> {
+        self.0.prepare("SELECT id FROM session WHERE open")?.query_map([], |row| row.get(0))?.collect()
+    }
+
+    /// Makes a session without messages; gives its row id.
+    pub fn insert_session(&self, device: &str, session: &str) -> Result<i64> {
+        self.0
+            .prepare_cached(
+                "INSERT INTO session(device, session, windows, open, messages, readings, conflicts, late, wild, heardAt)
+                 VALUES(?1, ?2, x'', 0, 0, 0, 0, 0, 0, 0)",
+            )?
+            .execute([device, session])?;
+        Ok(self.0.last_insert_rowid())
+    }
+
+    /// Keeps what changed of a session.
+    pub fn update_session(&self, row: &SessionRow) -> Result<()> {
+        self.0
+            .prepare_cached(
+                "UPDATE session SET windows = ?2, open = ?3, messages = ?4, readings = ?5, conflicts = ?6, late = ?7,
+                 wild = ?8, heardAt = ?9 WHERE id = ?1",
+            )?
+            .execute(params![
+                row.id,
+                row.windows,
+                row.open,
+                row.messages as i64,
+                row.readings as i64,
+                row.conflicts as i64,
+                row.late as i64,
+                row.wild as i64,
+                row.heard_at
+            ])
+            .map(drop)
+    }
+
+    /// What a session has seen.
+    pub fn seen(&self, session: i64) -> Result<Seen> {
+        let number = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(|v| v as u64);
+        let ranges: Vec<(u64, u64)> = self
+            .0
+            .prepare_cached("SELECT first, last FROM seen_range WHERE session = ?1")?
+            .query_map([session], |row| Ok((number(row, 0)?, number(row, 1)?)))?
+            .collect::<Result<_>>()?;
+        let bodies: Vec<(u64, Body)> = self
+            .0
+            .prepare_cached("SELECT number, hash, messageId FROM seen_body WHERE session = ?1 ORDER BY number")?
+            .query_map([session], |row| {
+                let hash = u128::from_be_bytes(row.get(1)?);
+                Ok((number(row, 0)?, Body { hash, id: row.get::<_, Option<i64>>(2)?.map(|id| id as u64) }))
+            })?
+            .collect::<Result<_>>()?;
+        let count = bodies.last().map_or(0, |(number, _)| number + 1);
+        Ok(Seen::from_rows(ranges, bodies.into_iter().map(|(_, body)| body).collect::<VecDeque<_>>(), count))
+    }
+
+    /// Keeps what a message changed in what a session has seen.
+    pub fn keep_seen(&self, session: i64, change: &Change) -> Result<()> {
+        for first in &change.removed {
+            self.0
+                .prepare_cached("DELETE FROM seen_range WHERE session = ?1 AND first = ?2")?
+                .execute([session, *first as i64])?;
+        }
+        if let Some((first, last)) = change.range {
+            self.0.prepare_cached("INSERT OR REPLACE INTO seen_range VALUES(?1, ?2, ?3)")?.execute([
+                session,
+                first as i64,
+                last as i64,
+            ])?;
+        }
+        self.0
+            .prepare_cached("INSERT OR REPLACE INTO seen_body VALUES(?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                session,
+                change.slot as i64,
+                change.number as i64,
+                change.body.hash.to_be_bytes(),
+                change.body.id.map(|id| id as i64)
+            ])
+            .map(drop)
+    }
+
+    /// Forgets at most `limit` sessions last heard before `before` (microseconds since the Unix epoch); gives how many.
+    pub fn forget_sessions(&self, before: i64, limit: usize) -> Result<usize> {
+        let old = "SELECT id FROM session WHERE heardAt < ?1 AND NOT open LIMIT ?2";
+        let key = params![before, limit as i64];
+        self.0.execute(&format!("DELETE FROM seen_range WHERE session IN ({old})"), key)?;
+        self.0.execute(&format!("DELETE FROM seen_body WHERE session IN ({old})"), key)?;
+        self.0.execute(&format!("DELETE FROM session WHERE id IN ({old})"), key)
+    }
+
+    /// Pages in use and free, in bytes; the disk's part is left at 0.
+    pub fn room(&self) -> Result<Room> {
+        let number =
+            |sql: &str| self.0.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0)).map(|v| v as u64);
+        let (pages, free, size) =
+            (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?, number("PRAGMA page_size")?);
+        Ok(Room { used: (pages - free) * size, reusable: free * size, disk_free: 0, disk_total: 0 })
+    }
+
+    /// Moves the log into the file and empties it, unless a reader is in the way: then that happens later.
+    pub fn checkpoint(&self) -> Result<()> {
+        self.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
+    /// Gives up to `pages` free pages back to the file system.
+    pub fn shrink(&self, pages: u32) -> Result<()> {
+        let mut statement = self.0.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    }
+}
+
+fn read_session(row: &rusqlite::Row<'_>) -> Result<SessionRow> {
+    let number = |column: &str| row.get::<_, i64>(column).map(|v| v as u64);
+    Ok(SessionRow {
+        id: row.get("id")?,
+        device: row.get("device")?,
+        session: row.get("session")?,
+        windows: row.get("windows")?,
+        open: row.get("open")?,
+        messages: number("messages")?,
+        readings: number("readings")?,
+        conflicts: number("conflicts")?,
+        late: number("late")?,
+        wild: number("wild")?,
+        heard_at: row.get("heardAt")?,
+    })
+}

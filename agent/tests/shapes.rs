@@ -1,0 +1,206 @@
+//! Every shape that the app was seen to push is read whole: what the frame gives back is what was sent.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::Path;
+
+use gaitway_agent::ingest::{Push, Refusal, parse, parse_without_id};
+use gaitway_proto::frame::Frame;
+use gaitway_proto::limits;
+use gaitway_proto::message::{Header, Message, Reading};
+use gaitway_proto::value::{Fields, Value};
+use proptest::prelude::*;
+
+fn message(push: &Push) -> Message {
+    let header = Header {
+        device: push.device.clone(),
+        session: push.session.clone(),
+        user: push.user.clone(),
+        message_id: push.message_id,
+        received_at: 0,
+        clock_synced: false,
+    };
+    Frame::decode(&push.packed.seal(&header)).unwrap().to_message()
+}
+
+/// A message as the JSON it came from, known fields that say nothing left out.
+fn body_of(message: &Message) -> Fields {
+    let mut body = message.extra.clone();
+    let text = |text: &str| Value::Text(text.to_owned());
+    body.insert("deviceId".to_owned(), text(&message.header.device));
+    body.insert("sessionId".to_owned(), text(&message.header.session));
+    body.extend(message.header.user.as_deref().map(|user| ("userId".to_owned(), text(user))));
+    body.extend(message.header.message_id.map(|id| ("messageId".to_owned(), Value::I64(id as i64))));
+    let readings = message.readings.iter().map(|reading| match reading {
+        Reading::Odd(value) => value.clone(),
+        Reading::Plain(plain) => {
+            let mut fields = plain.extra.clone();
+            fields.insert("name".to_owned(), text(&plain.name));
+            fields.insert("time".to_owned(), Value::I64(plain.time));
+            fields.insert("values".to_owned(), Value::Object(plain.values.clone()));
+            fields.extend(plain.accuracy.map(|a| ("accuracy".to_owned(), Value::I64(a))));
+            Value::Object(fields)
+        }
+    });
+    body.insert("payload".to_owned(), Value::Array(readings.collect()));
+    body
+}
+
+/// The app's integers may be spelled as floats: `time` and `accuracy` are kept as integers then.
+fn canonical(mut fields: Fields) -> Fields {
+    if let Some(Value::Array(readings)) = fields.get_mut("payload") {
+        for reading in readings {
+            let Value::Object(reading) = reading else { continue };
+            for key in ["time", "accuracy"] {
+                if let Some(value) = reading.get_mut(key)
+                    && let (Value::F64(_), Some(integer)) = (&*value, value.as_integer())
+                {
+                    *value = Value::I64(integer);
+                }
+            }
+        }
+    }
+    fields
+}
+
+fn assert_whole(body: &str) -> Push {
+    let push = parse(body.as_bytes()).unwrap_or_else(|refusal| panic!("{refusal}: {body}"));
+    assert_eq!(canonical(body_of(&message(&push))), canonical(serde_json::from_str(body).unwrap()));
+    push
+}
+
+#[test]
+fn every_shape_is_read_whole() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/samples/push-shapes.ndjson");
+    let shapes = std::fs::read_to_string(path).unwrap();
+    let pushes: Vec<Push> = shapes.lines().map(assert_whole).collect();
+    assert_eq!(pushes.len(), 10);
+    assert!(pushes[0].test && pushes[1..].iter().all(|push| !push.test));
+    assert_eq!(pushes[1].samples.len(), 20, "an iPhone without accuracy");
+    assert_eq!(pushes[5].samples.len(), 1, "numbers as text, time as a float");
+    assert_eq!(pushes[5].samples[0].time, 1_760_000_000_449_999_872);
+    assert_eq!(pushes[6].samples.len(), 1, "a null axis is not eligible");
+    assert_eq!(pushes[7].packed.readings(), 0, "an empty payload");
+    assert_eq!(pushes[8].user.as_deref(), Some("study-participant-7"));
+}
+
+#[test]
+fn unusable_readings_are_kept_as_they_came() {
+    for reading in [
+        "5",
+        "null",
+        "[]",
+        r#""text""#,
+        "{}",
+        r#"{"name":"accelerometer"}"#,
+        r#"{"name":7,"time":1,"values":{}}"#,
+        r#"{"name":"x","time":"soon","values":{}}"#,
+        r#"{"name":"x","time":1.5,"values":{}}"#,
+        r#"{"name":"x","time":1,"values":null}"#,
+        r#"{"name":"x","time":1,"values":[1,2,3]}"#,
+        r#"{"name":"x","time":1,"accuracy":"high","values":{}}"#,
+        r#"{"name":"x","time":18446744073709551615,"values":{}}"#,
+        r#"{"name":"x","time":-5,"values":{"a":{"b":[null,true]}},"new":{"k":1}}"#,
+        r#"{"name":"accelerometer","time":1,"values":{"x":1e999,"y":0,"z":0}}"#.replace("1e999", "\"1e999\"").as_str(),
+    ] {
+        let push = assert_whole(&format!(r#"{{"deviceId":"d","sessionId":"s","messageId":1,"payload":[{reading}]}}"#));
+        assert!(push.samples.is_empty(), "{reading}");
+    }
+}
+
+#[test]
+fn a_number_beyond_f64_is_kept_as_its_text() {
+    let body = r#"{"deviceId":"d","sessionId":"s","payload":[{"name":"a","time":1,"values":{"x":1e999}}]}"#;
+    let message = message(&parse(body.as_bytes()).unwrap());
+    let Reading::Plain(reading) = &message.readings[0] else { panic!("odd") };
+    assert_eq!(reading.values["x"], Value::from("1e999"));
+}
+
+#[test]
+fn an_id_that_is_none_is_kept_among_the_unknown_fields() {
+    for (id, usable) in [("7", true), ("7.0", true), ("-1", false), ("9007199254740993", false), ("\"7\"", false)] {
+        let body = format!(r#"{{"deviceId":"d","sessionId":"s","messageId":{id},"payload":[]}}"#);
+        let push = parse(body.as_bytes()).unwrap();
+        assert_eq!(push.message_id.is_some(), usable, "{id}");
+        assert_eq!(message(&push).extra.contains_key("messageId"), !usable, "{id}");
+    }
+    let body = br#"{"deviceId":"d","sessionId":"s","messageId":7,"payload":[1]}"#;
+    let refused = message(&parse_without_id(body).unwrap());
+    assert_eq!((refused.header.message_id, &refused.extra["messageId"]), (None, &Value::I64(7)));
+}
+
+#[test]
+fn of_duplicate_keys_the_last_wins() {
+    let body = r#"{"deviceId":"a","deviceId":"d","sessionId":"s","payload":[1],"payload":[
+        {"name":"x","name":"y","time":1,"values":{"k":1,"k":2}},
+        {"name":"y","time":1,"values":{"k":1,"k":2}}]}"#;
+    let push = parse(body.as_bytes()).unwrap();
+    assert_eq!(push.device, "d");
+    assert_eq!(body_of(&message(&push)), serde_json::from_str::<Fields>(body).unwrap());
+}
+
+#[test]
+fn what_is_no_push_is_refused_with_the_reason() {
+    let refused = |body: &str| parse(body.as_bytes()).unwrap_err();
+    for body in ["", "{", "nope", r#"{"a":1}x"#, r#"{"a":NaN}"#, "\u{0}", r#"{"a":"\ud800"}"#] {
+        assert!(matches!(refused(body), Refusal::NotJson(_)), "{body:?}");
+    }
+    for body in [
+        "[]",
+        "1",
+        "{}",
+        r#"{"deviceId":"d"}"#,
+        r#"{"deviceId":"","sessionId":"s"}"#,
+        r#"{"deviceId":1,"sessionId":"s"}"#,
+    ] {
+        assert!(matches!(refused(body), Refusal::NotAPush(_)), "{body:?}");
+    }
+    let long = "x".repeat(limits::MAX_ID + 1);
+    assert!(matches!(refused(&format!(r#"{{"deviceId":"{long}","sessionId":"s"}}"#)), Refusal::TooLarge { .. }));
+    for nested in ["[".repeat(100_000), r#"{"a":"#.repeat(100_000)] {
+        assert!(matches!(refused(&nested), Refusal::TooLarge { .. }));
+        let inside = format!(r#"{{"deviceId":"d","sessionId":"s","payload":[{{"values":{nested}"#);
+        assert!(matches!(refused(&inside), Refusal::TooLarge { .. }));
+    }
+}
+
+#[test]
+fn what_could_not_pass_a_later_hop_is_refused() {
+    let image = "A".repeat(limits::MAX_RECORD);
+    let body = format!(
+        r#"{{"deviceId":"d","sessionId":"s","payload":[{{"name":"camera","time":1,"values":{{"image":"{image}"}}}}]}}"#
+    );
+    assert!(matches!(parse(body.as_bytes()), Err(Refusal::TooLarge { what: "a reading", .. })));
+    let body = body.replace(&image, &image[..limits::MAX_RECORD / 2]);
+    assert_eq!(parse(body.as_bytes()).unwrap().packed.readings(), 1);
+}
+
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<f64>().prop_filter("finite", |v| v.is_finite()).prop_map(Into::into),
+        "[ -~äñ\\n\"]{0,8}".prop_map(Into::into),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+            prop::collection::hash_map("name|time|accuracy|values|x|y|z|k", inner, 0..5)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_payload_is_read_whole(payload in prop::collection::vec(json(), 0..8), id in 0_u32..9) {
+        let body = serde_json::json!({"deviceId": "d", "sessionId": "s", "messageId": id, "payload": payload});
+        assert_whole(&body.to_string());
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse(&bytes);
+    }
+}

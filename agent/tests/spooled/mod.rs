@@ -1,0 +1,181 @@
+//! A spool with its writer, without HTTP and relay.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gaitway_agent::ingest::{Refusal, parse};
+use gaitway_agent::metrics::AgentMetrics;
+use gaitway_agent::spool::cap::SpoolConfig;
+use gaitway_agent::spool::reader::Reader;
+use gaitway_agent::spool::rows::Rows;
+use gaitway_agent::spool::schema;
+use gaitway_agent::status::AgentStatus;
+use gaitway_agent::uplink::{Frames as _, SpoolState};
+use gaitway_agent::windows::Params;
+use gaitway_agent::writer::state::{Settings, State};
+use gaitway_agent::writer::{self, Accepted, Command, Outlets, Received};
+use gaitway_proto::activity::{ActivityFrame, Window};
+use gaitway_proto::envelope::{Gap, Item};
+use gaitway_proto::frame::Frame;
+use gaitway_proto::ledger::{Epoch, Stream};
+use gaitway_proto::message::Message;
+use gaitway_service::health::Health;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub(crate) const SECOND: i64 = 1_000_000_000;
+
+/// How it is set.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) spool: SpoolConfig,
+    pub(crate) silence: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { spool: SpoolConfig::default(), silence: Duration::from_secs(3600) }
+    }
+}
+
+/// One start of the writer.
+pub(crate) struct Spooled {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) state: watch::Receiver<SpoolState>,
+    reader: Reader,
+    thread: std::thread::JoinHandle<()>,
+    _runtime: Runtime,
+}
+
+impl Spooled {
+    pub(crate) fn start(dir: &Path, setup: &Setup) -> Self {
+        let path = dir.join("spool.db");
+        let settings = Settings {
+            path: path.clone(),
+            spool: setup.spool.clone(),
+            windows: Params::default(),
+            silence: setup.silence,
+        };
+        let mut connection = schema::open(&path).unwrap();
+        let transaction = connection.transaction().unwrap();
+        let rows = Rows(&transaction);
+        let epoch = Epoch::from_random(getrandom::u64().unwrap());
+        let queue = rows.begin_start(epoch, "now", settings.tracks_sent()).unwrap();
+        rows.agent(|| "test".parse().unwrap()).unwrap();
+        let tracks = settings.tracks_sent();
+        let state = State::load(settings, queue, &rows, Instant::now()).unwrap();
+        transaction.commit().unwrap();
+
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (commands, inbox) = mpsc::channel(writer::QUEUE);
+        let (state_out, state_in) = watch::channel(state.spool_state());
+        let (marks_out, marks_in) = watch::channel(state.sent_marks());
+        let reader = Reader::open(&path, state_in.clone(), tracks.then_some(marks_in), commands.clone()).unwrap();
+        let outlets = Outlets {
+            state: state_out,
+            marks: marks_out,
+            status: Arc::new(AgentStatus::default()),
+            metrics: AgentMetrics::default(),
+            health: Health::new().part("spool"),
+        };
+        let handle = runtime.handle().clone();
+        let run = move || writer::run(connection, state, inbox, &handle, &outlets).unwrap();
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(run).unwrap();
+        Self { commands, state: state_in, reader, thread, _runtime: runtime }
+    }
+
+    /// Ends this start, everything kept.
+    pub(crate) fn stop(self) {
+        let Self { commands, state, reader, thread, _runtime } = self;
+        drop((commands, state, reader));
+        thread.join().unwrap();
+    }
+
+    pub(crate) fn send(&self, body: &str) -> oneshot::Receiver<Result<Accepted, Refusal>> {
+        let body = Bytes::from(body.to_owned());
+        let push = parse(&body).unwrap();
+        let (answer, answered) = oneshot::channel();
+        let received = Box::new(Received { push, body, received_at: 1_760_000_000_000_000, clock_synced: true });
+        self.commands.blocking_send(Command::Push(received, answer)).unwrap();
+        answered
+    }
+
+    pub(crate) fn push(&self, body: &str) -> Result<Accepted, Refusal> {
+        self.send(body).blocking_recv().unwrap()
+    }
+
+    pub(crate) fn copied(&self) {
+        let (done, is_done) = oneshot::channel();
+        self.commands.blocking_send(Command::Copied(done)).unwrap();
+        is_done.blocking_recv().unwrap();
+    }
+
+    pub(crate) fn acknowledge(&self, epoch: Epoch, stream: Stream, up_to: u64) {
+        self.commands.blocking_send(Command::Acknowledged { epoch, stream, up_to }).unwrap();
+    }
+
+    /// Waits for the state to become as wanted.
+    pub(crate) fn await_state(&self, wanted: impl Fn(&SpoolState) -> bool) -> SpoolState {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let state = self.state.borrow().clone();
+            if wanted(&state) {
+                return state;
+            }
+            assert!(Instant::now() < end, "the spool never came to be as wanted: {state:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Everything that waits of a stream, oldest first, with its seq.
+    pub(crate) fn waiting(&mut self, stream: Stream) -> Vec<(u64, Item)> {
+        let offers: Vec<_> = self.state.borrow().streams.iter().copied().filter(|o| o.stream == stream).collect();
+        let mut waiting = Vec::new();
+        for offer in offers {
+            let mut next = offer.first;
+            while next < offer.next {
+                for item in self.reader.read(offer.epoch, stream, next, 1 << 20, 100).unwrap() {
+                    let span = item.span();
+                    waiting.push((next, item));
+                    next += span;
+                }
+            }
+        }
+        waiting
+    }
+
+    pub(crate) fn messages(&mut self) -> Vec<Message> {
+        let frame = |item| match item {
+            Item::Frame(bytes) => Some(Frame::decode(&bytes).unwrap().to_message()),
+            Item::Gap(_) => None,
+        };
+        self.waiting(Stream::Raw).into_iter().filter_map(|(_, item)| frame(item)).collect()
+    }
+
+    pub(crate) fn gaps(&mut self) -> Vec<(u64, Gap)> {
+        let gap = |(seq, item)| match item {
+            Item::Gap(gap) => Some((seq, gap)),
+            Item::Frame(_) => None,
+        };
+        self.waiting(Stream::Raw).into_iter().filter_map(gap).collect()
+    }
+
+    pub(crate) fn windows(&mut self) -> Vec<Window> {
+        let windows = |item| match item {
+            Item::Frame(bytes) => ActivityFrame::decode(&bytes).unwrap().windows,
+            Item::Gap(_) => panic!("no activity is ever dropped"),
+        };
+        self.waiting(Stream::Activity).into_iter().flat_map(|(_, item)| windows(item)).collect()
+    }
+}
+
+/// One reading a second of phone time from `from` for `seconds`.
+pub(crate) fn body(session: &str, id: u64, from: i64, seconds: i64) -> String {
+    let readings: Vec<String> = (from..from + seconds)
+        .map(|at| format!(r#"{{"name":"accelerometer","time":{},"values":{{"x":3,"y":4,"z":0}}}}"#, at * SECOND))
+        .collect();
+    let readings = readings.join(",");
+    format!(r#"{{"messageId":{id},"deviceId":"phone","sessionId":"{session}","payload":[{readings}]}}"#)
+}

@@ -1,0 +1,242 @@
+//! A message as columns: what the spool stores and MQTT carries.
+//!
+//! - Decoding gives back every value of the message; nothing is rounded.
+//! - Readings of one shape (sensor, keys of `values`, presence of `accuracy` and unknown fields) share a block of
+//!   columns; readings outside the app's format are kept as JSON; `order` tells how they were interleaved.
+//! - A frame that claims more than [`limits`] allow is refused before memory is spent on it.
+//!
+//! Version 1 on the wire: version byte, postcard of `Envelope` (header, sizes, zstd of postcard of `Body`), CRC32C. Golden
+//! files in `proto/tests/golden` pin it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::limits;
+use crate::message::{Header, Message, PlainReading, Reading};
+use crate::value::{Fields, Value};
+use crate::wire::{WireError, open, seal};
+
+mod builder;
+mod column;
+mod records;
+mod times;
+
+pub use builder::{Builder, Plain};
+use column::{Column, WireColumn};
+use times::WireTimes;
+
+/// zstd's fastest level: what is left after the column coding is mostly noise, and the Pi's cores are others' too.
+const ZSTD_LEVEL: i32 = 1;
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// A decoded frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// Who sent the message and when.
+    pub header: Header,
+    extra: Fields,
+    blocks: Vec<Block>,
+    odd: Vec<Value>,
+    /// For each reading its block; `blocks.len()` stands for `odd`.
+    order: Vec<u32>,
+}
+
+/// Readings of one shape.
+#[derive(Debug, Clone, PartialEq)]
+struct Block {
+    name: String,
+    keys: Vec<String>,
+    times: Vec<i64>,
+    accuracy: Option<Vec<i64>>,
+    columns: Vec<Column>,
+    extras: Option<Vec<Fields>>,
+}
+
+/// The columns of a message, compressed, without its header.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Packed {
+    readings: u32,
+    decoded_len: u32,
+    body: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    header: Header,
+    readings: u32,
+    decoded_len: u32,
+    body: ByteBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body {
+    /// JSON object, empty for none.
+    extra: String,
+    blocks: Vec<WireBlock>,
+    /// JSON texts.
+    odd: Vec<String>,
+    order: Vec<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireBlock {
+    name: String,
+    keys: Vec<String>,
+    times: WireTimes,
+    accuracy: Option<WireColumn>,
+    columns: Vec<WireColumn>,
+    /// JSON objects, one a reading.
+    extras: Option<Vec<String>>,
+}
+
+impl Packed {
+    /// How many readings it holds.
+    pub fn readings(&self) -> u32 {
+        self.readings
+    }
+
+    /// Whether [`Frame::decode`] will take it, under any header within the limits.
+    pub fn check(&self) -> Result<(), WireError> {
+        check("size of a frame", self.body.len(), limits::MAX_FRAME - 4 * limits::MAX_ID)?;
+        check("size of a frame", self.decoded_len as usize, limits::MAX_FRAME_DECODED)?;
+        check("number of readings in a frame", self.readings as usize, limits::MAX_READINGS)
+    }
+
+    /// The whole frame under `header`, bytes.
+    pub fn seal(&self, header: &Header) -> Vec<u8> {
+        seal(&Envelope {
+            header: header.clone(),
+            readings: self.readings,
+            decoded_len: self.decoded_len,
+            body: ByteBuf::from(self.body.as_slice()),
+        })
+    }
+
+    fn compress(readings: u32, body: &Body) -> Self {
+        let plain = postcard::to_stdvec(body).expect("postcard writes any value of our own types to a Vec");
+        let body = COMPRESSOR.with_borrow_mut(|slot| {
+            let compressor = match slot {
+                Some(compressor) => compressor,
+                None => slot.insert(zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("zstd has this level")),
+            };
+            compressor.compress(&plain).expect("zstd compresses any bytes into a buffer of its own bound")
+        });
+        Self { readings, decoded_len: plain.len() as u32, body }
+    }
+}
+
+impl Frame {
+    /// From the bytes of [`Packed::seal`]. Bounded in memory whatever the bytes are.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let envelope: Envelope = open(bytes)?;
+        check("size of a frame", envelope.decoded_len as usize, limits::MAX_FRAME_DECODED)?;
+        check("number of readings in a frame", envelope.readings as usize, limits::MAX_READINGS)?;
+        let plain = zstd::bulk::decompress(&envelope.body, envelope.decoded_len as usize)
+            .map_err(|_| WireError::Malformed("frame does not decompress"))?;
+        let (body, rest) =
+            postcard::take_from_bytes::<Body>(&plain).map_err(|_| WireError::Malformed("columns do not parse"))?;
+        if plain.len() != envelope.decoded_len as usize || !rest.is_empty() {
+            return Err(WireError::Malformed("size of a frame"));
+        }
+
+        let frame = Self {
+            header: envelope.header,
+            extra: if body.extra.is_empty() { Fields::new() } else { fields(&body.extra)? },
+            blocks: body.blocks.into_iter().map(Block::from_wire).collect::<Result<_, _>>()?,
+            odd: body.odd.iter().map(|text| json(text)).collect::<Result<_, _>>()?,
+            order: body.order,
+        };
+        frame.check_order(envelope.readings as usize)?;
+        Ok(frame)
+    }
+
+    fn check_order(&self, readings: usize) -> Result<(), WireError> {
+        let mut counts = vec![0_usize; self.blocks.len() + 1];
+        for &block in &self.order {
+            *counts.get_mut(block as usize).ok_or(WireError::Malformed("order of readings"))? += 1;
+        }
+        let sizes = self.blocks.iter().map(|b| b.times.len()).chain([self.odd.len()]);
+        if self.order.len() != readings || !counts.into_iter().eq(sizes) {
+            return Err(WireError::Malformed("order of readings"));
+        }
+        Ok(())
+    }
+
+    /// How many readings it holds.
+    pub fn readings(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The message, row by row.
+    pub fn to_message(&self) -> Message {
+        let readings = self.walk().map(|(block, row)| match block {
+            Some(block) => Reading::Plain(block.reading(row)),
+            None => Reading::Odd(self.odd[row].clone()),
+        });
+        Message { header: self.header.clone(), extra: self.extra.clone(), readings: readings.collect() }
+    }
+
+    /// For each reading in order its block (none for an odd one) and its row there.
+    fn walk(&self) -> impl Iterator<Item = (Option<&Block>, usize)> {
+        let mut cursors = vec![0_usize; self.blocks.len() + 1];
+        self.order.iter().map(move |&block| {
+            let row = cursors[block as usize];
+            cursors[block as usize] += 1;
+            (self.blocks.get(block as usize), row)
+        })
+    }
+}
+
+impl Block {
+    fn from_wire(wire: WireBlock) -> Result<Self, WireError> {
+        let times = wire.times.decode()?;
+        let rows = times.len();
+        if rows == 0 || wire.columns.len() != wire.keys.len() {
+            return Err(WireError::Malformed("shape of a block"));
+        }
+        let accuracy = match wire.accuracy.map(|column| column.decode(rows)).transpose()? {
+            Some(Column::Int(values)) => Some(values),
+            Some(_) => return Err(WireError::Malformed("accuracy column")),
+            None => None,
+        };
+        let extras: Option<Vec<Fields>> =
+            wire.extras.map(|texts| texts.iter().map(|t| fields(t)).collect()).transpose()?;
+        if extras.as_ref().is_some_and(|e| e.len() != rows) {
+            return Err(WireError::Malformed("shape of a block"));
+        }
+        let columns = wire.columns.into_iter().map(|c| c.decode(rows)).collect::<Result<_, _>>()?;
+        Ok(Self { name: wire.name, keys: wire.keys, times, accuracy, columns, extras })
+    }
+
+    fn values(&self, row: usize) -> Fields {
+        self.keys.iter().zip(&self.columns).map(|(key, column)| (key.clone(), column.value(row))).collect()
+    }
+
+    fn reading(&self, row: usize) -> PlainReading {
+        PlainReading {
+            name: self.name.clone(),
+            time: self.times[row],
+            accuracy: self.accuracy.as_ref().map(|a| a[row]),
+            values: self.values(row),
+            extra: self.extras.as_ref().map_or_else(BTreeMap::new, |e| e[row].clone()),
+        }
+    }
+}
+
+fn check(what: &'static str, size: usize, limit: usize) -> Result<(), WireError> {
+    if size > limit { Err(WireError::TooLarge { what, limit }) } else { Ok(()) }
+}
+
+fn json(text: &str) -> Result<Value, WireError> {
+    serde_json::from_str(text).map_err(|_| WireError::Malformed("nested value"))
+}
+
+fn fields(text: &str) -> Result<Fields, WireError> {
+    serde_json::from_str(text).map_err(|_| WireError::Malformed("unknown fields"))
+}

@@ -1,0 +1,38 @@
+//! The one table of sizes. What could not pass a later hop is refused with 413 at the first.
+
+/// Greatest decoded HTTP body of a push, bytes.
+pub const MAX_BODY: usize = 8 * 1024 * 1024;
+
+/// Deepest nesting of JSON in a push body.
+pub const MAX_DEPTH: usize = 64;
+
+/// Longest `deviceId`, `sessionId` or `userId`, bytes.
+pub const MAX_ID: usize = 256;
+
+/// Greatest encoded frame, bytes. Columns of incompressible text stay below their JSON plus framing.
+pub const MAX_FRAME: usize = MAX_BODY + 256 * 1024;
+
+/// Greatest frame body once decompressed, bytes. Short texts cost a little more as columns than as JSON.
+pub const MAX_FRAME_DECODED: usize = 4 * MAX_BODY;
+
+/// Most readings in one frame: the shortest element of a payload takes two bytes of JSON.
+pub const MAX_READINGS: usize = MAX_BODY / 2;
+
+/// Greatest payload of an MQTT publish, bytes: one frame and the batch around it.
+pub const MAX_PAYLOAD: usize = MAX_FRAME + 4 * 1024;
+
+/// Greatest MQTT packet, bytes: a payload, its topic and headers.
+pub const MAX_PACKET: usize = MAX_PAYLOAD + 1024;
+
+/// Greatest record value on Kafka and row of an append to Snowflake, bytes of JSON: their own limit is 4 MiB
+/// an append; the rest is left to keys and headers.
+pub const MAX_RECORD: usize = 4 * 1024 * 1024 - 64 * 1024;
+
+/// Bytes of batches that an agent aims at in one publish; a larger frame goes alone.
+pub const BATCH_TARGET: usize = 128 * 1024;
+
+/// Most (epoch, stream) pairs in a hello.
+pub const MAX_HELLO_STREAMS: usize = 512;
+
+/// Most items in one batch.
+pub const MAX_BATCH_ITEMS: usize = 4096;

@@ -1,0 +1,234 @@
+//! The records that reach Kafka and the warehouses.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use crate::ledger::{Epoch, Stream};
+use crate::schema::{self, Cell, FieldType, Table};
+use crate::topic::AgentId;
+
+/// A record's name and origin: `RECORD_METADATA`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metadata<'a> {
+    /// The agent.
+    pub agent: &'a AgentId,
+    /// Its start.
+    pub epoch: Epoch,
+    /// Counts its starts.
+    pub ordinal: u64,
+    /// The stream.
+    pub stream: Stream,
+    /// The frame in the stream, from 1.
+    pub seq: u64,
+    /// The record in the frame, from 0.
+    pub index: u32,
+    /// Whether the agent's wall clock was synchronised when it had the push; none where that is not known.
+    pub clock_synced: Option<bool>,
+}
+
+impl Metadata<'_> {
+    /// `{agent, epoch, ordinal, stream, seq, index, clockSynced}` as JSON text.
+    pub fn to_json(&self) -> String {
+        let Self { agent, epoch, ordinal, stream, seq, index, clock_synced } = self;
+        let synced = clock_synced.map_or("null", |s| if s { "true" } else { "false" });
+        format!(
+            r#"{{"agent":"{agent}","epoch":"{epoch}","ordinal":{ordinal},"stream":"{stream}","seq":{seq},"index":{index},"clockSynced":{synced}}}"#
+        )
+    }
+}
+
+/// The name of a frame, from which its records get theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The agent.
+    pub agent: &'a AgentId,
+    /// Its start.
+    pub epoch: Epoch,
+    /// Counts its starts.
+    pub ordinal: u64,
+    /// The stream.
+    pub stream: Stream,
+    /// The frame in the stream, from 1.
+    pub seq: u64,
+}
+
+impl<'a> Origin<'a> {
+    /// The name of the frame's record `index`.
+    pub fn metadata(self, index: u32, clock_synced: Option<bool>) -> Metadata<'a> {
+        let Self { agent, epoch, ordinal, stream, seq } = self;
+        Metadata { agent, epoch, ordinal, stream, seq, index, clock_synced }
+    }
+}
+
+/// One record of any type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record<'a> {
+    /// Its name.
+    pub metadata: Metadata<'a>,
+    /// What it says.
+    pub body: Body<'a>,
+}
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body<'a> {
+    /// A reading.
+    Raw(Raw<'a>),
+    /// A classified window.
+    Activity(Activity<'a>),
+    /// Frames that will not come.
+    Gap(GapNotice),
+}
+
+/// A reading; see [`schema::RAW`] for the fields.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "schema::RAW documents each")]
+pub struct Raw<'a> {
+    pub message_id: Option<u64>,
+    pub session: &'a str,
+    pub device: &'a str,
+    pub sensor: Option<&'a str>,
+    pub xyz: [Option<f64>; 3],
+    pub accuracy: Option<i64>,
+    pub timestamp: Option<i64>,
+    pub reading: Option<Cow<'a, str>>,
+    pub reading_index: u32,
+    pub user: Option<&'a str>,
+    /// Microseconds since the Unix epoch.
+    pub received_at: i64,
+}
+
+/// A classified window; see [`schema::ACTIVITY`] for the fields.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "schema::ACTIVITY documents each")]
+pub struct Activity<'a> {
+    pub session: &'a str,
+    pub device: &'a str,
+    pub activity: &'a str,
+    pub confidence: f64,
+    pub avg_magnitude: f64,
+    /// Nanoseconds since the Unix epoch.
+    pub window_start: i64,
+    /// Nanoseconds since the Unix epoch.
+    pub window_end: i64,
+    pub sample_count: u64,
+    pub classifier: &'a str,
+    pub revision: u32,
+}
+
+/// Frames that will not come; see [`schema::GAPS`] for the fields. Its first seq is the metadata's.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "schema::GAPS documents each")]
+pub struct GapNotice {
+    pub to_seq: u64,
+    pub messages: Option<u64>,
+    pub readings: Option<u64>,
+    pub reason: String,
+    /// Microseconds since the Unix epoch.
+    pub noticed_at: i64,
+}
+
+impl<'a> Record<'a> {
+    /// The table it belongs to.
+    pub fn table(&self) -> &'static Table {
+        match self.body {
+            Body::Raw(_) => &schema::RAW,
+            Body::Activity(_) => &schema::ACTIVITY,
+            Body::Gap(_) => &schema::GAPS,
+        }
+    }
+
+    /// The Kafka key: the device; the agent for a gap.
+    pub fn key(&self) -> &str {
+        match &self.body {
+            Body::Raw(raw) => raw.device,
+            Body::Activity(activity) => activity.device,
+            Body::Gap(_) => self.metadata.agent.as_str(),
+        }
+    }
+
+    /// Calls `visit` with every value after `RECORD_METADATA`, in the order of the table's fields.
+    pub fn visit_cells(&self, mut visit: impl FnMut(Cell<'_>)) {
+        let int = |v: Option<i64>| v.map_or(Cell::Null, Cell::Int);
+        let float = |v: Option<f64>| v.map_or(Cell::Null, Cell::Float);
+        let text = |v: &'a str| Cell::Text(Cow::Borrowed(v));
+        match &self.body {
+            Body::Raw(raw) => {
+                visit(int(raw.message_id.map(|id| id as i64)));
+                visit(text(raw.session));
+                visit(text(raw.device));
+                visit(raw.sensor.map_or(Cell::Null, text));
+                for axis in raw.xyz {
+                    visit(float(axis));
+                }
+                visit(int(raw.accuracy));
+                visit(int(raw.timestamp));
+                visit(raw.reading.as_deref().map_or(Cell::Null, |json| Cell::Object(Cow::Borrowed(json))));
+                visit(Cell::Int(i64::from(raw.reading_index)));
+                visit(raw.user.map_or(Cell::Null, text));
+                visit(text(self.metadata.agent.as_str()));
+                visit(micros(raw.received_at));
+            }
+            Body::Activity(window) => {
+                visit(Cell::Instant(window.window_end));
+                visit(text(window.session));
+                visit(text(window.device));
+                visit(text(window.activity));
+                visit(Cell::Float(window.confidence));
+                visit(Cell::Float(window.avg_magnitude));
+                visit(Cell::Instant(window.window_start));
+                visit(Cell::Instant(window.window_end));
+                visit(Cell::Int(window.sample_count as i64));
+                visit(text(window.classifier));
+                visit(Cell::Int(i64::from(window.revision)));
+                visit(text(self.metadata.agent.as_str()));
+            }
+            Body::Gap(gap) => {
+                visit(text(self.metadata.agent.as_str()));
+                visit(Cell::Text(Cow::Owned(self.metadata.epoch.to_string())));
+                visit(text(self.metadata.stream.as_str()));
+                visit(Cell::Int(self.metadata.seq as i64));
+                visit(Cell::Int(gap.to_seq as i64));
+                visit(int(gap.messages.map(|v| v as i64)));
+                visit(int(gap.readings.map(|v| v as i64)));
+                visit(Cell::Text(Cow::Borrowed(&gap.reason)));
+                visit(micros(gap.noticed_at));
+            }
+        }
+    }
+
+    /// The record's JSON value, without its metadata: every key of the table, null where unknown.
+    pub fn to_json(&self) -> String {
+        let mut out = String::with_capacity(256);
+        let mut fields = self.table().fields.iter();
+        self.visit_cells(|cell| {
+            let field = fields.next().expect("visit_cells follows the table's fields");
+            out.push(if out.is_empty() { '{' } else { ',' });
+            write!(out, "\"{}\":", field.name).expect("a String takes what is written");
+            push_json(&mut out, field.kind, &cell);
+        });
+        out.push('}');
+        out
+    }
+}
+
+/// Microseconds as a cell, held inside what nanoseconds can tell.
+fn micros(v: i64) -> Cell<'static> {
+    Cell::Instant(v.saturating_mul(1000))
+}
+
+fn push_json(out: &mut String, kind: FieldType, cell: &Cell<'_>) {
+    match cell {
+        Cell::Null => out.push_str("null"),
+        Cell::Int(v) => push_scalar(out, v),
+        Cell::Float(v) => push_scalar(out, v),
+        Cell::Text(v) => push_scalar(out, v),
+        Cell::Object(v) => out.push_str(v),
+        Cell::Instant(v) if kind == FieldType::SeedInstant => push_scalar(out, &schema::seed_time(*v)),
+        Cell::Instant(v) => push_scalar(out, &schema::rfc3339(*v)),
+    }
+}
+
+fn push_scalar<T: serde::Serialize + ?Sized>(out: &mut String, scalar: &T) {
+    out.push_str(&serde_json::to_string(scalar).expect("numbers and strings serialise"));
+}

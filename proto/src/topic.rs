@@ -1,0 +1,126 @@
+//! MQTT topics, version 1: `gaitway/v1/<agent>/up/hello|raw|activity` and `gaitway/v1/<agent>/down/ack`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The name of an agent: `[a-z0-9-]{1,63}`. Also its MQTT client id and user name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AgentId(String);
+
+/// An agent id outside `[a-z0-9-]{1,63}`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("agent id {0:?} is not 1 to 63 characters of a-z, 0-9 and '-'")]
+pub struct BadAgentId(pub String);
+
+impl AgentId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id made from free text such as a host name: lower case, other characters become `-`, cut to 63.
+    /// None if nothing usable is left.
+    pub fn from_free_text(text: &str) -> Option<Self> {
+        let mapped: String = text
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .take(63)
+            .collect();
+        let trimmed = mapped.trim_matches('-');
+        (!trimmed.is_empty()).then(|| Self(trimmed.to_owned()))
+    }
+}
+
+impl std::str::FromStr for AgentId {
+    type Err = BadAgentId;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl TryFrom<String> for AgentId {
+    type Error = BadAgentId;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if (1..=63).contains(&text.len()) && text.bytes().all(valid) { Ok(Self(text)) } else { Err(BadAgentId(text)) }
+    }
+}
+
+impl From<AgentId> for String {
+    fn from(id: AgentId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an agent publishes below its own `up/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Up {
+    /// [`Hello`](crate::envelope::Hello)
+    Hello,
+    /// [`Batch`](crate::envelope::Batch) of [`Stream::Raw`](crate::ledger::Stream)
+    Raw,
+    /// [`Batch`](crate::envelope::Batch) of [`Stream::Activity`](crate::ledger::Stream)
+    Activity,
+}
+
+impl Up {
+    /// The topic `agent` publishes this on.
+    pub fn topic(self, agent: &AgentId) -> String {
+        let leaf = match self {
+            Self::Hello => "hello",
+            Self::Raw => "raw",
+            Self::Activity => "activity",
+        };
+        format!("gaitway/v1/{agent}/up/{leaf}")
+    }
+
+    /// What `topic` carries if it is one of `agent`'s own.
+    pub fn parse(topic: &str, agent: &AgentId) -> Option<Self> {
+        let leaf = topic.strip_prefix("gaitway/v1/")?.strip_prefix(agent.as_str())?.strip_prefix("/up/")?;
+        match leaf {
+            "hello" => Some(Self::Hello),
+            "raw" => Some(Self::Raw),
+            "activity" => Some(Self::Activity),
+            _ => None,
+        }
+    }
+}
+
+/// The topic on which the relay answers `agent` with [`Down`](crate::envelope::Down).
+pub fn down(agent: &AgentId) -> String {
+    format!("gaitway/v1/{agent}/down/ack")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agent_ids_are_lower_case_letters_digits_and_dashes() {
+        assert!("pi-4".parse::<AgentId>().is_ok());
+        for bad in ["", "Pi", "a/b", "a+", "#", "$share", "ü", &"a".repeat(64)] {
+            assert!(bad.parse::<AgentId>().is_err(), "{bad}");
+        }
+        assert_eq!(AgentId::from_free_text("My Pi.local").unwrap().as_str(), "my-pi-local");
+        assert_eq!(AgentId::from_free_text("---"), None);
+    }
+
+    #[test]
+    fn an_agent_has_only_its_own_topics() {
+        let pi: AgentId = "pi".parse().unwrap();
+        for up in [Up::Hello, Up::Raw, Up::Activity] {
+            assert_eq!(Up::parse(&up.topic(&pi), &pi), Some(up));
+        }
+        for foreign in ["gaitway/v1/pi2/up/raw", "gaitway/v1/pi/down/ack", "gaitway/v1/pi/up/raw/x", "$SYS/x", ""] {
+            assert_eq!(Up::parse(foreign, &pi), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! How far one stream is: committed, taken, and what lies between.
+//!
+//! - The position taken never lies below the committed one, and moves without a hole.
+//! - What lies at or below the position taken is dropped.
+//! - A missing seq is asked for once in a session.
+
+use std::collections::VecDeque;
+
+use gaitway_proto::envelope::Item;
+use gaitway_proto::limits;
+
+use super::durable::Position;
+use super::effect::{Entry, Missing, Said};
+
+/// One stream.
+#[derive(Debug)]
+pub(super) struct Progress {
+    ordinal: u64,
+    committed: Option<Position>,
+    taken: u64,
+    waiting: VecDeque<Entry>,
+    waiting_bytes: usize,
+    flying_bytes: usize,
+    offered: Option<Offered>,
+}
+
+/// The stream's part in the agent's session.
+#[derive(Debug)]
+struct Offered {
+    grant: u32,
+    /// The greatest grant told: batches may be under way that a smaller one has not reached.
+    most: u32,
+    /// The seq that was asked for.
+    asked: Option<u64>,
+}
+
+/// What became of a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taking {
+    /// `bytes` were taken, `duplicates` items dropped.
+    Took { bytes: usize, duplicates: u64 },
+    /// Nothing was taken: a seq is missing. `ask`: the seq, unless it was asked for before.
+    Hole { ask: Option<u64> },
+    /// Nothing was taken: the agent has sent more than its grant and a batch.
+    TooMuch,
+}
+
+impl Progress {
+    /// A stream that stands where the ledger has it.
+    pub(super) fn new(ordinal: u64, committed: Option<Position>) -> Self {
+        Self {
+            ordinal,
+            committed,
+            taken: committed.map_or(0, Position::get),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            flying_bytes: 0,
+            offered: None,
+        }
+    }
+
+    pub(super) fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
+    pub(super) fn committed(&self) -> Option<Position> {
+        self.committed
+    }
+
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Bytes taken and not committed.
+    pub(super) fn held(&self) -> usize {
+        self.waiting_bytes + self.flying_bytes
+    }
+
+    /// Whether entries wait for a commit.
+    pub(super) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A session offers the stream and was granted so many bytes.
+    pub(super) fn offer(&mut self, grant: u32) {
+        self.offered = Some(Offered { grant, most: grant, asked: None });
+    }
+
+    /// The session is over.
+    pub(super) fn withdraw(&mut self) {
+        self.offered = None;
+    }
+
+    pub(super) fn is_offered(&self) -> bool {
+        self.offered.is_some()
+    }
+
+    /// The session is told this grant from now on.
+    pub(super) fn grant(&mut self, grant: u32) {
+        if let Some(offered) = &mut self.offered {
+            offered.grant = grant;
+            offered.most = offered.most.max(grant);
+        }
+    }
+
+    /// Lowers the grant to `grant`; whether it was higher.
+    pub(super) fn narrow(&mut self, grant: u32) -> bool {
+        let higher = self.offered.as_ref().is_some_and(|offered| offered.grant > grant);
+        if higher {
+            self.grant(grant);
+        }
+        higher
+    }
+
+    /// The grant told last, bytes.
+    pub(super) fn granted(&self) -> u32 {
+        self.offered.as_ref().map_or(0, |offered| offered.grant)
+    }
+
+    /// Takes the items of a batch whose first has seq `first`.
+    pub(super) fn take(&mut self, first: u64, items: Vec<Item>) -> Taking {
+        let due = self.taken + 1;
+        if first > due {
+            let asked = self.offered.as_mut().and_then(|offered| offered.asked.replace(due));
+            return Taking::Hole { ask: (asked != Some(due)).then_some(due) };
+        }
+        let end = items.iter().fold(first, |seq, item| seq + item.span());
+        if end > due && self.is_beyond_grant() {
+            return Taking::TooMuch;
+        }
+        let (mut seq, mut bytes, mut duplicates) = (first, 0, 0);
+        for item in items {
+            let next = seq + item.span();
+            if next <= self.taken + 1 {
+                duplicates += 1;
+            } else {
+                let from = seq.max(self.taken + 1);
+                let said = match item {
+                    Item::Frame(frame) => Said::Frame(frame),
+                    Item::Gap(gap) => Said::Missing(Missing {
+                        span: next - from,
+                        messages: Some(gap.messages),
+                        readings: Some(gap.readings),
+                        reason: gap.reason.into(),
+                        noticed_at: Some(gap.noticed_at),
+                    }),
+                };
+                bytes += self.push(Entry { seq: from, said });
+            }
+            seq = next;
+        }
+        Taking::Took { bytes, duplicates }
+    }
+
+    /// Takes `missing` in place of the seqs that come next; its bytes.
+    pub(super) fn take_missing(&mut self, missing: Missing) -> usize {
+        self.push(Entry { seq: self.taken + 1, said: Said::Missing(missing) })
+    }
+
+    /// Whether so much is held that no batch more can be under way within the grants told in this session.
+    fn is_beyond_grant(&self) -> bool {
+        let most = self.offered.as_ref().map_or(0, |offered| offered.most as usize);
+        self.held() > most + limits::BATCH_TARGET
+    }
+
+    fn push(&mut self, entry: Entry) -> usize {
+        let bytes = entry.size();
+        self.taken = entry.last_seq();
+        self.waiting_bytes += bytes;
+        self.waiting.push_back(entry);
+        bytes
+    }
+
+    /// Entries for the next commit, which has `room` bytes left, and their bytes: the first if it fits or `force`,
+    /// more while they stay within `turn`.
+    pub(super) fn load(&mut self, turn: usize, room: usize, force: bool) -> (Vec<Entry>, usize) {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while let Some(size) = self.waiting.front().map(Entry::size) {
+            let fits = if entries.is_empty() { force || size <= room } else { bytes + size <= turn.min(room) };
+            if !fits {
+                break;
+            }
+            bytes += size;
+            entries.extend(self.waiting.pop_front());
+        }
+        self.waiting_bytes -= bytes;
+        self.flying_bytes += bytes;
+        (entries, bytes)
+    }
+
+    /// What flew is committed up to `up_to`; its bytes.
+    pub(super) fn land(&mut self, up_to: Position) -> usize {
+        self.committed = Some(up_to);
+        std::mem::take(&mut self.flying_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use gaitway_proto::envelope::Gap;
+
+    use super::*;
+
+    fn frames(n: usize) -> Vec<Item> {
+        vec![Item::Frame(Bytes::from_static(b"frame")); n]
+    }
+
+    fn seqs(progress: &mut Progress) -> Vec<(u64, u64)> {
+        progress.load(usize::MAX, usize::MAX, true).0.iter().map(|entry| (entry.seq, entry.last_seq())).collect()
+    }
+
+    fn offered() -> Progress {
+        let mut progress = Progress::new(1, None);
+        progress.offer(100);
+        progress
+    }
+
+    #[test]
+    fn what_lies_at_or_below_the_position_taken_is_dropped() {
+        let mut progress = offered();
+        assert_eq!(progress.take(1, frames(3)), Taking::Took { bytes: 27, duplicates: 0 });
+        assert_eq!(progress.take(2, frames(3)), Taking::Took { bytes: 9, duplicates: 2 });
+        assert_eq!(progress.take(1, frames(4)), Taking::Took { bytes: 0, duplicates: 4 });
+        assert_eq!(seqs(&mut progress), [(1, 1), (2, 2), (3, 3), (4, 4)]);
+    }
+
+    #[test]
+    fn a_missing_seq_is_asked_for_once_in_a_session() {
+        let mut progress = offered();
+        assert_eq!(progress.take(2, frames(1)), Taking::Hole { ask: Some(1) });
+        assert_eq!(progress.take(3, frames(1)), Taking::Hole { ask: None });
+        progress.take(1, frames(1));
+        assert_eq!(progress.take(4, frames(1)), Taking::Hole { ask: Some(2) });
+        progress.offer(100);
+        assert_eq!(progress.take(4, frames(1)), Taking::Hole { ask: Some(2) });
+        assert!(!progress.waits() || progress.taken() == 1);
+    }
+
+    #[test]
+    fn a_gap_takes_its_seqs_and_only_those_not_taken() {
+        let mut progress = offered();
+        progress.take(1, frames(2));
+        let gap = Gap { span: 5, messages: 5, readings: 50, reason: "full".into(), noticed_at: 7 };
+        progress.take(1, vec![Item::Gap(gap), Item::Frame(Bytes::new())]);
+        assert_eq!(seqs(&mut progress), [(1, 1), (2, 2), (3, 5), (6, 6)]);
+    }
+
+    #[test]
+    fn one_batch_may_be_under_way_beyond_the_grant() {
+        let large = |seq| (seq, vec![Item::Frame(Bytes::from(vec![0; limits::BATCH_TARGET]))]);
+        let mut progress = offered();
+        progress.offer(0);
+        let (first, items) = large(1);
+        assert!(matches!(progress.take(first, items), Taking::Took { .. }));
+        let (first, items) = large(2);
+        assert_eq!(progress.take(first, items), Taking::TooMuch);
+        let (first, items) = large(1);
+        assert_eq!(progress.take(first, items), Taking::Took { bytes: 0, duplicates: 1 }, "told before: no harm");
+        progress.grant(limits::BATCH_TARGET as u32);
+        assert!(progress.narrow(0));
+        let (first, items) = large(2);
+        assert!(matches!(progress.take(first, items), Taking::Took { .. }), "sent under the wider grant");
+    }
+
+    #[test]
+    fn a_frame_larger_than_a_turn_goes_if_it_fits_and_one_larger_than_a_commit_goes_alone() {
+        let mut progress = offered();
+        progress.take(1, vec![Item::Frame(Bytes::from(vec![0; 96]))]);
+        assert!(progress.load(10, 99, false).0.is_empty());
+        assert_eq!(progress.load(10, 100, false).1, 100);
+        progress.take(2, vec![Item::Frame(Bytes::from(vec![0; 96]))]);
+        assert_eq!(progress.load(10, 50, true).1, 100);
+    }
+}

@@ -1,0 +1,395 @@
+//! Random schedules over the model, and the machine's promises one by one.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gaitway_proto::envelope::{Batch, Down, Hello, Item, Offer};
+use gaitway_proto::ledger::{Epoch, LedgerError, Stream};
+use gaitway_proto::topic::AgentId;
+use proptest::prelude::*;
+
+use super::model::{Step, World};
+use super::{Effect, Limits, Machine};
+use crate::ledger::{Desk, Outcome, Request};
+use crate::link::{LinkId, LinkIds};
+use crate::memory::{Fault, MemoryLedger};
+
+fn stream() -> impl Strategy<Value = Stream> {
+    prop_oneof![Just(Stream::Raw), Just(Stream::Activity)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let agent = || 0..4_usize;
+    let lane = || 0..3_usize;
+    let fault = prop_oneof![Just(Fault::Unavailable), Just(Fault::StoredButUnavailable), Just(Fault::Conflict)];
+    prop_oneof![
+        8 => (agent(), stream(), prop::bool::weighted(0.1))
+            .prop_map(|(agent, stream, gap)| Step::Push { agent, stream, gap }),
+        3 => agent().prop_map(Step::Connect),
+        1 => agent().prop_map(Step::Disconnect),
+        1 => agent().prop_map(Step::RestartAgent),
+        1 => agent().prop_map(Step::Clone),
+        1 => agent().prop_map(Step::Elsewhere),
+        12 => (agent(), stream()).prop_map(|(agent, stream)| Step::Batch { agent, stream }),
+        16 => (agent(), lane()).prop_map(|(agent, lane)| Step::Up { agent, lane }),
+        2 => (agent(), lane()).prop_map(|(agent, lane)| Step::Lose { agent, lane }),
+        2 => (agent(), lane()).prop_map(|(agent, lane)| Step::Double { agent, lane }),
+        12 => agent().prop_map(Step::Down),
+        3 => lane().prop_map(Step::Ghost),
+        10 => Just(Step::Ledger),
+        10 => Just(Step::Outcome),
+        1 => fault.prop_map(Step::Inject),
+        16 => agent().prop_map(Step::Round),
+        4 => (0..200_u64).prop_map(Step::Wait),
+        1 => Just(Step::RestartRelay),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever happens, everything offered ends up in the ledger exactly once and in order, and no acknowledgement
+    /// was ahead of the ledger.
+    #[test]
+    fn everything_offered_is_stored_once_in_order(
+        agents in 1..4_usize,
+        steps in prop::collection::vec(step(), 0..400),
+    ) {
+        let mut world = World::new(agents);
+        for step in &steps {
+            world.step(step);
+        }
+        world.settle();
+        world.verify();
+    }
+}
+
+/// A machine with a ledger at its side, run to rest by hand.
+struct Bench {
+    now: Instant,
+    machine: Machine,
+    ledger: MemoryLedger,
+    desk: Desk,
+    links: LinkIds,
+    agent: AgentId,
+    sent: Vec<(LinkId, Down)>,
+    commits: Vec<usize>,
+    recoveries: usize,
+}
+
+const WIDE: Limits = Limits { max_bytes: 512 * 1024, linger: Duration::ZERO, budget: 1 << 20 };
+
+impl Bench {
+    fn new(limits: Limits) -> Self {
+        let ledger = MemoryLedger::default();
+        let mut bench = Self {
+            now: Instant::now(),
+            machine: Machine::new(limits, 1),
+            desk: Desk::new(Box::new(ledger.clone())),
+            ledger,
+            links: LinkIds::default(),
+            agent: "pi".parse().unwrap(),
+            sent: Vec::new(),
+            commits: Vec::new(),
+            recoveries: 0,
+        };
+        bench.rest();
+        bench
+    }
+
+    /// Carries out effects until there are none.
+    fn rest(&mut self) {
+        while let Some(effect) = self.machine.poll_effect() {
+            let request = match effect {
+                Effect::Send { link, down } => {
+                    self.sent.push((link, down));
+                    continue;
+                }
+                Effect::Notice(_) => continue,
+                Effect::Fenced(reason) => panic!("{reason}"),
+                Effect::LookUp(look_up) => Request::LookUp(look_up),
+                Effect::Commit(commit) => {
+                    self.commits.push(commit.parts.iter().map(|part| part.entries.len()).sum());
+                    Request::Commit(commit)
+                }
+                Effect::Recover => {
+                    self.recoveries += 1;
+                    Request::Recover
+                }
+            };
+            match self.desk.answer(request, 0) {
+                Outcome::Recovered(outcome) => self.machine.handle_recovered(self.now, outcome),
+                Outcome::Known { id, found } => self.machine.handle_known(self.now, id, &found),
+                Outcome::Committed { id, durable, .. } => self.machine.handle_committed(self.now, id, &durable),
+                Outcome::Failed(error) => self.machine.handle_failed(self.now, &error),
+            }
+        }
+    }
+
+    fn told(&mut self) -> Vec<Down> {
+        self.sent.drain(..).map(|(_, down)| down).collect()
+    }
+
+    fn hello(&mut self, link: LinkId, hello: Hello) -> Vec<Down> {
+        self.machine.handle_hello(self.now, link, &self.agent.clone(), hello);
+        self.rest();
+        self.told()
+    }
+
+    fn batch(&mut self, link: LinkId, session: u64, first: u64, frames: usize) -> Vec<Down> {
+        self.hand_in(link, session, first, frames);
+        self.rest();
+        self.told()
+    }
+
+    fn hand_in(&mut self, link: LinkId, session: u64, first: u64, frames: usize) {
+        let items = vec![Item::Frame(Bytes::from_static(&[0; 96])); frames];
+        let batch = Batch { session, epoch: epoch(1), stream: Stream::Raw, first, items };
+        self.machine.handle_batch(self.now, link, &self.agent.clone(), batch);
+    }
+}
+
+fn epoch(n: u64) -> Epoch {
+    Epoch::from_random(n)
+}
+
+fn hello(session: u64, start: u64, parent: Option<u64>, first: u64) -> Hello {
+    let streams = vec![Offer { epoch: epoch(start), ordinal: start, stream: Stream::Raw, first, next: first }];
+    Hello { session, software: "test".to_owned(), epoch: epoch(start), parent: parent.map(epoch), streams }
+}
+
+fn forked(told: &[Down]) -> bool {
+    let [Down::Welcome(welcome)] = told else { panic!("not one welcome: {told:?}") };
+    welcome.forked
+}
+
+fn acks(told: &[Down]) -> Vec<u64> {
+    told.iter().filter_map(|down| if let Down::Ack(ack) = down { Some(ack.up_to) } else { None }).collect()
+}
+
+#[test]
+fn a_start_continues_its_parent_only_if_no_other_does() {
+    let mut bench = Bench::new(WIDE);
+    let mut greet = |start, parent| {
+        let link = bench.links.next();
+        forked(&bench.hello(link, hello(start, start, parent, 1)))
+    };
+    assert!(!greet(1, None));
+    assert!(!greet(2, Some(1)), "the first heir");
+    assert!(!greet(2, Some(1)), "again");
+    assert!(greet(3, Some(1)), "another heir");
+    assert!(greet(1, None), "somebody continues it");
+    assert!(!greet(4, Some(3)), "an heir of the copy");
+}
+
+#[test]
+fn what_another_relay_acknowledged_becomes_a_gap_record() {
+    let mut bench = Bench::new(WIDE);
+    let link = bench.links.next();
+    let told = bench.hello(link, hello(7, 1, None, 11));
+    let [Down::Welcome(welcome), Down::Ack(ack)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((welcome.streams[0].committed, ack.up_to), (0, 10));
+    let rows = bench.ledger.rows();
+    assert_eq!((rows.len(), rows[0].seq, rows[0].to_seq), (1, 1, 10));
+    assert!(rows[0].json.contains("acknowledged by another relay before"), "{}", rows[0].json);
+    assert_eq!(acks(&bench.batch(link, 7, 11, 2)), [12]);
+}
+
+#[test]
+fn after_a_ledger_error_sessions_end_and_hellos_wait_for_the_recovery() {
+    let mut bench = Bench::new(WIDE);
+    let link = bench.links.next();
+    bench.hello(link, hello(7, 1, None, 1));
+    bench.ledger.inject(Fault::StoredButUnavailable);
+    let told = bench.batch(link, 7, 1, 2);
+    assert_eq!(told, [Down::HelloAgain { session: 7 }]);
+    assert_eq!((bench.machine.held(), bench.machine.sessions()), (0, 0));
+
+    assert_eq!(bench.hello(link, hello(8, 1, None, 1)), []);
+    assert_eq!(bench.hello(link, hello(9, 1, None, 1)), []);
+    let wake = bench.machine.poll_timeout().unwrap();
+    bench.machine.handle_timeout(bench.now);
+    assert_eq!(bench.machine.poll_timeout(), Some(wake), "not yet");
+    assert!(wake - bench.now <= Duration::from_millis(100));
+    bench.now = wake;
+    bench.machine.handle_timeout(bench.now);
+    bench.rest();
+    let told = bench.told();
+    let [Down::Welcome(welcome)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((welcome.session, welcome.streams[0].committed), (9, 2), "the latest hello, what was stored after all");
+    assert_eq!(bench.recoveries, 2);
+    assert_eq!(acks(&bench.batch(link, 9, 1, 3)), [3]);
+    assert_eq!(bench.ledger.rows().len(), 3);
+}
+
+#[test]
+fn a_hello_that_the_ledger_failed_to_answer_is_answered_after_the_recovery() {
+    let mut bench = Bench::new(WIDE);
+    for stage in 0..2_u64 {
+        // First the look-up fails, then the commit of the heir.
+        let link = bench.links.next();
+        bench.machine.handle_hello(bench.now, link, &bench.agent.clone(), hello(stage, stage + 2, Some(stage + 1), 1));
+        if stage == 1 {
+            bench.ledger.inject(Fault::StoredButUnavailable);
+            bench.rest();
+        } else {
+            bench.machine.handle_failed(bench.now, &LedgerError::Unavailable("housekeeping".to_owned()));
+            bench.rest();
+        }
+        assert_eq!(bench.told(), []);
+        bench.now = bench.machine.poll_timeout().unwrap();
+        bench.machine.handle_timeout(bench.now);
+        bench.rest();
+        assert!(!forked(&bench.told()), "{stage}");
+    }
+}
+
+#[test]
+fn an_unknown_session_is_told_to_say_hello_once_a_second() {
+    let mut bench = Bench::new(WIDE);
+    let [link, other] = [(); 2].map(|()| bench.links.next());
+    assert_eq!(bench.batch(link, 7, 1, 1), [Down::HelloAgain { session: 7 }]);
+    assert_eq!(bench.batch(link, 7, 2, 1), []);
+    assert_eq!(bench.batch(other, 7, 2, 1), [Down::HelloAgain { session: 7 }]);
+    bench.now += Duration::from_secs(1);
+    assert_eq!(bench.batch(link, 7, 3, 1), [Down::HelloAgain { session: 7 }]);
+    bench.hello(other, hello(8, 1, None, 1));
+    bench.now += Duration::from_secs(1);
+    assert_eq!(bench.batch(link, 8, 1, 1), [Down::HelloAgain { session: 8 }], "the session is another link's");
+}
+
+#[test]
+fn the_newest_link_of_an_agent_wins() {
+    let mut bench = Bench::new(WIDE);
+    let [older, newer] = [(); 2].map(|()| bench.links.next());
+    bench.hello(older, hello(1, 1, None, 1));
+    bench.hello(newer, hello(2, 1, None, 1));
+    assert!(matches!(bench.hello(older, hello(3, 1, None, 1))[..], [Down::Refused { session: 3, .. }]));
+    bench.machine.handle_gone(older, &bench.agent.clone());
+    assert_eq!(acks(&bench.batch(newer, 2, 1, 1)), [1]);
+}
+
+#[test]
+fn what_was_taken_from_a_link_that_is_gone_is_committed_all_the_same() {
+    let mut bench = Bench::new(Limits { linger: Duration::from_millis(50), ..WIDE });
+    let link = bench.links.next();
+    bench.hello(link, hello(1, 1, None, 1));
+    bench.hand_in(link, 1, 1, 2);
+    bench.machine.handle_gone(link, &bench.agent.clone());
+    bench.rest();
+    assert_eq!(bench.ledger.rows().len(), 0, "it lingers");
+    bench.now = bench.machine.poll_timeout().unwrap();
+    bench.machine.handle_timeout(bench.now);
+    bench.rest();
+    assert_eq!(bench.ledger.rows().len(), 2);
+    assert_eq!(bench.told(), [], "nobody is there to be told");
+    assert!(bench.machine.agents.is_empty());
+}
+
+#[test]
+fn a_commit_stays_within_its_size() {
+    let mut bench = Bench::new(Limits { max_bytes: 1_000, linger: Duration::from_millis(50), ..WIDE });
+    let link = bench.links.next();
+    bench.hello(link, hello(1, 1, None, 1));
+    bench.hand_in(link, 1, 1, 25);
+    bench.rest();
+    assert_eq!(bench.commits, [10, 10], "full ones go at once");
+    bench.now = bench.machine.poll_timeout().unwrap();
+    bench.machine.handle_timeout(bench.now);
+    bench.rest();
+    assert_eq!(bench.commits, [10, 10, 5]);
+    assert_eq!(acks(&bench.told()), [10, 20, 25]);
+}
+
+#[test]
+fn agents_take_turns_and_activity_goes_before_raw() {
+    let mut bench = Bench::new(Limits { max_bytes: 100_000, linger: Duration::from_millis(50), ..WIDE });
+    let agents = [("a", Stream::Raw, 9), ("b", Stream::Raw, 1), ("c", Stream::Activity, 1)];
+    let links = agents.map(|(agent, stream, _)| {
+        let link = bench.links.next();
+        bench.agent = agent.parse().unwrap();
+        let mut hello = hello(1, 1, None, 1);
+        hello.streams[0].stream = stream;
+        bench.hello(link, hello);
+        link
+    });
+    for ((agent, stream, frames), link) in agents.into_iter().zip(links) {
+        let items = vec![Item::Frame(Bytes::from(vec![0; 30_000])); frames];
+        let batch = Batch { session: 1, epoch: epoch(1), stream, first: 1, items };
+        bench.machine.handle_batch(bench.now, link, &agent.parse().unwrap(), batch);
+    }
+    let names = |effect| match effect {
+        Effect::Commit(commit) => commit.parts.iter().map(|p| (p.name.agent.to_string(), p.entries.len())).collect(),
+        _ => vec![],
+    };
+    let parts = |counts: &[(&str, usize)]| -> Vec<(String, usize)> {
+        counts.iter().map(|(agent, frames)| ((*agent).to_owned(), *frames)).collect()
+    };
+    let first = std::iter::from_fn(|| bench.machine.poll_effect()).map(names).find(|parts| !parts.is_empty());
+    assert_eq!(first, Some(parts(&[("a", 3)])), "the others had not come");
+    bench.machine.flight = None;
+    bench.machine.handle_timeout(bench.now + Duration::from_millis(50));
+    let second = std::iter::from_fn(|| bench.machine.poll_effect()).map(names).find(|parts| !parts.is_empty());
+    assert_eq!(second, Some(parts(&[("a", 1), ("b", 1), ("c", 1)])));
+}
+
+#[test]
+fn after_closing_the_commit_under_way_is_acknowledged_and_nothing_else_begins() {
+    let mut bench = Bench::new(Limits { max_bytes: 100, ..WIDE });
+    let link = bench.links.next();
+    bench.hello(link, hello(1, 1, None, 1));
+    bench.hand_in(link, 1, 1, 5);
+    bench.machine.close();
+    assert!(!bench.machine.is_settled());
+    bench.rest();
+    assert!(bench.machine.is_settled());
+    assert_eq!(acks(&bench.told()), [1]);
+    assert_eq!(bench.commits.len(), 1);
+}
+
+#[test]
+fn another_owner_for_good_ends_the_process() {
+    let mut bench = Bench::new(WIDE);
+    bench.machine.handle_failed(bench.now, &LedgerError::Fenced("gone".to_owned()));
+    let effect = bench.machine.poll_effect();
+    assert!(matches!(&effect, Some(Effect::Fenced(reason)) if reason == "gone"), "{effect:?}");
+    assert_eq!(bench.machine.poll_timeout(), None);
+}
+
+#[test]
+fn a_stream_that_the_hello_did_not_offer_is_refused() {
+    let mut bench = Bench::new(WIDE);
+    let link = bench.links.next();
+    bench.hello(link, hello(1, 2, None, 1));
+    let told = bench.batch(link, 1, 1, 1);
+    assert!(
+        matches!(&told[..], [Down::Refused { session: 1, reason }] if reason.contains("did not offer")),
+        "{told:?}"
+    );
+    let mut twice = hello(2, 2, None, 1);
+    twice.streams.extend(twice.streams.clone());
+    assert!(matches!(bench.hello(link, twice)[..], [Down::Refused { session: 2, .. }]));
+}
+
+#[test]
+fn grants_shrink_for_everybody_before_a_newcomer_gets_its_own() {
+    let mut bench = Bench::new(WIDE);
+    let mut links = Vec::new();
+    for n in 0..3 {
+        bench.agent = format!("agent-{n}").parse().unwrap();
+        links.push(bench.links.next());
+        bench.machine.handle_hello(bench.now, links[n as usize], &bench.agent.clone(), hello(n, 1, None, 1));
+        bench.rest();
+    }
+    let grants: Vec<(LinkId, u32)> = (bench.sent.iter())
+        .map(|(link, down)| match down {
+            Down::Welcome(welcome) => (*link, welcome.streams[0].grant),
+            Down::Ack(ack) => (*link, ack.grant),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let budget = WIDE.budget as u32;
+    let [a, b, c] = links[..] else { panic!() };
+    let (half, quarter) = (budget / 2, budget / 4);
+    assert_eq!(grants, [(a, budget), (a, half), (b, half), (a, quarter), (b, quarter), (c, quarter)]);
+}

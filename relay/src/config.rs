@@ -1,0 +1,160 @@
+//! What can be set.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use gaitway_proto::limits;
+use serde::{Deserialize, Serialize};
+
+use crate::commit::Limits;
+
+/// The relay's configuration, the body of `relay.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RelayConfig {
+    /// Where agents connect: MQTT 3.1.1 over TCP. Without a secret it must be a loopback address.
+    pub mqtt: SocketAddr,
+    /// The secret that agents' passwords are made of.
+    pub secret: Option<Secret>,
+    /// A file that holds the secret instead; white space around it does not count.
+    pub secret_file: Option<PathBuf>,
+    /// Most connections at a time; more are closed at once.
+    pub max_connections: usize,
+    /// What goes into one commit.
+    pub commit: CommitConfig,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served; nowhere if not set.
+    pub admin: Option<SocketAddr>,
+}
+
+/// What goes into one commit, and what may wait for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CommitConfig {
+    /// Greatest commit, bytes of frames; a larger frame goes alone.
+    #[serde(with = "gaitway_service::config::bytes")]
+    pub max_bytes: u64,
+    /// How long a commit may wait to grow.
+    #[serde(with = "gaitway_service::config::duration")]
+    pub linger: Duration,
+    /// Bytes that all agents together may have under way.
+    #[serde(with = "gaitway_service::config::bytes")]
+    pub budget: u64,
+}
+
+/// A text that logs do not show.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret made of `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            mqtt: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
+            secret: None,
+            secret_file: None,
+            max_connections: 1_100,
+            commit: CommitConfig::default(),
+            admin: None,
+        }
+    }
+}
+
+impl Default for CommitConfig {
+    fn default() -> Self {
+        Self { max_bytes: 512 * 1024, linger: Duration::ZERO, budget: 16 * 1024 * 1024 }
+    }
+}
+
+impl RelayConfig {
+    /// The secret, from wherever it was set; none if it was not.
+    pub fn load_secret(&self) -> anyhow::Result<Option<Secret>> {
+        let secret = match (&self.secret, &self.secret_file) {
+            (Some(_), Some(_)) => bail!("both secret and secret_file are set; keep one of them"),
+            (Some(secret), None) => secret.clone(),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the relay's secret from {}", path.display()))?;
+                Secret::new(text.trim())
+            }
+            (None, None) => return Ok(None),
+        };
+        ensure!(!secret.0.is_empty(), "the relay's secret is empty; make one with: openssl rand -hex 32");
+        Ok(Some(secret))
+    }
+
+    /// Refuses to let everybody in: without a secret, only a loopback address will do.
+    pub(crate) fn check_exposure(&self, address: SocketAddr) -> anyhow::Result<()> {
+        ensure!(
+            self.secret.is_some() || self.secret_file.is_some() || address.ip().is_loopback(),
+            "the relay would listen on {address} without a secret, so anybody could pose as an agent; set secret or \
+             secret_file, or listen on 127.0.0.1"
+        );
+        Ok(())
+    }
+
+    pub(crate) fn limits(&self) -> anyhow::Result<Limits> {
+        let CommitConfig { max_bytes, linger, budget } = self.commit;
+        ensure!(max_bytes > 0, "commit.max_bytes must be greater than 0");
+        ensure!(self.max_connections > 0, "max_connections must be greater than 0");
+        ensure!(linger <= Duration::from_secs(5), "commit.linger must be at most 5s: agents wait 10 s for progress");
+        Ok(Limits { max_bytes: usize::try_from(max_bytes)?, linger, budget: usize::try_from(budget)? })
+    }
+
+    /// Bytes taken and not committed above which nothing more is read from agents: their grants, and for the frames
+    /// that may always be under way as much again.
+    pub(crate) fn most_held(&self) -> usize {
+        usize::try_from(self.commit.budget).unwrap_or(usize::MAX).saturating_mul(2).max(2 * limits::MAX_PAYLOAD)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_secret_only_loopback_will_do() {
+        let open: SocketAddr = "0.0.0.0:1883".parse().unwrap();
+        let mut config = RelayConfig::default();
+        config.check_exposure(config.mqtt).unwrap();
+        config.check_exposure("[::1]:1883".parse().unwrap()).unwrap();
+        assert!(config.check_exposure(open).unwrap_err().to_string().contains("0.0.0.0:1883 without a secret"));
+        config.secret = Some(Secret::new("s"));
+        config.check_exposure(open).unwrap();
+    }
+
+    #[test]
+    fn a_secret_comes_from_one_place_and_is_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        std::fs::write(&path, "hush\n").unwrap();
+        let mut config = RelayConfig { secret_file: Some(path.clone()), ..RelayConfig::default() };
+        assert_eq!(config.load_secret().unwrap().unwrap().reveal(), "hush");
+        config.secret = Some(Secret::new("hush"));
+        assert!(config.load_secret().unwrap_err().to_string().contains("keep one"));
+        assert!(!format!("{config:?}").contains("hush"));
+        config.secret = None;
+        std::fs::write(&path, "\n").unwrap();
+        assert!(config.load_secret().unwrap_err().to_string().contains("empty"));
+    }
+}

@@ -1,0 +1,323 @@
+//! Between connections and the commit machine: payloads in, words for agents out.
+//!
+//! Knows links and agents, not sockets, so that any front end that carries MQTT can stand before it.
+//!
+//! - A payload that cannot be read is answered with a refusal and a reason.
+//! - A link that does not take its words is dropped; the others are not held up.
+//! - While more is held than allowed nothing more is read from agents.
+//! - At shutdown the commit under way is waited for and acknowledged.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use bytes::Bytes;
+use gaitway_proto::envelope::{Batch, Down, Hello};
+use gaitway_proto::ledger::Stream;
+use gaitway_proto::topic::{AgentId, Up};
+use gaitway_service::health::Part;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::Fenced;
+use crate::commit::{Effect, Machine, Notice};
+use crate::ledger::{Outcome, Request, Tally};
+use crate::link::LinkId;
+use crate::metrics::RelayMetrics;
+use crate::status::RelayStatus;
+
+mod inlet;
+pub(crate) use inlet::{Closed, Event, Inlet, inlet};
+
+/// How long the commit under way is waited for at shutdown.
+const FINISH_WITHIN: Duration = Duration::from_secs(7);
+
+/// Words that may wait for one agent: a commit may acknowledge each stream of a hello.
+pub(crate) const OUTBOX: usize = 2 * gaitway_proto::limits::MAX_HELLO_STREAMS;
+
+/// See the module.
+pub(crate) struct Intake {
+    pub machine: Machine,
+    pub requests: SyncSender<Request>,
+    pub most_held: usize,
+    pub metrics: RelayMetrics,
+    pub status: Arc<RelayStatus>,
+    pub health: Part,
+    pub links: HashMap<LinkId, Linked>,
+}
+
+/// A connection as the intake sees it.
+pub(crate) struct Linked {
+    agent: AgentId,
+    outbox: mpsc::Sender<Down>,
+}
+
+impl Intake {
+    /// Works until shutdown, or until the ledger is another's.
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut outcomes: mpsc::Receiver<Outcome>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut closing = None;
+        loop {
+            self.carry_out()?;
+            if closing.is_some_and(|deadline| self.machine.is_settled() || Instant::now() >= deadline) {
+                return Ok(());
+            }
+            let wake = self.machine.poll_timeout().into_iter().chain(closing).min();
+            let has_room = closing.is_none() && self.machine.held() < self.most_held;
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled(), if closing.is_none() => {
+                    self.machine.close();
+                    closing = Some(Instant::now() + FINISH_WITHIN);
+                }
+                outcome = outcomes.recv() => self.conclude(outcome.context("the ledger's thread ended")?),
+                () = sleep_until(wake) => self.machine.handle_timeout(Instant::now()),
+                event = events.recv(), if has_room => self.handle(event.context("the listener ended")?),
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Linked { link, agent, outbox } => {
+                self.links.insert(link, Linked { agent, outbox });
+            }
+            Event::Publish { link, up, payload, room: _room } => {
+                if let Some(agent) = self.links.get(&link).map(|linked| linked.agent.clone()) {
+                    self.read(link, &agent, up, &payload);
+                }
+            }
+            Event::Gone { link } => self.drop_link(link),
+        }
+    }
+
+    fn read(&mut self, link: LinkId, agent: &AgentId, up: Up, payload: &Bytes) {
+        let now = Instant::now();
+        let stream = match up {
+            Up::Hello => {
+                match Hello::decode(payload) {
+                    Ok(hello) => self.machine.handle_hello(now, link, agent, hello),
+                    Err(error) => self.refuse(link, agent, 0, format!("hello: {error}")),
+                }
+                return;
+            }
+            Up::Raw => Stream::Raw,
+            Up::Activity => Stream::Activity,
+        };
+        self.metrics.batches.inc();
+        match Batch::decode(payload) {
+            Ok(batch) if batch.stream == stream => self.machine.handle_batch(now, link, agent, batch),
+            Ok(batch) => {
+                let reason = format!("batch of stream {} on the topic of {stream}", batch.stream);
+                self.refuse(link, agent, batch.session, reason);
+            }
+            Err(error) => self.refuse(link, agent, 0, format!("batch of stream {stream}: {error}")),
+        }
+    }
+
+    fn refuse(&mut self, link: LinkId, agent: &AgentId, session: u64, reason: String) {
+        self.note(Notice::Refused { agent: agent.clone(), reason: reason.clone() });
+        self.tell(link, Down::Refused { session, reason });
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        let now = Instant::now();
+        match outcome {
+            Outcome::Recovered(outcome) => self.machine.handle_recovered(now, outcome),
+            Outcome::Known { id, found } => self.machine.handle_known(now, id, &found),
+            Outcome::Committed { id, durable, tally, took } => {
+                self.count(&tally, took);
+                self.machine.handle_committed(now, id, &durable);
+            }
+            Outcome::Failed(error) => self.machine.handle_failed(now, &error),
+        }
+    }
+
+    fn carry_out(&mut self) -> anyhow::Result<()> {
+        while let Some(effect) = self.machine.poll_effect() {
+            match effect {
+                Effect::Send { link, down } => self.tell(link, down),
+                Effect::LookUp(look_up) => self.ask(Request::LookUp(look_up))?,
+                Effect::Commit(commit) => self.ask(Request::Commit(commit))?,
+                Effect::Recover => self.ask(Request::Recover)?,
+                Effect::Notice(notice) => self.note(notice),
+                Effect::Fenced(reason) => return Err(Fenced(reason).into()),
+            }
+        }
+        let (sessions, held) = (self.machine.sessions(), self.machine.held());
+        self.status.set_present(sessions, held);
+        self.metrics.sessions.set(sessions as i64);
+        self.metrics.held.set(held as i64);
+        Ok(())
+    }
+
+    fn ask(&self, request: Request) -> anyhow::Result<()> {
+        // One look-up, one commit and one recovery at most are under way: the channel holds them.
+        self.requests.try_send(request).map_err(|error| anyhow!("the ledger's thread takes no request: {error}"))
+    }
+
+    fn tell(&mut self, link: LinkId, down: Down) {
+        let Some(linked) = self.links.get(&link) else { return };
+        if let Err(refused) = linked.outbox.try_send(down) {
+            if let mpsc::error::TrySendError::Full(_) = refused {
+                tracing::warn!(agent = %linked.agent, "agent does not read what it is told, closing its connection");
+                self.metrics.count_closed("slow_reader");
+            }
+            self.drop_link(link);
+        }
+    }
+
+    /// Forgets `link`; its connection ends once its outbox is empty.
+    fn drop_link(&mut self, link: LinkId) {
+        if let Some(linked) = self.links.remove(&link) {
+            self.machine.handle_gone(link, &linked.agent);
+        }
+    }
+
+    fn count(&self, tally: &Tally, took: Duration) {
+        let metrics = &self.metrics;
+        metrics.commits.inc();
+        metrics.commit_seconds.observe(took.as_secs_f64());
+        metrics.frames.inc_by(tally.frames);
+        metrics.readings.inc_by(tally.readings);
+        metrics.windows.inc_by(tally.windows);
+        metrics.gaps.inc_by(tally.gaps);
+        metrics.bytes.inc_by(tally.bytes);
+        metrics.unreadable.inc_by(tally.unreadable);
+        self.status.committed(tally.frames, tally.readings, tally.windows);
+        if let Some(first) = &tally.first_unreadable {
+            tracing::error!(frames = tally.unreadable, first, "frames could not be read, gaps are noted for them");
+        }
+    }
+
+    fn note(&self, notice: Notice) {
+        match notice {
+            Notice::Welcomed { agent, software, streams, forked: false } => {
+                tracing::info!(%agent, software, streams, "agent welcomed");
+            }
+            Notice::Welcomed { agent, software, streams, forked: true } => {
+                tracing::warn!(%agent, software, streams, "agent welcomed as a copy: another start continues its parent");
+            }
+            Notice::Refused { agent, reason } => {
+                self.metrics.refused.inc();
+                tracing::warn!(%agent, reason, "refused what an agent sent");
+            }
+            Notice::Duplicates(items) => {
+                self.metrics.duplicates.inc_by(items);
+            }
+            Notice::Rewound { agent, epoch, stream, next, got } => {
+                self.metrics.rewinds.inc();
+                tracing::info!(%agent, %epoch, %stream, next, got, "a seq is missing, asking for it");
+            }
+            Notice::Elsewhere { name, from, to } => {
+                let (agent, epoch, stream) = (&name.agent, name.epoch, name.stream);
+                tracing::error!(%agent, %epoch, %stream, from, to, "acknowledged by another relay before, noting a gap");
+            }
+            Notice::LedgerReady => {
+                self.health.ready();
+                self.status.set_error(None);
+                tracing::info!("ledger ready");
+            }
+            Notice::LedgerFailed { error, conflict, pause } => {
+                self.metrics.ledger_errors.inc();
+                self.health.not_ready(error.clone());
+                self.status.set_error(Some(error.clone()));
+                let retry_in = format!("{} ms", pause.as_millis());
+                if conflict {
+                    tracing::error!(
+                        error,
+                        retry_in,
+                        "another owner writes to this ledger, starting over from its marks"
+                    );
+                } else {
+                    tracing::warn!(error, retry_in, "ledger failed, agents send again what it has not");
+                }
+            }
+        }
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use gaitway_proto::ledger::Epoch;
+    use gaitway_service::health::Health;
+    use gaitway_service::metrics::Metrics;
+
+    use super::*;
+    use crate::commit::Limits;
+    use crate::link::LinkIds;
+
+    fn intake() -> (Intake, Receiver<Request>) {
+        let (requests, asked) = sync_channel(4);
+        let limits = Limits { max_bytes: 1_000, linger: Duration::ZERO, budget: 1_000 };
+        let intake = Intake {
+            machine: Machine::new(limits, 1),
+            requests,
+            most_held: 1_000,
+            metrics: RelayMetrics::register(&Metrics::new()),
+            status: Arc::default(),
+            health: Health::new().part("relay ledger"),
+            links: HashMap::new(),
+        };
+        (intake, asked)
+    }
+
+    fn unknown_batch() -> Bytes {
+        let items = vec![gaitway_proto::envelope::Item::Frame(Bytes::new())];
+        Batch { session: 1, epoch: Epoch::from_random(1), stream: Stream::Raw, first: 1, items }.encode().into()
+    }
+
+    #[tokio::test]
+    async fn a_link_that_does_not_take_its_words_is_dropped_and_the_others_are_not() {
+        let (mut intake, _asked) = intake();
+        let (links, agent) = (LinkIds::default(), "pi".parse::<AgentId>().unwrap());
+        let [slow, other] = [(); 2].map(|()| links.next());
+        let (full, mut words) = mpsc::channel(1);
+        let (outbox, mut others_words) = mpsc::channel(1);
+        intake.handle(Event::Linked { link: slow, agent: agent.clone(), outbox: full });
+        intake.handle(Event::Linked { link: other, agent: agent.clone(), outbox });
+        for _ in 0..3 {
+            intake.read(slow, &agent, Up::Raw, &Bytes::from_static(b"\x01"));
+        }
+        intake.read(other, &agent, Up::Raw, &unknown_batch());
+        intake.carry_out().unwrap();
+        assert!(matches!(words.recv().await, Some(Down::Refused { .. })));
+        assert_eq!(words.recv().await, None);
+        assert_eq!(others_words.recv().await, Some(Down::HelloAgain { session: 1 }));
+        intake.handle(Event::Gone { link: slow });
+        assert_eq!(intake.links.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn while_more_is_held_than_allowed_nothing_more_is_read() {
+        let (mut intake, _asked) = intake();
+        intake.most_held = 0;
+        let (way_in, events) = inlet();
+        let (_tells, outcomes) = mpsc::channel(1);
+        let shutdown = CancellationToken::new();
+        let working = tokio::spawn(intake.run(events, outcomes, shutdown.clone()));
+        let link = LinkIds::default().next();
+        let mut taken = 0;
+        while tokio::time::timeout(Duration::from_millis(20), way_in.gone(link)).await.is_ok() {
+            taken += 1;
+            assert!(taken <= 1_024, "the queue is bounded and nobody empties it");
+        }
+        shutdown.cancel();
+        working.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,117 @@
+//! The gaitway relay: what agents send over MQTT goes into a ledger, each frame once, and only then is acknowledged.
+//!
+//! One batch's path, in the order of these modules:
+//!
+//! 1. `listener` accepts the agent's connection, proves who it is, and reads the batch off the wire. The PUBACK that
+//!    follows says nothing about delivery.
+//! 2. `intake` decodes it and gives it to the commit machine; it knows links and agents, not sockets.
+//! 3. `commit`, the pure machine, takes what continues the stream, drops what it has, asks for what is missing, and
+//!    puts the next commit together, fairly over all agents.
+//! 4. `ledger`, a thread of its own, turns frames into records, submits records and marks in one atomic step to a
+//!    [`Ledger`], and reads back which positions are durable.
+//! 5. From these, and from nothing else, the commit machine makes the acknowledgements.
+//!
+//! [`run`] puts it all to work on a listener from [`bind`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use anyhow::Context as _;
+use gaitway_proto::ledger::Ledger;
+use gaitway_service::health::Health;
+use gaitway_service::metrics::Metrics;
+use gaitway_service::tasks::Tasks;
+use gaitway_service::{clock, http};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+mod commit;
+mod config;
+mod intake;
+mod ledger;
+mod link;
+mod listener;
+#[cfg(test)]
+#[path = "../tests/memory/mod.rs"]
+mod memory;
+mod metrics;
+mod status;
+
+pub use config::{CommitConfig, RelayConfig, Secret};
+pub use status::RelayStatus;
+
+use commit::Machine;
+use intake::{Intake, inlet};
+use listener::{Access, Context};
+use metrics::RelayMetrics;
+
+/// The ledger has another owner now. The error of [`run`] can be downcast to it; the process then exits with
+/// [`EXIT_FENCED`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("another relay owns the ledger now, this one must not be started again beside it: {0}")]
+pub struct Fenced(pub String);
+
+/// Exit status after [`Fenced`], on which no unit restarts: `EX_CONFIG` of `sysexits.h`.
+pub const EXIT_FENCED: u8 = 78;
+
+/// Requests that may be under way to the ledger's thread: a recovery, a look-up and a commit.
+const REQUESTS: usize = 4;
+
+/// Opens the listener that [`run`] serves. Refuses to listen on an address that others can reach without a secret.
+pub async fn bind(config: &RelayConfig) -> anyhow::Result<TcpListener> {
+    config.check_exposure(config.mqtt)?;
+    TcpListener::bind(config.mqtt).await.with_context(|| {
+        format!("cannot listen for agents on {}; another relay or broker may run there, or set mqtt", config.mqtt)
+    })
+}
+
+/// Serves agents on `listener` and commits to `ledger` until `shutdown`; then finishes and acknowledges the commit
+/// under way. The error says which part failed; see [`Fenced`].
+pub async fn run(
+    config: RelayConfig,
+    listener: TcpListener,
+    ledger: Box<dyn Ledger>,
+    status: Arc<RelayStatus>,
+    health: &Health,
+    metrics: &Metrics,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr().context("the relay's listener has no address")?;
+    config.check_exposure(address)?;
+    let limits = config.limits()?;
+    let access = Access::new(config.load_secret()?);
+    let seed = getrandom::u64().context("the system gives no random numbers")?;
+    let counters = RelayMetrics::register(metrics);
+    let (way_in, events) = inlet();
+    let (requests, asked) = sync_channel(REQUESTS);
+    let (tells, outcomes) = mpsc::channel(REQUESTS);
+
+    let intake = Intake {
+        machine: Machine::new(limits, seed),
+        requests,
+        most_held: config.most_held(),
+        metrics: counters.clone(),
+        status: Arc::clone(&status),
+        health: health.part("relay ledger"),
+        links: HashMap::new(),
+    };
+    let context = Context::new(access, way_in, counters, status, shutdown.clone());
+
+    let mut tasks = Tasks::new();
+    tasks.spawn_blocking("ledger", move || {
+        ledger::serve(ledger, &asked, &tells, clock::now_micros);
+        Ok(())
+    })?;
+    tasks.spawn("relay intake", intake.run(events, outcomes, shutdown.clone()));
+    tasks.spawn("relay listener", listener::listen(listener, Arc::new(context), config.max_connections));
+    if let Some(admin) = config.admin {
+        let listener = TcpListener::bind(admin)
+            .await
+            .with_context(|| format!("cannot serve health and metrics on {admin}; set admin to a free address"))?;
+        tasks.spawn("relay admin", http::serve(listener, health.clone(), metrics.clone(), shutdown.clone()));
+    }
+    tracing::info!(%address, "relay listening for agents");
+    tasks.join(shutdown).await
+}

@@ -1,0 +1,169 @@
+//! Who may connect, publish and subscribe.
+
+use gaitway_proto::identity;
+use gaitway_proto::topic::{AgentId, Up, down};
+use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Publish};
+use rumqttc::mqttbytes::{Protocol, QoS};
+use subtle::ConstantTimeEq as _;
+
+use crate::config::Secret;
+
+/// Decides about CONNECT.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    secret: Option<Secret>,
+}
+
+/// Who a connection was proven to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// The agent.
+    pub agent: AgentId,
+}
+
+/// Why a CONNECT is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub(super) struct Refusal {
+    /// For the client.
+    pub code: ConnectReturnCode,
+    why: &'static str,
+}
+
+const fn refusal(code: ConnectReturnCode, why: &'static str) -> Refusal {
+    Refusal { code, why }
+}
+
+pub(super) const PROTOCOL: Refusal = refusal(ConnectReturnCode::RefusedProtocolVersion, "not MQTT 3.1.1");
+pub(super) const TAKEOVERS: Refusal =
+    refusal(ConnectReturnCode::ServiceUnavailable, "several agents use this id: taken over three times in a minute");
+const CLIENT_ID: Refusal = refusal(ConnectReturnCode::BadClientId, "client id is not an agent id");
+const WILL: Refusal = refusal(ConnectReturnCode::NotAuthorized, "wills are not taken");
+const PERSISTENT: Refusal = refusal(ConnectReturnCode::NotAuthorized, "only clean sessions are taken");
+const USER_NAME: Refusal = refusal(ConnectReturnCode::BadUserNamePassword, "user name is not the client id");
+const NO_LOGIN: Refusal = refusal(ConnectReturnCode::BadUserNamePassword, "user name and password are missing");
+const PASSWORD: Refusal = refusal(ConnectReturnCode::BadUserNamePassword, "password is wrong");
+
+impl Access {
+    /// With a secret agents need the password made of it; without, anybody may be any agent.
+    pub(crate) fn new(secret: Option<Secret>) -> Self {
+        Self { secret }
+    }
+
+    /// Who the client is.
+    pub(super) fn authenticate(&self, connect: &Connect) -> Result<Identity, Refusal> {
+        if connect.protocol != Protocol::V4 {
+            return Err(PROTOCOL);
+        }
+        let agent: AgentId = connect.client_id.parse().map_err(|_| CLIENT_ID)?;
+        if connect.last_will.is_some() {
+            return Err(WILL);
+        }
+        if !connect.clean_session {
+            return Err(PERSISTENT);
+        }
+        if connect.login.as_ref().is_some_and(|login| login.username != agent.as_str()) {
+            return Err(USER_NAME);
+        }
+        if let Some(secret) = &self.secret {
+            let login = connect.login.as_ref().ok_or(NO_LOGIN)?;
+            let expected = identity::password(secret.reveal().as_bytes(), &agent);
+            if !bool::from(login.password.as_bytes().ct_eq(expected.as_bytes())) {
+                return Err(PASSWORD);
+            }
+        }
+        Ok(Identity { agent })
+    }
+}
+
+impl Identity {
+    /// What `publish` carries, if this agent may publish it.
+    pub(super) fn may_publish(&self, publish: &Publish) -> Result<Up, &'static str> {
+        if publish.qos != QoS::AtLeastOnce {
+            return Err("quality of service other than 1");
+        }
+        if publish.retain {
+            return Err("retained message");
+        }
+        Up::parse(&publish.topic, &self.agent).ok_or("topic not below the agent's own up/")
+    }
+
+    /// Whether this agent may subscribe to `filter`: exactly its own topic.
+    pub(super) fn may_subscribe(&self, filter: &str) -> bool {
+        filter == down(&self.agent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::mqttbytes::v4::LastWill;
+
+    use super::*;
+
+    fn connect(id: &str) -> Connect {
+        Connect::new(id)
+    }
+
+    #[test]
+    fn the_client_id_is_an_agent_id_and_the_user_name() {
+        let open = Access::new(None);
+        assert_eq!(open.authenticate(&connect("pi")).unwrap().agent.as_str(), "pi");
+        for bad in ["", "Pi", "a/b", "#", "+", "$share", "ü"] {
+            assert_eq!(open.authenticate(&connect(bad)), Err(CLIENT_ID), "{bad}");
+        }
+        let mut other = connect("pi");
+        other.set_login("pi2", "x");
+        assert_eq!(open.authenticate(&other), Err(USER_NAME));
+    }
+
+    #[test]
+    fn the_password_is_made_of_the_secret_and_the_id() {
+        let access = Access::new(Some(Secret::new("s")));
+        let password = |of: &str| identity::password(b"s", &of.parse().unwrap());
+        let with = |password: String| {
+            let mut connect = connect("pi");
+            connect.set_login("pi", password);
+            access.authenticate(&connect)
+        };
+        assert!(with(password("pi")).is_ok());
+        assert_eq!(with(password("pi2")), Err(PASSWORD));
+        assert_eq!(with(password("pi")[..63].to_owned()), Err(PASSWORD));
+        assert_eq!(with(String::new()), Err(PASSWORD));
+        assert_eq!(access.authenticate(&connect("pi")), Err(NO_LOGIN));
+    }
+
+    #[test]
+    fn wills_persistent_sessions_and_other_versions_are_refused() {
+        let open = Access::new(None);
+        let mut will = connect("pi");
+        will.last_will = Some(LastWill::new("t", "m", QoS::AtMostOnce, false));
+        assert_eq!(open.authenticate(&will), Err(WILL));
+        let mut persistent = connect("pi");
+        persistent.clean_session = false;
+        assert_eq!(open.authenticate(&persistent), Err(PERSISTENT));
+        let mut five = connect("pi");
+        five.protocol = Protocol::V5;
+        assert_eq!(open.authenticate(&five), Err(PROTOCOL));
+    }
+
+    #[test]
+    fn an_agent_publishes_below_its_own_up_and_subscribes_to_its_own_down() {
+        let pi = Identity { agent: "pi".parse().unwrap() };
+        let publish = |topic: &str, qos, retain| {
+            let mut publish = Publish::new(topic, qos, "");
+            publish.retain = retain;
+            pi.may_publish(&publish)
+        };
+        assert_eq!(publish("gaitway/v1/pi/up/raw", QoS::AtLeastOnce, false), Ok(Up::Raw));
+        assert!(publish("gaitway/v1/pi/up/raw", QoS::AtMostOnce, false).is_err());
+        assert!(publish("gaitway/v1/pi/up/raw", QoS::ExactlyOnce, false).is_err());
+        assert!(publish("gaitway/v1/pi/up/raw", QoS::AtLeastOnce, true).is_err());
+        for foreign in ["gaitway/v1/pi2/up/raw", "gaitway/v1/pi/down/ack", "$SYS/x", "ü", ""] {
+            assert!(publish(foreign, QoS::AtLeastOnce, false).is_err(), "{foreign}");
+        }
+        assert!(pi.may_subscribe("gaitway/v1/pi/down/ack"));
+        for foreign in ["gaitway/v1/pi2/down/ack", "gaitway/v1/+/down/ack", "gaitway/v1/pi/#", "#", "$share/g/#"] {
+            assert!(!pi.may_subscribe(foreign), "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! One connection: CONNECT, identity, seat, then publishes in and words out until it ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use gaitway_proto::envelope::Down;
+use gaitway_proto::topic;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{
+    ConnAck, Connect, ConnectReturnCode, Packet, PubAck, Publish, SubAck, Subscribe, SubscribeReasonCode,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Context;
+use super::access::{Identity, PROTOCOL, Refusal, TAKEOVERS};
+use super::packets::{Expect, Violation};
+use super::seats::Seat;
+use super::wire::Wire;
+use crate::intake::{Closed, OUTBOX};
+use crate::link::LinkId;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The longest keep-alive believed; also that of clients who want none.
+const LONGEST_KEEP_ALIVE: Duration = Duration::from_secs(120);
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("closed by the agent")]
+    Peer,
+    #[error("disconnected by the agent")]
+    Disconnect,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("no CONNECT within {} s", CONNECT_WITHIN.as_secs())]
+    NoConnect,
+    #[error("{0}")]
+    Violation(#[from] Violation),
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("forbidden: {0}")]
+    Forbidden(&'static str),
+    #[error("nothing heard for one and a half times the keep-alive")]
+    Idle,
+    #[error("a packet was not whole in time")]
+    SlowPacket,
+    #[error("a newer connection of the same agent took over")]
+    TakenOver,
+    #[error("closed by the relay")]
+    Unlinked,
+    #[error("{0}")]
+    Shutdown(#[from] Closed),
+}
+
+impl End {
+    /// The label of the counter.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Disconnect => "disconnect",
+            Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => "write_timeout",
+            Self::Io(_) => "io",
+            Self::NoConnect => "connect_timeout",
+            Self::Violation(Violation::TooLarge(_)) => "too_large",
+            Self::Violation(Violation::Unexpected(_)) => "unexpected_packet",
+            Self::Violation(Violation::Protocol) | Self::Refused(PROTOCOL) => "protocol",
+            Self::Violation(Violation::Malformed(_)) => "malformed",
+            Self::Refused(TAKEOVERS) => "takeovers",
+            Self::Refused(_) => "identity",
+            Self::Forbidden(_) => "forbidden",
+            Self::Idle => "idle",
+            Self::SlowPacket => "slow_packet",
+            Self::TakenOver => "taken_over",
+            Self::Unlinked => "unlinked",
+            Self::Shutdown(_) => "shutdown",
+        }
+    }
+
+    /// Whether the peer did what it must not do.
+    fn is_fault(&self) -> bool {
+        matches!(self, Self::Violation(_) | Self::Refused(_) | Self::Forbidden(_))
+    }
+}
+
+/// Serves one connection to its end, and says how it ended.
+pub(super) async fn serve<S>(stream: S, peer: SocketAddr, context: &Context)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut wire = Wire::new(stream);
+    let (agent, end) = match enter(&mut wire, context).await {
+        Ok(entered) => {
+            let agent = entered.identity.agent.clone();
+            (Some(agent), stay(&mut wire, peer, context, entered).await)
+        }
+        Err(end) => (None, end),
+    };
+    context.metrics.count_closed(end.label());
+    let agent = agent.as_ref().map(topic::AgentId::as_str);
+    if end.is_fault() {
+        tracing::warn!(%peer, agent, reason = %end, "connection closed");
+    } else {
+        tracing::info!(%peer, agent, reason = %end, "connection ended");
+    }
+    wire.close().await;
+}
+
+/// A connection that is proven to be an agent's and has its seat.
+struct Entered {
+    identity: Identity,
+    seat: Seat,
+    link: LinkId,
+    /// How long it may be silent.
+    patience: Duration,
+}
+
+async fn enter<S>(wire: &mut Wire<S>, context: &Context) -> Result<Entered, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let connect = tokio::select! {
+        () = context.shutdown.cancelled() => return Err(Closed.into()),
+        connect = timeout(CONNECT_WITHIN, first_packet(wire)) => connect.unwrap_or(Err(End::NoConnect)),
+    };
+    let connect = match connect {
+        Err(End::Violation(Violation::Protocol)) => return Err(turn_away(wire, PROTOCOL).await),
+        connect => connect?,
+    };
+    let identity = match context.access.authenticate(&connect) {
+        Ok(identity) => identity,
+        Err(refusal) => return Err(turn_away(wire, refusal).await),
+    };
+    let link = context.links.next();
+    let Some(seat) = Seat::take(&context.seats, &identity.agent, link).await else {
+        return Err(turn_away(wire, TAKEOVERS).await);
+    };
+    let wanted = Duration::from_secs(connect.keep_alive.into());
+    let keep_alive = if wanted.is_zero() { LONGEST_KEEP_ALIVE } else { wanted.min(LONGEST_KEEP_ALIVE) };
+    Ok(Entered { identity, seat, link, patience: keep_alive * 3 / 2 })
+}
+
+async fn first_packet<S>(wire: &mut Wire<S>) -> Result<Connect, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    loop {
+        if let Some(packet) = wire.packet(Expect::Connect)? {
+            // The first byte was CONNECT's, so nothing else was read.
+            let Packet::Connect(connect) = packet else { return Err(End::Forbidden("first packet not CONNECT")) };
+            return Ok(connect);
+        }
+        if !wire.fill().await? {
+            return Err(End::Peer);
+        }
+    }
+}
+
+async fn turn_away<S>(wire: &mut Wire<S>, refusal: Refusal) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    wire.put(&Packet::ConnAck(ConnAck::new(refusal.code, false)));
+    match wire.flush().await {
+        Ok(()) => End::Refused(refusal),
+        Err(error) => error.into(),
+    }
+}
+
+/// Links the connection to the intake, serves it, and unlinks it before its seat is free.
+async fn stay<S>(wire: &mut Wire<S>, peer: SocketAddr, context: &Context, entered: Entered) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let Entered { identity, seat, link, patience } = entered;
+    let (outbox, words) = mpsc::channel(OUTBOX);
+    let linked = context.inlet.linked(link, identity.agent.clone(), outbox);
+    if let Err(closed) = linked.await {
+        return closed.into();
+    }
+    tracing::info!(%peer, agent = %identity.agent, "agent connected");
+    wire.put(&Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false)));
+    let mut session = Session { wire, context, identity, link, words, patience, subscribed: false };
+    let end = tokio::select! {
+        biased;
+        () = seat.taken_over() => End::TakenOver,
+        end = session.run() => end,
+    };
+    // At shutdown there is nobody left to tell.
+    let _ = context.inlet.gone(link).await;
+    drop(seat);
+    end
+}
+
+struct Session<'a, S> {
+    wire: &'a mut Wire<S>,
+    context: &'a Context,
+    identity: Identity,
+    link: LinkId,
+    words: mpsc::Receiver<Down>,
+    patience: Duration,
+    subscribed: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
+    async fn run(&mut self) -> End {
+        match self.serve().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn serve(&mut self) -> Result<std::convert::Infallible, End> {
+        self.wire.flush().await?;
+        loop {
+            while let Some(packet) = self.wire.packet(Expect::Session)? {
+                self.handle(packet).await?;
+            }
+            self.wire.flush().await?;
+            let silent = Instant::now() + self.patience;
+            let due = self.wire.due();
+            loop {
+                tokio::select! {
+                    biased;
+                    word = self.words.recv() => {
+                        self.say(word)?;
+                        self.wire.flush().await?;
+                    }
+                    read = self.wire.fill() => {
+                        if !read? {
+                            return Err(End::Peer);
+                        }
+                        break;
+                    }
+                    () = sleep_until(due.map_or(silent, |due| due.min(silent))) => {
+                        return Err(if due.is_some_and(|due| due < silent) { End::SlowPacket } else { End::Idle });
+                    }
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, packet: Packet) -> Result<(), End> {
+        match packet {
+            Packet::Publish(publish) => self.hand_over(publish).await,
+            Packet::Subscribe(subscribe) => {
+                self.subscribe(&subscribe);
+                Ok(())
+            }
+            Packet::PingReq => {
+                self.wire.put(&Packet::PingResp);
+                Ok(())
+            }
+            Packet::Disconnect => Err(End::Disconnect),
+            _ => Err(End::Forbidden("packet that agents do not send")),
+        }
+    }
+
+    /// Gives a publish to the intake, saying meanwhile what is to be said; then acknowledges to MQTT, which means
+    /// that it was taken off the wire and nothing more.
+    async fn hand_over(&mut self, publish: Publish) -> Result<(), End> {
+        let up = self.identity.may_publish(&publish).map_err(End::Forbidden)?;
+        let inlet = self.context.inlet.clone();
+        let mut handed = std::pin::pin!(inlet.publish(self.link, up, publish.payload));
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut handed => {
+                    done?;
+                    break;
+                }
+                word = self.words.recv() => {
+                    self.say(word)?;
+                    self.wire.flush().await?;
+                }
+            }
+        }
+        self.wire.put(&Packet::PubAck(PubAck::new(publish.pkid)));
+        Ok(())
+    }
+
+    fn subscribe(&mut self, subscribe: &Subscribe) {
+        let codes = subscribe.filters.iter().map(|filter| {
+            if self.identity.may_subscribe(&filter.path) {
+                self.subscribed = true;
+                SubscribeReasonCode::Success(QoS::AtMostOnce)
+            } else {
+                tracing::warn!(agent = %self.identity.agent, filter = filter.path, "refused to subscribe");
+                SubscribeReasonCode::Failure
+            }
+        });
+        let codes = codes.collect();
+        self.wire.put(&Packet::SubAck(SubAck::new(subscribe.pkid, codes)));
+    }
+
+    /// Puts a word of the intake on the wire, and those that wait behind it.
+    fn say(&mut self, word: Option<Down>) -> Result<(), End> {
+        let mut word = word.ok_or(End::Unlinked)?;
+        loop {
+            if self.subscribed {
+                let topic = topic::down(&self.identity.agent);
+                self.wire.put(&Packet::Publish(Publish::new(topic, QoS::AtMostOnce, word.encode())));
+            }
+            match self.words.try_recv() {
+                Ok(next) => word = next,
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Which connection each agent id has.
+//!
+//! - A newer connection takes the seat of an older one.
+//! - A seat taken over three times within a minute is refused to others until the oldest takeover is a minute old.
+//! - A seat is forgotten when it is free and was not taken over lately.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gaitway_proto::topic::AgentId;
+use tokio_util::sync::CancellationToken;
+
+use crate::link::LinkId;
+
+const TAKEOVERS: usize = 3;
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Free seats with a history are looked through once this many are known.
+const SWEEP_ABOVE: usize = 4096;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Seats(HashMap<AgentId, Chair>);
+
+#[derive(Debug, Default)]
+struct Chair {
+    holder: Option<Holder>,
+    takeovers: VecDeque<Instant>,
+}
+
+/// A connection on its seat.
+#[derive(Debug, Clone)]
+pub(super) struct Holder {
+    pub link: LinkId,
+    /// Asks it to end.
+    pub close: CancellationToken,
+    /// It has ended, and so have those before it.
+    pub gone: CancellationToken,
+}
+
+/// What came of asking for a seat.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// It is the asker's, once the holder `before` has gone.
+    Granted { before: Option<Holder> },
+    /// It changes hands too often.
+    Refused,
+}
+
+impl Holder {
+    pub(super) fn new(link: LinkId) -> Self {
+        Self { link, close: CancellationToken::new(), gone: CancellationToken::new() }
+    }
+}
+
+impl Chair {
+    fn age(&mut self, now: Instant) {
+        self.takeovers.retain(|at| now.saturating_duration_since(*at) < WITHIN);
+    }
+
+    fn is_forgettable(&self) -> bool {
+        self.holder.is_none() && self.takeovers.is_empty()
+    }
+}
+
+impl Seats {
+    /// Gives `agent`'s seat to `holder`.
+    pub(super) fn claim(&mut self, now: Instant, agent: &AgentId, holder: Holder) -> Claim {
+        if self.0.len() > SWEEP_ABOVE {
+            self.0.values_mut().for_each(|chair| chair.age(now));
+            self.0.retain(|_, chair| !chair.is_forgettable());
+        }
+        let chair = self.0.entry(agent.clone()).or_default();
+        chair.age(now);
+        if chair.holder.is_some() {
+            if chair.takeovers.len() >= TAKEOVERS {
+                return Claim::Refused;
+            }
+            chair.takeovers.push_back(now);
+        }
+        Claim::Granted { before: chair.holder.replace(holder) }
+    }
+
+    /// `link` does not need its seat any more.
+    fn release(&mut self, now: Instant, agent: &AgentId, link: LinkId) {
+        let Some(chair) = self.0.get_mut(agent) else { return };
+        if chair.holder.as_ref().is_some_and(|holder| holder.link == link) {
+            chair.holder = None;
+        }
+        chair.age(now);
+        if chair.is_forgettable() {
+            self.0.remove(agent);
+        }
+    }
+}
+
+/// A seat held; leaves it when dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Arc<Mutex<Seats>>,
+    agent: AgentId,
+    holder: Holder,
+}
+
+impl Seat {
+    /// Takes `agent`'s seat, and waits until whoever held it has gone. None: it changes hands too often.
+    pub(super) async fn take(seats: &Arc<Mutex<Seats>>, agent: &AgentId, link: LinkId) -> Option<Self> {
+        let holder = Holder::new(link);
+        let claim = seats.lock().unwrap_or_else(PoisonError::into_inner).claim(now(), agent, holder.clone());
+        let Claim::Granted { before } = claim else { return None };
+        let seat = Self { seats: Arc::clone(seats), agent: agent.clone(), holder };
+        if let Some(before) = before {
+            before.close.cancel();
+            // Even if a third takes over meanwhile: it waits for this one, and thereby for the first.
+            before.gone.cancelled().await;
+        }
+        Some(seat)
+    }
+
+    /// Resolves when a newer connection takes over.
+    pub(super) async fn taken_over(&self) {
+        self.holder.close.cancelled().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner).release(now(), &self.agent, self.holder.link);
+        self.holder.gone.cancel();
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::LinkIds;
+
+    #[test]
+    fn a_seat_taken_over_three_times_within_a_minute_is_refused() {
+        let (mut seats, links, start) = (Seats::default(), LinkIds::default(), Instant::now());
+        let pi: AgentId = "pi".parse().unwrap();
+        let mut claim = |seconds, agent: &AgentId| {
+            let holder = Holder::new(links.next());
+            let claim = seats.claim(start + Duration::from_secs(seconds), agent, holder.clone());
+            (matches!(claim, Claim::Granted { .. }), holder)
+        };
+        for second in 0..4 {
+            assert!(claim(second, &pi).0, "{second}");
+        }
+        assert!(!claim(4, &pi).0);
+        assert!(claim(4, &"other".parse().unwrap()).0);
+        assert!(!claim(60, &pi).0, "the first takeover was at 1 s");
+        assert!(claim(61, &pi).0);
+        assert!(!claim(61, &pi).0);
+    }
+
+    #[test]
+    fn a_seat_is_forgotten_when_free_and_not_taken_over_lately() {
+        let (mut seats, links, start) = (Seats::default(), LinkIds::default(), Instant::now());
+        let pi: AgentId = "pi".parse().unwrap();
+        let [first, second] = [(); 2].map(|()| Holder::new(links.next()));
+        seats.claim(start, &pi, first.clone());
+        let Claim::Granted { before: Some(before) } = seats.claim(start, &pi, second.clone()) else { panic!() };
+        assert_eq!(before.link, first.link);
+        seats.release(start, &pi, first.link);
+        assert!(seats.0[&pi].holder.is_some(), "the seat is the second's");
+        seats.release(start, &pi, second.link);
+        assert_eq!(seats.0.len(), 1, "its takeovers still count");
+        for n in 0..=SWEEP_ABOVE {
+            let agent: AgentId = format!("a{n}").parse().unwrap();
+            seats.claim(start, &agent, Holder::new(links.next()));
+        }
+        let held = Holder::new(links.next());
+        seats.claim(start + WITHIN, &"last".parse().unwrap(), held);
+        assert!(!seats.0.contains_key(&pi));
+        assert_eq!(seats.0.len(), SWEEP_ABOVE + 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_before_has_gone_when_the_next_is_seated() {
+        let (seats, links) = (Arc::new(Mutex::new(Seats::default())), LinkIds::default());
+        let pi: AgentId = "pi".parse().unwrap();
+        let first = Seat::take(&seats, &pi, links.next()).await.unwrap();
+        let mut second = Box::pin(Seat::take(&seats, &pi, links.next()));
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut second).await.is_err());
+        first.taken_over().await;
+        let mut third = Box::pin(Seat::take(&seats, &pi, links.next()));
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut third).await.is_err());
+        drop(first);
+        let second = second.await.unwrap();
+        second.taken_over().await;
+        drop(second);
+        drop(third.await.unwrap());
+        assert!(seats.lock().unwrap().0[&pi].holder.is_none());
+    }
+}

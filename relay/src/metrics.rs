@@ -1,0 +1,85 @@
+//! The relay's counters, `gaitway_relay_…`.
+
+use gaitway_service::metrics::Metrics;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// One label, `reason`.
+pub(crate) type Reason = [(&'static str, &'static str); 1];
+
+/// See the module. Clones count together.
+#[derive(Debug, Clone)]
+pub(crate) struct RelayMetrics {
+    pub connections: Gauge,
+    pub closed: Family<Reason, Counter>,
+    pub sessions: Gauge,
+    pub held: Gauge,
+    pub batches: Counter,
+    pub refused: Counter,
+    pub duplicates: Counter,
+    pub rewinds: Counter,
+    pub gaps: Counter,
+    pub unreadable: Counter,
+    pub frames: Counter,
+    pub readings: Counter,
+    pub windows: Counter,
+    pub bytes: Counter,
+    pub commits: Counter,
+    pub commit_seconds: Histogram,
+    pub ledger_errors: Counter,
+}
+
+impl RelayMetrics {
+    /// Counters that start at 0, registered with `metrics`.
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        let new = Self {
+            connections: Gauge::default(),
+            closed: Family::default(),
+            sessions: Gauge::default(),
+            held: Gauge::default(),
+            batches: Counter::default(),
+            refused: Counter::default(),
+            duplicates: Counter::default(),
+            rewinds: Counter::default(),
+            gaps: Counter::default(),
+            unreadable: Counter::default(),
+            frames: Counter::default(),
+            readings: Counter::default(),
+            windows: Counter::default(),
+            bytes: Counter::default(),
+            commits: Counter::default(),
+            commit_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            ledger_errors: Counter::default(),
+        };
+        metrics.register(|registry| new.name(registry.sub_registry_with_prefix("relay")));
+        new
+    }
+
+    /// Counts a connection's end.
+    pub(crate) fn count_closed(&self, reason: &'static str) {
+        self.closed.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    fn name(&self, to: &mut Registry) {
+        to.register("connections", "MQTT connections open", self.connections.clone());
+        to.register("closed_connections", "Connections refused or ended, by reason", self.closed.clone());
+        to.register("sessions", "Agents welcomed and connected", self.sessions.clone());
+        to.register_with_unit("held", "Taken from agents and not committed", Unit::Bytes, self.held.clone());
+        to.register("batches", "Batches that arrived", self.batches.clone());
+        to.register("refusals", "Words of agents that could not be taken", self.refused.clone());
+        to.register("duplicates", "Items dropped because they were taken before", self.duplicates.clone());
+        to.register("rewinds", "Times an agent was asked for a missing seq", self.rewinds.clone());
+        to.register("gaps", "Gap records committed", self.gaps.clone());
+        to.register("unreadable_frames", "Frames that could not be read, committed as gaps", self.unreadable.clone());
+        to.register("frames", "Frames committed", self.frames.clone());
+        to.register("readings", "Readings committed", self.readings.clone());
+        to.register("windows", "Classified windows committed", self.windows.clone());
+        to.register_with_unit("committed", "Frames committed", Unit::Bytes, self.bytes.clone());
+        to.register("commits", "Commits", self.commits.clone());
+        to.register_with_unit("commit", "Time a commit took", Unit::Seconds, self.commit_seconds.clone());
+        to.register("ledger_errors", "Failures of the ledger", self.ledger_errors.clone());
+    }
+}

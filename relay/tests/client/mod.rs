@@ -1,0 +1,184 @@
+//! A relay in this process and a client that writes its own packets.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part of this test code"
+)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use gaitway_proto::activity::{Activity, ActivityFrame, Window};
+use gaitway_proto::envelope::{Batch, Down, Hello, Item, Offer};
+use gaitway_proto::identity;
+use gaitway_proto::ledger::{Epoch, Stream};
+use gaitway_proto::topic::{self, AgentId, Up};
+use gaitway_relay::{RelayConfig, RelayStatus, Secret};
+use gaitway_service::health::Health;
+use gaitway_service::metrics::Metrics;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet, Publish, Subscribe};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::memory::MemoryLedger;
+
+pub const SECRET: &str = "a secret for tests";
+
+pub struct Relay {
+    pub address: SocketAddr,
+    pub ledger: MemoryLedger,
+    pub status: Arc<RelayStatus>,
+    pub health: Health,
+    pub metrics: Metrics,
+    pub shutdown: CancellationToken,
+    pub task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Relay {
+    pub async fn start(change: impl FnOnce(&mut RelayConfig)) -> Self {
+        let mut config = RelayConfig {
+            mqtt: "127.0.0.1:0".parse().unwrap(),
+            secret: Some(Secret::new(SECRET)),
+            ..RelayConfig::default()
+        };
+        change(&mut config);
+        let listener = gaitway_relay::bind(&config).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ledger, status, health, metrics, shutdown) =
+            (MemoryLedger::default(), Arc::default(), Health::new(), Metrics::new(), CancellationToken::new());
+        let task = tokio::spawn({
+            let (ledger, status, shutdown) = (Box::new(ledger.clone()), Arc::clone(&status), shutdown.clone());
+            let (health, metrics) = (health.clone(), metrics.clone());
+            async move { gaitway_relay::run(config, listener, ledger, status, &health, &metrics, shutdown).await }
+        });
+        Self { address, ledger, status, health, metrics, shutdown, task }
+    }
+
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        self.task.await.unwrap()
+    }
+}
+
+pub struct Client {
+    pub id: AgentId,
+    stream: TcpStream,
+    buffer: BytesMut,
+    pkid: u16,
+}
+
+impl Client {
+    /// A bare connection.
+    pub async fn dial(relay: &Relay, id: &str) -> Self {
+        let stream = TcpStream::connect(relay.address).await.unwrap();
+        Self { id: id.parse().unwrap(), stream, buffer: BytesMut::new(), pkid: 0 }
+    }
+
+    /// Connected and subscribed.
+    pub async fn enter(relay: &Relay, id: &str) -> Self {
+        let mut client = Self::dial(relay, id).await;
+        assert_eq!(client.connect().await, Some(ConnectReturnCode::Success));
+        client
+            .send(Packet::Subscribe(Subscribe { pkid: 1, ..Subscribe::new(topic::down(&client.id), QoS::AtLeastOnce) }))
+            .await;
+        assert!(matches!(client.receive().await, Some(Packet::SubAck(_))));
+        client
+    }
+
+    /// Sends CONNECT with the right password; the answer.
+    pub async fn connect(&mut self) -> Option<ConnectReturnCode> {
+        let mut connect = Connect::new(self.id.as_str());
+        connect.set_login(self.id.as_str(), identity::password(SECRET.as_bytes(), &self.id));
+        self.connect_as(connect).await
+    }
+
+    pub async fn connect_as(&mut self, connect: Connect) -> Option<ConnectReturnCode> {
+        self.send(Packet::Connect(connect)).await;
+        match self.receive().await? {
+            Packet::ConnAck(ack) => Some(ack.code),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn send(&mut self, packet: Packet) {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, usize::MAX).unwrap();
+        // The relay may have closed the connection: the next receive tells.
+        let _ = self.stream.write_all(&bytes).await;
+    }
+
+    /// The next packet; none once the connection is closed.
+    pub async fn receive(&mut self) -> Option<Packet> {
+        let read = async {
+            loop {
+                if let Ok(packet) = Packet::read(&mut self.buffer, usize::MAX) {
+                    return Some(packet);
+                }
+                if self.stream.read_buf(&mut self.buffer).await.unwrap_or(0) == 0 {
+                    return None;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), read).await.expect("neither a packet nor the end")
+    }
+
+    pub async fn publish(&mut self, up: Up, payload: Vec<u8>) {
+        self.pkid += 1;
+        let publish = Publish::new(up.topic(&self.id), QoS::AtLeastOnce, payload);
+        self.send(Packet::Publish(Publish { pkid: self.pkid, ..publish })).await;
+    }
+
+    /// The next word of the relay, PUBACKs left out.
+    pub async fn word(&mut self) -> Option<Down> {
+        loop {
+            match self.receive().await? {
+                Packet::Publish(publish) => return Some(Down::decode(&publish.payload).unwrap()),
+                Packet::PubAck(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub async fn hello(&mut self, session: u64, next: u64) -> Option<Down> {
+        let offer = |stream| Offer { epoch: epoch(), ordinal: 1, stream, first: 1, next };
+        let streams = Stream::ALL.map(offer).to_vec();
+        let hello = Hello { session, software: "test".to_owned(), epoch: epoch(), parent: None, streams };
+        self.publish(Up::Hello, hello.encode()).await;
+        self.word().await
+    }
+
+    pub async fn activity(&mut self, session: u64, first: u64, frames: u64) {
+        let items = (first..first + frames).map(|seq| Item::Frame(frame(seq).into())).collect();
+        let batch = Batch { session, epoch: epoch(), stream: Stream::Activity, first, items };
+        self.publish(Up::Activity, batch.encode()).await;
+    }
+
+    pub async fn is_alive(&mut self) -> bool {
+        self.send(Packet::PingReq).await;
+        self.receive().await == Some(Packet::PingResp)
+    }
+}
+
+pub fn epoch() -> Epoch {
+    Epoch::from_random(7)
+}
+
+pub fn frame(seq: u64) -> Vec<u8> {
+    let window = Window {
+        start: seq as i64,
+        end: seq as i64 + 10,
+        count: 1,
+        mean: 1.0,
+        activity: Activity::Walking,
+        confidence: 0.9,
+        revision: 0,
+    };
+    ActivityFrame { device: "d".into(), session: format!("s{seq}"), classifier: "c".into(), windows: vec![window] }
+        .encode()
+}

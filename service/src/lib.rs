@@ -1,0 +1,21 @@
+//! What every gaitway service does alike. A service starts, runs and ends in the order of these modules:
+//!
+//! 1. [`logs`] turns tracing events into lines on stdout.
+//! 2. [`config`] merges defaults, file, environment and flags into the service's own type.
+//! 3. [`lock`] makes sure that one process owns a data directory.
+//! 4. [`health`] and [`metrics`] collect what the service says about itself, [`http`] answers with it.
+//! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
+//! 6. [`notify`] tells systemd, [`signals`] hears SIGTERM and Ctrl-C.
+//!
+//! [`clock`] is the one module that reads the wall clock.
+
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod lock;
+pub mod logs;
+pub mod metrics;
+pub mod notify;
+pub mod signals;
+pub mod tasks;

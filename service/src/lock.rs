@@ -1,0 +1,160 @@
+//! One process owns a data directory.
+//!
+//! - Two processes, or two services of one process, never hold the same directory.
+//! - The lock goes with its holder, however that ends: it is the operating system's, the file's content only says who.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Name of the lock file in a data directory.
+const LOCK_FILE: &str = ".lock";
+
+/// Longest note of a holder that is read back, bytes.
+const MAX_NOTE: u64 = 256;
+
+/// A directory that one process may use at a time.
+#[derive(Debug)]
+pub struct DataDir;
+
+/// The directory is this process's until this is dropped.
+#[derive(Debug)]
+pub struct Locked {
+    path: PathBuf,
+    _file: File,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error(
+        "data directory {} is in use by {holder}: stop that process, or give this one a directory of its own",
+        .path.display()
+    )]
+    Held {
+        /// The directory.
+        path: PathBuf,
+        /// As it noted itself: name and process id.
+        holder: String,
+    },
+    /// It cannot be created.
+    #[error("data directory {} cannot be created: {source}", .path.display())]
+    Create {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its lock file cannot be opened, locked or written.
+    #[error("{} cannot be locked: {source}; the directory must be on a local file system and writable", .path.display())]
+    File {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl DataDir {
+    /// Creates the directory where it is missing (for its owner only) and takes its lock.
+    pub fn lock(path: impl AsRef<Path>) -> Result<Locked, LockError> {
+        let path = path.as_ref();
+        create(path).map_err(|source| LockError::Create { path: path.to_owned(), source })?;
+        let lock_file = path.join(LOCK_FILE);
+        let failed = |source| LockError::File { path: lock_file.clone(), source };
+        let mut file = open(&lock_file).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held { path: path.to_owned(), holder: holder(&mut file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        note_holder(&mut file).map_err(failed)?;
+        Ok(Locked { path: path.to_owned(), _file: file })
+    }
+}
+
+impl Locked {
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn create(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+fn note_holder(file: &mut File) -> io::Result<()> {
+    let name = std::env::current_exe().ok().and_then(|exe| Some(exe.file_stem()?.to_string_lossy().into_owned()));
+    file.set_len(0)?;
+    write!(file, "{} (process {})", name.as_deref().unwrap_or("gaitway"), std::process::id())
+}
+
+/// Who wrote the file; a lock may be seen before its holder's note is.
+fn holder(file: &mut File) -> String {
+    let mut note = String::new();
+    match file.take(MAX_NOTE).read_to_string(&mut note) {
+        Ok(_) if !note.trim().is_empty() => note.trim().to_owned(),
+        _ => "another process, probably a gaitway service".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_services_never_hold_the_same_directory() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a/b");
+        let first = DataDir::lock(&path).unwrap();
+        assert_eq!(first.path(), path);
+        let error = DataDir::lock(&path).unwrap_err();
+        assert!(matches!(&error, LockError::Held { path: held, .. } if *held == path));
+        let text = error.to_string();
+        assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+        assert!(text.contains("stop that process"), "{text}");
+    }
+
+    #[test]
+    fn the_lock_goes_with_its_holder() {
+        let temp = tempfile::tempdir().unwrap();
+        drop(DataDir::lock(temp.path()).unwrap());
+        DataDir::lock(temp.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_directory_is_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("data");
+        let _locked = DataDir::lock(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(path.join(LOCK_FILE)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_created_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("file");
+        fs::write(&file, "").unwrap();
+        let text = DataDir::lock(file.join("data")).unwrap_err().to_string();
+        assert!(text.contains("file/data"), "{text}");
+    }
+}

@@ -1,0 +1,112 @@
+//! What a warehouse says about itself, readable from any thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use gaitway_service::metrics::Metrics;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+
+use super::retention::Reason;
+
+/// Numbers of one warehouse since it was opened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    deleted: [AtomicU64; Reason::ALL.len()],
+    used_bytes: AtomicU64,
+    wal_bytes: AtomicU64,
+}
+
+/// Shows the numbers at the moment they are asked for.
+#[derive(Debug)]
+struct Shown(Arc<Counters>);
+
+impl Collector for Shown {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let bytes = Some(&Unit::Bytes);
+        for (name, help, value) in [
+            ("warehouse_used", "Bytes of the warehouse that hold data", self.0.used_bytes()),
+            ("warehouse_log", "Bytes of the warehouse's write-ahead log", self.0.wal_bytes()),
+        ] {
+            let gauge = ConstGauge::new(value as i64);
+            gauge.encode(encoder.encode_descriptor(name, help, bytes, gauge.metric_type())?)?;
+        }
+        let help = "Raw readings deleted by retention";
+        let counter = ConstCounter::new(0_u64);
+        let mut deleted = encoder.encode_descriptor("warehouse_deleted_rows", help, None, counter.metric_type())?;
+        for reason in Reason::ALL {
+            let counter = ConstCounter::new(self.0.deleted(reason));
+            counter.encode(deleted.encode_family(&[("reason", reason.as_str())])?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Counters {
+    /// Registers them, below `gaitway_warehouse_`.
+    pub fn register(self: &Arc<Self>, metrics: &Metrics) {
+        metrics.register(|registry| registry.register_collector(Box::new(Shown(Arc::clone(self)))));
+    }
+
+    /// Raw readings deleted by retention, for `reason`.
+    pub fn deleted(&self, reason: Reason) -> u64 {
+        self.deleted[reason as usize].load(Relaxed)
+    }
+
+    /// Bytes of the file that hold data, as last seen.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Relaxed)
+    }
+
+    /// Bytes of the write-ahead log, as last seen.
+    pub fn wal_bytes(&self) -> u64 {
+        self.wal_bytes.load(Relaxed)
+    }
+
+    pub(super) fn add_deleted(&self, deleted: Deleted) {
+        for (counter, rows) in self.deleted.iter().zip(deleted.0) {
+            counter.fetch_add(rows, Relaxed);
+        }
+    }
+
+    pub(super) fn see(&self, used_bytes: u64, wal_bytes: u64) {
+        self.used_bytes.store(used_bytes, Relaxed);
+        self.wal_bytes.store(wal_bytes, Relaxed);
+    }
+}
+
+/// Rows deleted by one transaction, not counted before it is committed.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Deleted([u64; Reason::ALL.len()]);
+
+impl Deleted {
+    pub(super) fn add(&mut self, reason: Reason, rows: u64) {
+        self.0[reason as usize] += rows;
+    }
+
+    pub(super) fn any(self) -> bool {
+        self.0.iter().any(|rows| *rows > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_drop_has_a_count_and_a_reason() {
+        let counters = Arc::new(Counters::default());
+        let metrics = Metrics::new();
+        counters.register(&metrics);
+        let mut deleted = Deleted::default();
+        deleted.add(Reason::Disk, 3);
+        counters.add_deleted(deleted);
+        counters.see(4096, 0);
+        let text = metrics.encode();
+        assert!(text.contains("gaitway_warehouse_deleted_rows_total{reason=\"disk\"} 3\n"), "{text}");
+        assert!(text.contains("gaitway_warehouse_used_bytes 4096\n"), "{text}");
+    }
+}

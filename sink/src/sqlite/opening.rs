@@ -1,0 +1,256 @@
+//! Opening the file: it is ours, of a version this program knows, and every setting took hold.
+//!
+//! - A file that is not a warehouse, or one of a newer program, is left as it is.
+//! - Every PRAGMA that safety rests on is read back; one that did not take hold refuses the file.
+//! - A new file is created in one transaction.
+//!
+//! Besides the contract's tables there are `gaitway_progress` (the watermark) and `gaitway_ages` (see the ages of
+//! rows). Three indexes, each of which a commit only appends to, or nearly, as times rise: `ACTIVITY_RECORDS
+//! (timestamp)` and `USER_ACTIVITY_PROCESSED (timestamp)` for dashboards that look at a span of time, and
+//! `USER_ACTIVITY_PROCESSED (deviceId, sessionId, windowStart, revision)`, by which the view finds the last revision and
+//! whoever looks at one session finds its windows. Raw readings have no more: an index by device and session would take
+//! two thirds of a row again for a question that sessions' times and the first index answer.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gaitway_proto::schema::{Dialect, TABLES};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+
+use super::place::{Place, sync_directory};
+use super::{trouble, views};
+
+/// "gait" in ASCII.
+pub(super) const APPLICATION_ID: i64 = 0x6761_6974;
+
+/// Version of the file's tables.
+pub(super) const VERSION: i64 = 1;
+
+/// How long a commit waits for another program's write to end.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Pages in the write-ahead log from which on a commit copies them into the file: 16 MiB, so that a large commit does
+/// not pay for it each time.
+const CHECKPOINT_PAGES: i64 = 4096;
+
+/// To this many bytes the log is cut once it has been copied: 64 MiB.
+pub(super) const WAL_LIMIT: i64 = 64 * 1024 * 1024;
+
+/// Set at creation, fixed from then on.
+const LAYOUT: [(&str, Setting); 2] = [("page_size", Setting::Int(4096)), ("auto_vacuum", Setting::Int(2))];
+
+/// Set on each connection. `synchronous` 2 is FULL: the log is synced at each commit. No mmap: an I/O error would
+/// become a signal.
+const SETTINGS: [(&str, Setting); 6] = [
+    ("journal_mode", Setting::Text("wal")),
+    ("synchronous", Setting::Int(2)),
+    ("mmap_size", Setting::Int(0)),
+    ("wal_autocheckpoint", Setting::Int(CHECKPOINT_PAGES)),
+    ("journal_size_limit", Setting::Int(WAL_LIMIT)),
+    ("cache_size", Setting::Int(-16 * 1024)),
+];
+
+const OWN_TABLES: &str = "
+CREATE TABLE gaitway_progress (source TEXT PRIMARY KEY, position INTEGER NOT NULL, updatedAt TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE gaitway_ages (id INTEGER PRIMARY KEY, lastRow INTEGER NOT NULL, at INTEGER NOT NULL);
+CREATE INDEX raw_by_time ON ACTIVITY_RECORDS (timestamp);
+CREATE INDEX activity_by_time ON USER_ACTIVITY_PROCESSED (timestamp);
+CREATE INDEX activity_by_window ON USER_ACTIVITY_PROCESSED (deviceId, sessionId, windowStart, revision);
+";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Setting {
+    Int(i64),
+    Text(&'static str),
+}
+
+/// Why a warehouse cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A value of the options makes no sense.
+    #[error("{0}")]
+    Options(String),
+    /// The file belongs to a newer gaitway.
+    #[error(
+        "{} was written by a newer gaitway (its tables have version {found}, this program knows {VERSION}): use that gaitway, or another data directory",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// The file is something else.
+    #[error("{} is not a gaitway warehouse ({reason}): move it away, or choose another data directory", path.display())]
+    NotAWarehouse {
+        /// The file.
+        path: PathBuf,
+        /// What it is or lacks.
+        reason: String,
+    },
+    /// A setting that safety rests on did not take hold.
+    #[error(
+        "{} cannot be used safely: {name} is {found}; is it on a network or read-only file system? A warehouse needs a local disk",
+        path.display()
+    )]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// The PRAGMA.
+        name: &'static str,
+        /// Its value.
+        found: String,
+    },
+    /// The file cannot be opened, read or written.
+    #[error("{}", trouble::sentence(path, source))]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// The file system refuses.
+    #[error("{} cannot be opened: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Whether a file may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Create,
+    Refuse,
+}
+
+/// What a file that is there may be.
+enum Found {
+    Empty,
+    Warehouse,
+}
+
+/// Opens the warehouse at `path`.
+pub(super) fn open(path: &Path, missing: Missing) -> Result<(Connection, Place), OpenError> {
+    let opening = Opening { path };
+    let is_new = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => metadata.len() == 0,
+        Ok(_) => return Err(opening.foreign("it is not a file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && missing == Missing::Create => true,
+        Err(error) => return Err(opening.io(error)),
+    };
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags.set(OpenFlags::SQLITE_OPEN_CREATE, missing == Missing::Create);
+    let mut conn = Connection::open_with_flags(path, flags).map_err(|error| opening.sqlite(error))?;
+    let place = Place::of(path).map_err(|error| opening.io(error))?;
+    opening.prepare(&mut conn)?;
+    if is_new {
+        sync_directory(path).map_err(|error| opening.io(error))?;
+    }
+    Ok((conn, place))
+}
+
+struct Opening<'a> {
+    path: &'a Path,
+}
+
+impl Opening<'_> {
+    fn prepare(&self, conn: &mut Connection) -> Result<(), OpenError> {
+        conn.busy_timeout(BUSY_TIMEOUT).map_err(|error| self.sqlite(error))?;
+        if conn.is_readonly("main").map_err(|error| self.sqlite(error))? {
+            return Err(self.io(io::ErrorKind::PermissionDenied.into()));
+        }
+        if let Found::Empty = self.look(conn)? {
+            for (name, value) in LAYOUT {
+                self.set(conn, name, value)?;
+            }
+        }
+        for (name, value) in SETTINGS {
+            self.set(conn, name, value)?;
+        }
+        let transaction = Transaction::new(conn, TransactionBehavior::Immediate).map_err(|error| self.sqlite(error))?;
+        match self.look(&transaction)? {
+            Found::Empty => create(&transaction).map_err(|error| self.sqlite(error))?,
+            Found::Warehouse => self.check_tables(&transaction)?,
+        }
+        views::refresh(&transaction).and_then(|()| transaction.commit()).map_err(|error| self.sqlite(error))?;
+        for (name, value) in LAYOUT.into_iter().chain(SETTINGS) {
+            self.check(conn, name, value)?;
+        }
+        Ok(())
+    }
+
+    /// What the file is, before anything is changed.
+    fn look(&self, conn: &Connection) -> Result<Found, OpenError> {
+        let number =
+            |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|error| self.sqlite(error));
+        let (id, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
+        match (id, version) {
+            (APPLICATION_ID, VERSION) => Ok(Found::Warehouse),
+            (APPLICATION_ID, found) if found > VERSION => Err(OpenError::Newer { path: self.path.to_owned(), found }),
+            (0, 0) if number("SELECT count(*) FROM sqlite_schema")? == 0 => Ok(Found::Empty),
+            _ => Err(self.foreign("another program's database")),
+        }
+    }
+
+    fn set(&self, conn: &Connection, name: &'static str, value: Setting) -> Result<(), OpenError> {
+        let value: &dyn rusqlite::ToSql = match &value {
+            Setting::Int(number) => number,
+            Setting::Text(text) => text,
+        };
+        // Some answer with the value, some with nothing; `check` asks them all.
+        conn.pragma_update(None, name, value).map_err(|error| self.sqlite(error))
+    }
+
+    fn check(&self, conn: &Connection, name: &'static str, expected: Setting) -> Result<(), OpenError> {
+        let read = |row: &rusqlite::Row<'_>| match expected {
+            Setting::Int(number) => row.get(0).map(|found: i64| (found == number, found.to_string())),
+            Setting::Text(text) => row.get(0).map(|found: String| (found == text, found)),
+        };
+        match conn.pragma_query_value(None, name, read).map_err(|error| self.sqlite(error))? {
+            (true, _) => Ok(()),
+            (false, found) => Err(OpenError::Setting { path: self.path.to_owned(), name, found }),
+        }
+    }
+
+    fn check_tables(&self, conn: &Connection) -> Result<(), OpenError> {
+        for table in TABLES {
+            let found: Vec<String> = conn
+                .prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid")
+                .and_then(|mut columns| columns.query_map([table.name], |row| row.get(0))?.collect())
+                .map_err(|error| self.sqlite(error))?;
+            if !table.columns().eq(found.iter().map(String::as_str)) {
+                return Err(self.foreign(&format!("its table {} has other columns", table.name)));
+            }
+        }
+        Ok(())
+    }
+
+    fn foreign(&self, reason: &str) -> OpenError {
+        OpenError::NotAWarehouse { path: self.path.to_owned(), reason: reason.to_owned() }
+    }
+
+    fn sqlite(&self, source: rusqlite::Error) -> OpenError {
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => self.foreign("not an SQLite database"),
+            _ => OpenError::Sqlite { path: self.path.to_owned(), source },
+        }
+    }
+
+    fn io(&self, source: io::Error) -> OpenError {
+        OpenError::Io { path: self.path.to_owned(), source }
+    }
+}
+
+fn create(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    for table in TABLES {
+        transaction.execute_batch(&table.ddl(Dialect::Sqlite))?;
+    }
+    transaction.execute_batch(OWN_TABLES)?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)
+}

@@ -1,0 +1,77 @@
+//! What a warehouse keeps, and for how long.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+const MIB: u64 = 1024 * 1024;
+
+/// What a warehouse keeps. Activity and gaps are always kept; the limits below are for raw readings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// How long raw readings are kept after they were stored; at least an hour, `30d` by default.
+    #[serde(with = "gaitway_service::config::duration")]
+    pub keep_raw: Duration,
+    /// Above this much data the oldest raw readings go; bytes, at least 1 MiB, `20GiB` by default. The write-ahead log
+    /// beside the file comes on top.
+    #[serde(with = "gaitway_service::config::bytes")]
+    pub max_bytes: u64,
+    /// Below this much free space on the file's disk the oldest raw readings go; per cent of the disk, at most 90, 5 by
+    /// default, 0 for no such limit.
+    pub min_free_percent: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { keep_raw: 30 * DAY, max_bytes: 20 * 1024 * MIB, min_free_percent: 5 }
+    }
+}
+
+impl Options {
+    /// A sentence about the first value that makes no sense.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Self { keep_raw, max_bytes, min_free_percent } = self;
+        if !(HOUR..=CENTURY).contains(keep_raw) {
+            return Err(format!("keep_raw is {} s; it must be from an hour to a hundred years", keep_raw.as_secs()));
+        }
+        if *max_bytes < MIB {
+            return Err(format!("max_bytes is {max_bytes}; it must be at least {MIB}, one mebibyte"));
+        }
+        if *min_free_percent > 90 {
+            return Err(format!("min_free_percent is {min_free_percent}; it must be at most 90"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_read_durations_and_sizes() {
+        let options: Options = serde_json::from_str(r#"{"keep_raw":"12h","max_bytes":"2GiB"}"#).unwrap();
+        assert_eq!(options.keep_raw, 12 * HOUR);
+        assert_eq!(options.max_bytes, 2048 * MIB);
+        assert_eq!(options.min_free_percent, 5);
+        assert!(serde_json::from_str::<Options>(r#"{"keep_everything":true}"#).is_err());
+    }
+
+    #[test]
+    fn options_without_sense_are_refused() {
+        assert_eq!(Options::default().check(), Ok(()));
+        let bad = [
+            Options { keep_raw: Duration::from_secs(59 * 60), ..Options::default() },
+            Options { keep_raw: Duration::MAX, ..Options::default() },
+            Options { max_bytes: 0, ..Options::default() },
+            Options { min_free_percent: 91, ..Options::default() },
+        ];
+        for options in bad {
+            assert!(options.check().is_err(), "{options:?}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Every command of gaitway. Each parses and calls: the work is in the crates.
+
+mod replay;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+/// Phone activity from pocket to warehouse, every accepted reading exactly once.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything on this machine: agent, relay and a local warehouse in one process
+    Up(up::Args),
+    /// The agent alone, towards a relay elsewhere
+    Agent(gaitway_agent::command::Args),
+    /// Play recordings to an agent as phones would
+    Replay(replay::Args),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("gaitway: {error:#}");
+            let fenced = error.downcast_ref::<gaitway_relay::Fenced>().is_some();
+            if fenced { ExitCode::from(gaitway_relay::EXIT_FENCED) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(args) => serve(up::run(args)),
+        Command::Agent(args) => serve(gaitway_agent::command::run(args)),
+        Command::Replay(args) => replay::run(args),
+    }
+}
+
+/// Runs a service on as few threads as keep phones and relay apart.
+fn serve(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(service)?;
+    Ok(ExitCode::SUCCESS)
+}

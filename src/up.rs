@@ -1,0 +1,116 @@
+//! `gaitway up`: the whole path in one process. The agent talks to the relay over MQTT on the relay's own listener, as
+//! an agent elsewhere would; the relay's ledger is a local warehouse.
+
+mod banner;
+mod live;
+
+use std::io::IsTerminal as _;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use gaitway_agent::config::AgentConfig;
+use gaitway_agent::status::AgentStatus;
+use gaitway_relay::{RelayConfig, RelayStatus};
+use gaitway_service::health::Health;
+use gaitway_service::lock::DataDir;
+use gaitway_service::metrics::Metrics;
+use gaitway_service::tasks::Tasks;
+use gaitway_service::{config, logs, signals};
+use gaitway_sink::SinkConfig;
+use gaitway_sink::sqlite::Warehouse;
+use serde::Serialize;
+
+use live::Live;
+
+/// Takes pushes of phones, classifies them and keeps everything in a warehouse on this machine. Its MQTT listener can
+/// serve agents on other machines too.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where everything is kept: agent/spool.db and warehouse.db
+    #[arg(long, value_name = "DIR", default_value = "./gaitway-data")]
+    data_dir: PathBuf,
+    /// Where phones push to [default: 0.0.0.0:8000]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Where agents connect; other machines need a secret, see the configuration [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDR")]
+    mqtt: Option<SocketAddr>,
+    /// Configuration file with the tables agent, relay and sink [default: /etc/gaitway/up.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct AgentFlags {
+    data_dir: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<SocketAddr>,
+}
+
+#[derive(Debug, Serialize)]
+struct RelayFlags {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtt: Option<SocketAddr>,
+}
+
+#[derive(Debug, Serialize)]
+struct NoFlags {}
+
+/// Runs everything until a signal ends it.
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let terminal = std::io::stdout().is_terminal();
+    if terminal {
+        logs::init_beside_live_line();
+    } else {
+        logs::init();
+    }
+    let Args { data_dir, http, mqtt, config: file } = args;
+    let file = file.as_deref();
+    let flags = AgentFlags { data_dir: data_dir.join("agent"), http };
+    let mut agent: AgentConfig = config::load("agent", file, Some("agent"), flags)?;
+    let relay: RelayConfig = config::load("relay", file, Some("relay"), RelayFlags { mqtt })?;
+    let sink: SinkConfig = config::load("sink", file, Some("sink"), NoFlags {})?;
+
+    let shutdown = signals::shutdown()?;
+    let _locked = DataDir::lock(&data_dir)?;
+    let push = gaitway_agent::bind(&agent).await?;
+    let mqtt = gaitway_relay::bind(&relay).await?;
+    let push_address = push.local_addr()?;
+    agent.relay.address = format!("mqtt://{}", reachable(mqtt.local_addr()?)).parse()?;
+    agent.relay.secret = relay.load_secret()?.map(|secret| secret.reveal().to_owned());
+
+    let (health, metrics) = (Health::new(), Metrics::new());
+    let path = data_dir.join("warehouse.db");
+    let warehouse = tokio::task::spawn_blocking(move || Warehouse::open(path, &sink.sqlite)).await??;
+    warehouse.counters().register(&metrics);
+    let (agent_status, relay_status) = (Arc::new(AgentStatus::default()), Arc::new(RelayStatus::default()));
+    banner::show(terminal, push_address, &data_dir)?;
+
+    let mut tasks = Tasks::new();
+    let (status, stop) = (relay_status.clone(), shutdown.clone());
+    let (relay_health, relay_metrics) = (health.clone(), metrics.clone());
+    tasks.spawn("relay", async move {
+        gaitway_relay::run(relay, mqtt, Box::new(warehouse), status, &relay_health, &relay_metrics, stop).await
+    });
+    let (status, stop) = (agent_status.clone(), shutdown.clone());
+    tasks.spawn("agent", async move {
+        gaitway_agent::run(agent, push, status, &health, &metrics, stop).await.context("agent")
+    });
+    if terminal {
+        tasks.spawn("live line", Live::new(agent_status, relay_status).run(shutdown.clone()));
+    }
+    tasks.join(shutdown).await
+}
+
+/// The address at which a listener of this machine is reached from here.
+fn reachable(mut listener: SocketAddr) -> SocketAddr {
+    if listener.ip().is_unspecified() {
+        listener.set_ip(match listener {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    listener
+}

@@ -1,0 +1,163 @@
+//! A process of the binary under test. It never outlives its test.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::PATIENCE;
+
+/// A running `gaitway up` or `gaitway agent` and its log so far.
+pub(crate) struct Process {
+    child: Child,
+    log: Arc<Mutex<Vec<serde_json::Value>>>,
+}
+
+impl Process {
+    /// `gaitway up` on free ports, with more arguments.
+    pub(crate) fn up(data_dir: &Path, more: &[&str]) -> Self {
+        let dir = data_dir.to_str().expect("a temporary folder's name is UTF-8");
+        let mut args = vec!["up", "--data-dir", dir, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"];
+        args.extend(more);
+        Self::start(&args)
+    }
+
+    /// `gaitway agent` on a free port towards `relay`, with more arguments.
+    pub(crate) fn agent(data_dir: &Path, relay: &str, more: &[&str]) -> Self {
+        let dir = data_dir.to_str().expect("a temporary folder's name is UTF-8");
+        let mut args = vec!["agent", "--data-dir", dir, "--http", "127.0.0.1:0", "--relay", relay];
+        args.extend(more);
+        Self::start(&args)
+    }
+
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_gaitway"))
+            .args(args)
+            .env_remove("GAITWAY_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary under test starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let kept = Arc::clone(&log);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || {
+                for line in lines.lines().map_while(Result::ok) {
+                    let event = serde_json::from_str(&line).unwrap_or(serde_json::Value::String(line));
+                    kept.lock().unwrap().push(event);
+                }
+            })
+            .unwrap();
+        Self { child, log }
+    }
+
+    /// Where phones push to.
+    pub(crate) fn push_url(&mut self) -> String {
+        self.logged("url", |event| event["url"].as_str().map(str::to_owned))
+    }
+
+    /// Where phones push to, of an agent alone.
+    pub(crate) fn agent_push_url(&mut self) -> String {
+        self.logged("the push address", |event| {
+            let pushes = event["message"].as_str()?.starts_with("taking pushes");
+            pushes.then(|| format!("http://{}/data", event["address"].as_str().unwrap_or_default()))
+        })
+    }
+
+    /// Where agents connect: HOST:PORT.
+    pub(crate) fn mqtt_address(&mut self) -> String {
+        self.logged("the relay's address", |event| {
+            let listens = event["message"].as_str()?.starts_with("relay listening");
+            listens.then(|| event["address"].as_str().unwrap_or_default().to_owned())
+        })
+    }
+
+    /// Waits for a log event that `pick` takes something from.
+    pub(crate) fn logged<T>(&mut self, what: &str, pick: impl Fn(&serde_json::Value) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = self.log.lock().unwrap().iter().find_map(&pick) {
+                return found;
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < end, "no log of {what} ({ended:?}): {:#?}", self.log());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub(crate) fn log(&self) -> Vec<serde_json::Value> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Kills it at this very moment. Gives which of the SQLite files `dbs` had a transaction open then: the process is
+    /// stopped first, so that what its locks say is what the kill meets.
+    pub(crate) fn kill(mut self, dbs: &[PathBuf]) -> Vec<bool> {
+        let pid = Pid::from_raw(self.child.id() as i32);
+        kill(pid, Signal::SIGSTOP).unwrap();
+        let stat = format!("/proc/{pid}/stat");
+        super::await_that("the process is stopped", || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['T', 't']))
+        });
+        let open = dbs.iter().map(|db| has_open_transaction(db)).collect();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        open
+    }
+
+    /// Asks it to end and waits.
+    pub(crate) fn terminate(mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "the process does not end: {:#?}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("log of the process: {:#?}", self.log());
+        }
+    }
+}
+
+/// Whether a writer holds SQLite's `WAL_WRITE_LOCK` of `db`: byte 120 of the shared-memory file, see SQLite's
+/// `wal.c` (`WALINDEX_LOCK_OFFSET`).
+fn has_open_transaction(db: &Path) -> bool {
+    let shm = PathBuf::from(format!("{}-shm", db.display()));
+    let Ok(file) = std::fs::OpenOptions::new().read(true).write(true).open(&shm) else { return false };
+    // The file is mapped by its owner; reading proves that it is there.
+    let _ = file.read_at(&mut [0], 0);
+    let mut lock = nix::libc::flock {
+        l_type: nix::libc::F_WRLCK as i16,
+        l_whence: nix::libc::SEEK_SET as i16,
+        l_start: 120,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_GETLK(&mut lock)).unwrap();
+    i32::from(lock.l_type) != nix::libc::F_UNLCK
+}

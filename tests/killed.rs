@@ -1,0 +1,184 @@
+//! **Killed anywhere, exact.** SIGKILL at seeded random moments while phones push; afterwards the warehouse holds every
+//! accepted reading exactly once with its exact values, windows equal the plain reference over the messages in commit
+//! order, and nothing else.
+//!
+//! `GAITWAY_KILLS=5000` kills more often, `GAITWAY_SEED=n` repeats a run's moments.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod harness;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use harness::phone::{Phone, Pushed, Url};
+use harness::process::Process;
+use harness::proxy::Proxy;
+use harness::warehouse::{assert_exact, count};
+use harness::{Random, await_that};
+use nix::sys::signal::Signal;
+
+const PHONES: u64 = 4;
+
+/// Kills in the suite's run.
+const KILLS: u64 = 100;
+
+/// Silence closes nothing while phones push, and everything at the end.
+const TALKING: &str = "[agent.windows]\nsilence = \"1h\"\n";
+const SILENT: &str = "[agent.windows]\nsilence = \"300ms\"\n";
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+fn config(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Phones that push from threads of their own.
+struct Crowd {
+    url: Url,
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<(Phone, Pushed)>>,
+}
+
+impl Crowd {
+    fn push(seed: u64) -> Self {
+        let url: Url = Arc::new(Mutex::new(None));
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..PHONES).map(|number| {
+            let (url, stop) = (Arc::clone(&url), Arc::clone(&stop));
+            let run = move || Phone::new(number, seed).run(&url, &stop);
+            std::thread::Builder::new().name(format!("phone-{number}")).spawn(run).unwrap()
+        });
+        let threads = threads.collect();
+        Self { url, stop, threads }
+    }
+
+    fn point(&self, url: Option<String>) {
+        *self.url.lock().unwrap() = url;
+    }
+
+    /// Lets every phone finish what it began; gives what they were answered for.
+    fn finish(self) -> Vec<(Phone, Pushed)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    }
+}
+
+fn assert_all_exact(warehouse: &Path, pushed: &[(Phone, Pushed)]) {
+    let expected: usize = pushed.iter().flat_map(|(_, pushed)| pushed.values()).map(Vec::len).sum();
+    assert!(expected > 0);
+    for (phone, pushed) in pushed {
+        assert_exact(warehouse, phone, pushed);
+    }
+    assert_eq!(count(warehouse, "SELECT count(*) FROM ACTIVITY_RECORDS"), expected as i64, "and nothing else");
+    assert_eq!(count(warehouse, "SELECT count(*) FROM GAPS"), 0);
+}
+
+/// Waits until the spool is empty and every session's windows are closed and committed.
+fn await_drained(spool: &Path) {
+    await_that("all windows are closed", || count(spool, "SELECT count(*) FROM session WHERE open") == 0);
+    await_that("the spool is drained", || {
+        count(spool, "SELECT (SELECT count(*) FROM raw) + (SELECT count(*) FROM activity)") == 0
+    });
+}
+
+#[test]
+fn up_killed_anywhere_is_exact() {
+    let seed = setting("GAITWAY_SEED", 1);
+    let kills = setting("GAITWAY_KILLS", KILLS);
+    let mut random = Random::new(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let talking = config(dir.path(), "talking.toml", TALKING);
+    let silent = config(dir.path(), "silent.toml", SILENT);
+    let data = dir.path().join("data");
+    let dbs: Vec<PathBuf> = vec![data.join("agent/spool.db"), data.join("warehouse.db")];
+
+    let crowd = Crowd::push(seed);
+    let (mut in_spool, mut in_warehouse) = (0, 0);
+    for kill in 0..kills {
+        let mut up = Process::up(&data, &["--config", &talking]);
+        // Now and then it dies while it starts.
+        if random.below(10) > 0 {
+            crowd.point(Some(up.push_url()));
+        }
+        std::thread::sleep(Duration::from_micros(random.below(250_000)));
+        let open = up.kill(&dbs);
+        in_spool += u64::from(open[0]);
+        in_warehouse += u64::from(open[1]);
+        crowd.point(None);
+        assert!(kill < 50 || in_spool + in_warehouse > 0, "no kill met a transaction");
+    }
+    println!(
+        "{kills} kills, seed {seed}: {in_spool} inside a spool transaction, {in_warehouse} inside a warehouse one"
+    );
+    assert!(in_spool + in_warehouse >= kills / 20, "too few kills landed inside an open transaction");
+
+    let mut up = Process::up(&data, &["--config", &talking]);
+    crowd.point(Some(up.push_url()));
+    let pushed = crowd.finish();
+    assert!(up.terminate(Signal::SIGTERM).success());
+    let mut up = Process::up(&data, &["--config", &silent]);
+    up.push_url();
+    await_drained(&dbs[0]);
+    assert_all_exact(&dbs[1], &pushed);
+    assert!(up.terminate(Signal::SIGTERM).success());
+}
+
+#[test]
+fn agent_and_relay_killed_independently_over_a_bad_link_are_exact() {
+    let seed = setting("GAITWAY_SEED", 2);
+    let kills = setting("GAITWAY_KILLS", KILLS / 2);
+    let mut random = Random::new(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let talking = config(dir.path(), "talking.toml", "[windows]\nsilence = \"1h\"\n");
+    let silent = config(dir.path(), "silent.toml", "[windows]\nsilence = \"300ms\"\n");
+    let (agent_dir, relay_dir) = (dir.path().join("agent"), dir.path().join("relay"));
+    let (spool, warehouse) = (agent_dir.join("spool.db"), relay_dir.join("warehouse.db"));
+    let proxy = Proxy::new();
+    let crowd = Crowd::push(seed);
+
+    let start_agent = |config: &str| Process::agent(&agent_dir, &proxy.url(), &["--config", config]);
+    let mut agent = start_agent(&talking);
+    let mut relay = Process::up(&relay_dir, &[]);
+    proxy.point(Some(&relay.mqtt_address()));
+    crowd.point(Some(agent.agent_push_url()));
+    let mut inside = 0;
+    for _ in 0..kills {
+        std::thread::sleep(Duration::from_micros(random.below(200_000)));
+        match random.below(5) {
+            0 | 1 => {
+                crowd.point(None);
+                inside += u64::from(agent.kill(std::slice::from_ref(&spool))[0]);
+                agent = start_agent(&talking);
+                crowd.point(Some(agent.agent_push_url()));
+            }
+            2 | 3 => {
+                inside += u64::from(relay.kill(std::slice::from_ref(&warehouse))[0]);
+                relay = Process::up(&relay_dir, &[]);
+                proxy.point(Some(&relay.mqtt_address()));
+            }
+            _ => {
+                proxy.delay(Duration::from_millis(random.below(3) * 5));
+                proxy.cut();
+            }
+        }
+    }
+    println!("{kills} kills and cuts, seed {seed}: {inside} inside a transaction");
+    assert!(inside > 0, "no kill landed inside an open transaction");
+
+    proxy.delay(Duration::ZERO);
+    let pushed = crowd.finish();
+    assert!(agent.terminate(Signal::SIGTERM).success());
+    let mut agent = start_agent(&silent);
+    agent.agent_push_url();
+    await_drained(&spool);
+    assert_all_exact(&warehouse, &pushed);
+    assert!(agent.terminate(Signal::SIGTERM).success());
+    assert!(relay.terminate(Signal::SIGTERM).success());
+}
