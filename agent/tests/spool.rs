@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use gaitway_agent::ingest::Refusal;
 use gaitway_agent::spool::cap::{SpoolConfig, WhenFull};
+use gaitway_proto::activity::ActivityFrame;
+use gaitway_proto::envelope::Item;
 use gaitway_proto::ledger::Stream;
 use gaitway_proto::value::Value;
 
@@ -113,6 +115,39 @@ fn silence_closes_once_also_across_restarts() {
     assert_eq!(starts.first(), Some(&106), "a session that speaks again goes on after what was closed");
     starts.dedup();
     assert_eq!(starts.len(), agent.windows().len() - ours);
+}
+
+#[test]
+fn a_wild_time_a_wrong_clock_and_two_speeds_hurt_nobody_else() {
+    let (_dir, mut agent) = fresh(&Setup::default());
+    let wild = |id: u64, at: i64| {
+        let right = body("wild", id, at, 2);
+        let year_2100 = r#"{"name":"accelerometer","time":4102444800000000000,"values":{"x":1,"y":1,"z":1}}"#;
+        right.replace(r#""payload":["#, &format!(r#""payload":[{year_2100},"#))
+    };
+    for step in 0..40_u64 {
+        let at = 1000 + 2 * step as i64;
+        agent.push(&wild(step, at)).unwrap();
+        // A phone whose clock says 1970, and one whose clock runs ten times as fast.
+        agent.push(&body("wrong", step, 2 * step as i64, 2)).unwrap();
+        agent.push(&body("fast", step, 5_000 + 20 * step as i64, 20)).unwrap();
+    }
+    let frames = agent.waiting(Stream::Activity).into_iter().map(|(_, item)| match item {
+        Item::Frame(bytes) => ActivityFrame::decode(&bytes).unwrap(),
+        Item::Gap(_) => panic!("no activity is ever dropped"),
+    });
+    let mut counts: std::collections::BTreeMap<String, Vec<u64>> = std::collections::BTreeMap::new();
+    for frame in frames {
+        counts.entry(frame.session).or_default().extend(frame.windows.iter().map(|window| window.count));
+    }
+    // Once the first ones are past, every window holds ten readings: one a second, none wild, none late.
+    for (session, windows) in [("wild", 34), ("wrong", 34), ("fast", 394)] {
+        let counts = &counts[session];
+        assert_eq!(counts.len(), windows, "{session}");
+        assert_eq!(counts[..4], [2, 4, 6, 8], "{session}");
+        assert!(counts[4..].iter().all(|count| *count == 10), "{session}: {counts:?}");
+    }
+    assert_eq!(agent.messages().len(), 120, "all of it is kept raw");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::{Epoch, Stream};
 use crate::limits;
 pub use crate::wire::{VERSION, WireError};
-use crate::wire::{open, seal};
+use crate::wire::{at_most, open, seal};
 
 /// A random number for each connection.
 pub type Session = u64;
@@ -30,6 +30,7 @@ pub struct Hello {
     /// The start before it in this data directory.
     pub parent: Option<Epoch>,
     /// The streams of the present start, of every earlier one with frames unacknowledged, and of the parent.
+    #[serde(deserialize_with = "at_most::<{ limits::MAX_HELLO_STREAMS }, _, _>")]
     pub streams: Vec<Offer>,
 }
 
@@ -60,6 +61,7 @@ pub struct Batch {
     /// Seq of the first item.
     pub first: u64,
     /// The items, without a hole between them.
+    #[serde(deserialize_with = "at_most::<{ limits::MAX_BATCH_ITEMS }, _, _>")]
     pub items: Vec<Item>,
 }
 
@@ -186,9 +188,6 @@ impl Hello {
     /// From a payload.
     pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let hello: Self = open(payload)?;
-        if hello.streams.len() > limits::MAX_HELLO_STREAMS {
-            return Err(WireError::TooLarge { what: "number of streams in a hello", limit: limits::MAX_HELLO_STREAMS });
-        }
         if hello.streams.iter().any(|o| o.first == 0 || o.next < o.first || o.next > i64::MAX as u64) {
             return Err(WireError::Malformed("positions of a stream"));
         }
@@ -205,9 +204,6 @@ impl Batch {
     /// From a payload.
     pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let batch: Self = open(payload)?;
-        if batch.items.len() > limits::MAX_BATCH_ITEMS {
-            return Err(WireError::TooLarge { what: "number of items in a batch", limit: limits::MAX_BATCH_ITEMS });
-        }
         let spans = batch.items.iter().try_fold(batch.first, |at, item| at.checked_add(item.span()));
         if batch.first == 0 || batch.items.is_empty() || spans.is_none_or(|end| end > i64::MAX as u64) {
             return Err(WireError::Malformed("positions of a batch"));

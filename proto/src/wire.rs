@@ -1,7 +1,9 @@
 //! Version byte, postcard body, CRC32C: the form of every payload between agent and relay.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Why a payload or frame cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,4 +57,38 @@ pub(crate) fn open<T: DeserializeOwned>(payload: &[u8]) -> Result<T, WireError> 
         Ok(_) => Err(WireError::Malformed("bytes after the end")),
         Err(_) => Err(WireError::Malformed("body does not parse")),
     }
+}
+
+/// For `#[serde(deserialize_with)]`: a sequence of at most `MOST` elements; what is longer is refused before its
+/// elements are read.
+pub(crate) fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Bounded<const MOST: usize, T>(PhantomData<T>);
+
+    impl<'de, const MOST: usize, T: Deserialize<'de>> Visitor<'de> for Bounded<MOST, T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(formatter, "at most {MOST} elements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            if seq.size_hint().is_some_and(|size| size > MOST) {
+                return Err(A::Error::custom("too many elements"));
+            }
+            let mut items = Vec::new();
+            while let Some(item) = seq.next_element()? {
+                if items.len() == MOST {
+                    return Err(A::Error::custom("too many elements"));
+                }
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+
+    deserializer.deserialize_seq(Bounded::<MOST, T>(PhantomData))
 }

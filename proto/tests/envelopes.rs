@@ -102,6 +102,20 @@ fn impossible_positions_are_refused() {
 }
 
 #[test]
+fn more_than_the_limits_is_refused() {
+    let mut bad = hello();
+    bad.streams = vec![bad.streams[0]; limits::MAX_HELLO_STREAMS + 1];
+    assert!(Hello::decode(&bad.encode()).is_err());
+    bad.streams.pop();
+    assert!(Hello::decode(&bad.encode()).is_ok());
+    let mut bad = batch();
+    bad.items = vec![bad.items[0].clone(); limits::MAX_BATCH_ITEMS + 1];
+    assert!(Batch::decode(&bad.encode()).is_err());
+    bad.items.pop();
+    assert!(Batch::decode(&bad.encode()).is_ok());
+}
+
+#[test]
 fn limits_follow_each_other() {
     const {
         assert!(limits::MAX_BODY < limits::MAX_FRAME);
