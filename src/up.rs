@@ -9,8 +9,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use gaitway_agent::config::AgentConfig;
+use anyhow::{Context as _, bail};
+use gaitway_agent::command::address;
+use gaitway_agent::config::{AgentConfig, RelayConfig as OwnRelay};
 use gaitway_agent::status::AgentStatus;
 use gaitway_relay::{RelayConfig, RelayStatus};
 use gaitway_service::health::Health;
@@ -32,10 +33,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", default_value = "./gaitway-data")]
     data_dir: PathBuf,
     /// Where phones push to [default: 0.0.0.0:8000]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     http: Option<SocketAddr>,
     /// Where agents connect; other machines need a secret, see the configuration [default: 127.0.0.1:1883]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     mqtt: Option<SocketAddr>,
     /// Configuration file with the tables agent, relay and sink [default: /etc/gaitway/up.toml if it exists]
     #[arg(long, value_name = "FILE")]
@@ -73,6 +74,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let relay: RelayConfig = config::load("relay", file, Some("relay"), RelayFlags { mqtt })?;
     let sink: SinkConfig = config::load("sink", file, Some("sink"), NoFlags {})?;
 
+    agent.windows.params()?;
+    if agent.relay != OwnRelay::default() {
+        bail!("agent.relay is set, but `up` runs a relay of its own: remove it, or use `gaitway agent`");
+    }
+
     let shutdown = signals::shutdown()?;
     let _locked = DataDir::lock(&data_dir)?;
     let push = gaitway_agent::bind(&agent).await?;
@@ -98,8 +104,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("agent", async move {
         gaitway_agent::run(agent, push, status, &health, &metrics, stop).await.context("agent")
     });
+    let live = Live::new(agent_status, relay_status);
     if terminal {
-        tasks.spawn("live line", Live::new(agent_status, relay_status).run(shutdown.clone()));
+        tasks.spawn("live line", live.draw(shutdown.clone()));
+    } else {
+        tasks.spawn("summary", live.log(shutdown.clone()));
     }
     tasks.join(shutdown).await
 }

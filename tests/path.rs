@@ -267,6 +267,63 @@ fn a_restored_older_copy_loses_nothing_and_doubles_nothing() {
 }
 
 #[test]
+fn starts_that_never_reached_a_relay_do_not_hide_that_a_backup_is_a_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let [agent_dir, backup, relay_dir] = ["agent", "backup", "relay"].map(|name| dir.path().join(name));
+    let mut relay = Process::up(&relay_dir, &[]);
+    let relay_url = format!("mqtt://{}", relay.mqtt_address());
+    let proxy = Proxy::new();
+    let quick = config(dir.path(), SILENT_AGENT);
+    let (phone, mut pushed) = (Phone::new(7, 31), Pushed::new());
+    let spool = agent_dir.join("spool.db");
+    let all_closed = || await_that("windows close", || count(&spool, "SELECT count(*) FROM session WHERE open") == 0);
+
+    // The relay hears of start 1, which leaves windows open.
+    let mut agent = Process::agent(&agent_dir, &relay_url, &[]);
+    push(&agent.agent_push_url(), &phone, 0..30, &mut pushed);
+    await_that("start 1 is drained", || count(&spool, "SELECT count(*) FROM raw") == 0);
+    assert!(agent.terminate(Signal::SIGTERM).success());
+    copy(&agent_dir, &backup);
+
+    // It does not hear of start 2, which closes them, and start 3 sends what start 2 left.
+    let mut agent = Process::agent(&agent_dir, &proxy.url(), &["--config", &quick]);
+    push(&agent.agent_push_url(), &phone, 30..45, &mut pushed);
+    all_closed();
+    assert!(agent.terminate(Signal::SIGTERM).success());
+    let mut agent = Process::agent(&agent_dir, &relay_url, &["--config", &quick]);
+    push(&agent.agent_push_url(), &phone, 45..60, &mut pushed);
+    await_spool_empty(&spool);
+    assert!(agent.terminate(Signal::SIGTERM).success());
+    let warehouse = relay_dir.join("warehouse.db");
+    let windows = || count(&warehouse, "SELECT count(*) FROM USER_ACTIVITY_PROCESSED");
+    let told = windows();
+    assert_no_duplicates(&warehouse);
+
+    // The backup comes back twice: at once towards the relay, and after a start that closes windows without it.
+    for (offline, ids) in [(None, 60..90), (Some(90..105), 105..120)] {
+        std::fs::remove_dir_all(&agent_dir).unwrap();
+        copy(&backup, &agent_dir);
+        if let Some(ids) = offline {
+            let mut agent = Process::agent(&agent_dir, &proxy.url(), &["--config", &quick]);
+            push(&agent.agent_push_url(), &phone, ids, &mut pushed);
+            all_closed();
+            assert!(count(&spool, "SELECT count(*) FROM activity WHERE inherited") > 0);
+            assert!(agent.terminate(Signal::SIGTERM).success());
+        }
+        let mut agent = Process::agent(&agent_dir, &relay_url, &["--config", &quick]);
+        let url = agent.agent_push_url();
+        agent.logged("the copy", |event| event["message"].as_str()?.contains("is a copy").then_some(()));
+        push(&url, &phone, ids, &mut pushed);
+        await_spool_empty(&spool);
+        assert_eq!(message_ids(&warehouse, &phone), pushed.keys().copied().collect());
+        assert_no_duplicates(&warehouse);
+        assert!(windows() > told, "new windows are told");
+        assert!(agent.terminate(Signal::SIGTERM).success());
+    }
+    assert!(relay.terminate(Signal::SIGTERM).success());
+}
+
+#[test]
 fn a_clone_running_beside_the_first_loses_nothing_and_doubles_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let [first_dir, clone_dir, relay_dir] = ["first", "clone", "relay"].map(|name| dir.path().join(name));

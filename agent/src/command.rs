@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Where phones push to [default: 0.0.0.0:8000]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     http: Option<SocketAddr>,
     /// The relay [default: port 1883 of this machine]
     #[arg(long, value_name = "mqtt://HOST:PORT")]
@@ -32,6 +32,11 @@ pub struct Args {
     /// The agent's name at the relay [default: made from the host's name]
     #[arg(long, value_name = "ID")]
     agent_id: Option<AgentId>,
+}
+
+/// An address to listen on, as a flag.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an address to listen on is IP:PORT, such as 0.0.0.0:8000".to_owned())
 }
 
 /// The flags in the shape of [`AgentConfig`].
@@ -58,6 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let Args { config: file, data_dir, http, relay, agent_id } = args;
     let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
     let config: AgentConfig = config::load("agent", file.as_deref(), None, flags)?;
+    config.windows.params()?;
     let shutdown = signals::shutdown()?;
     let listener = crate::bind(&config).await?;
     tracing::info!(address = %listener.local_addr()?, "taking pushes at /data");

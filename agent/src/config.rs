@@ -33,7 +33,7 @@ pub struct AgentConfig {
 }
 
 /// `[relay]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelayConfig {
     /// `mqtt://HOST:PORT`
@@ -125,7 +125,7 @@ impl WindowsConfig {
             i64::try_from(duration.as_nanos()).with_context(|| format!("windows.{key} of {duration:?} is too long"))
         };
         let [stationary, walking, running] = self.thresholds;
-        let classifier = Threshold::new(stationary, walking, running).context("windows.thresholds")?;
+        let classifier = Threshold::new(stationary, walking, running).context("windows.thresholds cannot be used")?;
         anyhow::ensure!(!self.silence.is_zero(), "windows.silence must be above 0");
         Params::new(
             nanoseconds("length", self.length)?,
@@ -133,6 +133,11 @@ impl WindowsConfig {
             nanoseconds("lateness", self.lateness)?,
             classifier,
         )
-        .context("[windows]")
+        .with_context(|| {
+            format!(
+                "windows.length of {:?}, windows.slide of {:?} and windows.lateness of {:?} do not go together",
+                self.length, self.slide, self.lateness
+            )
+        })
     }
 }

@@ -33,6 +33,9 @@ pub enum Refusal {
     /// The body takes too long to arrive: 408.
     #[error("the body did not arrive within {} s", .0.as_secs())]
     Slow(std::time::Duration),
+    /// Too many bodies at a time: 503.
+    #[error("the agent is busy with other pushes; push again")]
+    Busy,
     /// The agent is going down: 503.
     #[error("the agent is shutting down; push again")]
     Closing,
@@ -52,6 +55,7 @@ impl Refusal {
             Self::TooLarge { .. } => "too_large",
             Self::NoRoom(_) => "no_room",
             Self::Slow(_) => "slow",
+            Self::Busy => "busy",
             Self::Closing => "closing",
         }
     }

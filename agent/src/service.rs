@@ -92,6 +92,7 @@ pub async fn run(
     let door = Door { writer: commands, metrics: agent_metrics };
     let router = http::router(door).merge(gaitway_service::http::router(health, metrics));
     tasks.spawn("http", http::serve(listener, router, shutdown.clone()));
+    tasks.spawn("watchdog", notify::watchdog(shutdown.clone()));
     notify::ready();
     tasks.join(shutdown).await
 }
@@ -139,9 +140,10 @@ async fn pass_on(mut words: mpsc::Receiver<ToAgent>, commands: mpsc::Sender<Comm
     while let Some(word) = words.recv().await {
         let command = match word {
             ToAgent::Acknowledged { epoch, stream, up_to } => Command::Acknowledged { epoch, stream, up_to },
-            ToAgent::Copied { why, done } => {
+            ToAgent::Welcomed => Command::Welcomed,
+            ToAgent::Copied { common, why, done } => {
                 tracing::warn!(why, "the relay says that this data directory is a copy of another agent's");
-                Command::Copied(done)
+                Command::Copied { common, done }
             }
         };
         commands.send(command).await.context("the writer has stopped")?;

@@ -28,6 +28,8 @@ pub struct AgentSnapshot {
     pub phones: BTreeMap<String, Phone>,
     /// Readings accepted since the agent's start.
     pub readings: u64,
+    /// Pushes since the agent's start that were accepted before.
+    pub duplicates: u64,
     /// Frames that wait for an acknowledgement: raw, activity.
     pub waiting: (u64, u64),
     /// Pages of the spool in use, bytes.
@@ -60,10 +62,12 @@ impl AgentStatus {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn tell(&self, heard: Vec<Heard>, readings: u64, waiting: &[(Stream, u64)], spool_bytes: u64) {
+    pub(crate) fn tell(&self, heard: Vec<Heard>, duplicates: u64, waiting: &[(Stream, u64)], spool_bytes: u64) {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let readings: u64 = heard.iter().map(|heard| heard.readings).sum();
         let of = |stream| waiting.iter().find(|(s, _)| *s == stream).map_or(0, |(_, frames)| *frames);
         now.readings += readings;
+        now.duplicates += duplicates;
         now.waiting = (of(Stream::Raw), of(Stream::Activity));
         now.spool_bytes = spool_bytes;
         for heard in heard {

@@ -74,9 +74,13 @@ pub enum ToAgent {
         /// Greatest committed seq.
         up_to: u64,
     },
-    /// The data directory is a restored or cloned copy: the windows it inherited are another's to tell. Told at most
-    /// once per agent start. Nothing more is sent until `done` is.
+    /// The relay has welcomed this start as the one that continues those before it. Told once per agent start.
+    Welcomed,
+    /// The relay has welcomed this start, but the data directory is a restored or cloned copy: the windows it inherited
+    /// are another's to tell. Told at most once per agent start. Nothing more is sent until `done` is.
     Copied {
+        /// Ordinal of the last start that the other has too, 0 if it is not known here.
+        common: u64,
         /// How the relay found out.
         why: String,
         /// To be sent once inherited windows are let go, durably.
@@ -89,8 +93,8 @@ pub enum ToAgent {
 pub struct SpoolState {
     /// The present start.
     pub epoch: Epoch,
-    /// The start before it in this data directory.
-    pub parent: Option<Epoch>,
-    /// Both streams of the present start, of the parent, and of every earlier start with frames unacknowledged.
+    /// The starts before it in this data directory, as [`Hello`](gaitway_proto::envelope::Hello) names them.
+    pub ancestors: Vec<Epoch>,
+    /// Both streams of the present start, of its ancestors, and of every earlier start with frames unacknowledged.
     pub streams: Vec<Offer>,
 }

@@ -3,7 +3,7 @@
 //! - All commands that waited while the last transaction was synced go into the next one, in the order in which they
 //!   came: one fsync for many pushes.
 //! - Nobody is answered before the transaction is on the disk; if it fails, nothing in memory remembers it.
-//! - Bookkeeping that can be done again (acknowledgements, deletions) waits for a push's transaction, a second at most.
+//! - Bookkeeping that can be done again (acknowledgements, deletions, that this start was welcomed) waits for a push's transaction, a second at most.
 //!
 //! [`state`] is what a transaction does; this is the loop around it.
 
@@ -57,8 +57,15 @@ pub enum Command {
         /// Greatest seq.
         up_to: u64,
     },
-    /// This data directory is a copy: let go of inherited windows.
-    Copied(oneshot::Sender<()>),
+    /// A relay has welcomed this start.
+    Welcomed,
+    /// A relay has welcomed this start, and this data directory is a copy: let go of inherited windows.
+    Copied {
+        /// Ordinal of the last start that the other has too, 0 if it is not known.
+        common: u64,
+        /// Answered once they are let go.
+        done: oneshot::Sender<()>,
+    },
     /// Everything in the spool may be sent from now on; answered with how far that is.
     MarkSent(oneshot::Sender<SentMarks>),
 }
@@ -128,7 +135,8 @@ pub fn run(
     }
 }
 
-/// Takes `first` and what waits behind it into `batch`; acknowledgements only into the state.
+/// Takes `first` and what waits behind it into `batch`; acknowledgements and the like only into the
+/// state.
 fn collect(first: Command, commands: &mut mpsc::Receiver<Command>, state: &mut State, batch: &mut Vec<Command>) {
     let mut bytes = 0;
     let mut next = Some(first);
@@ -137,6 +145,7 @@ fn collect(first: Command, commands: &mut mpsc::Receiver<Command>, state: &mut S
             Command::Acknowledged { epoch, stream, up_to } => {
                 state.note_acknowledged(epoch, stream, up_to, Instant::now() + LAZY);
             }
+            Command::Welcomed => state.note_welcomed(Instant::now() + LAZY),
             command => {
                 if let Command::Push(received, _) = &command {
                     bytes += received.body.len();

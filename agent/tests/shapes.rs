@@ -85,6 +85,12 @@ fn every_shape_is_read_whole() {
 }
 
 #[test]
+fn a_sensor_called_test_beside_others_is_no_test_button() {
+    let body = r#"{"deviceId":"d","sessionId":"s","payload":[{"name":"test","time":1,"values":{}},{"name":"a","time":1,"values":{}}]}"#;
+    assert!(!assert_whole(body).test);
+}
+
+#[test]
 fn unusable_readings_are_kept_as_they_came() {
     for reading in [
         "5",

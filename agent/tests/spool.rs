@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use gaitway_agent::ingest::Refusal;
@@ -270,12 +270,83 @@ fn a_copy_lets_go_of_windows_opened_before_its_start() {
     // Windows that start before 115 s may have been opened before; some close now, some stay open.
     agent.push(&body("walk", 1, 115, 15)).unwrap();
     assert!(agent.windows().len() > told.len());
-    agent.copied();
+    agent.copied(1);
     assert_eq!(agent.windows(), told, "what this start closed of them is let go of");
     agent.push(&body("walk", 2, 130, 60)).unwrap();
     let starts: Vec<i64> = agent.windows()[told.len()..].iter().map(|w| w.start / SECOND).collect();
     assert_eq!(starts.first(), Some(&130), "what its first message may not have found open is told: {starts:?}");
     assert_eq!(agent.messages().len(), 3);
+}
+
+#[test]
+fn what_starts_without_a_relay_closed_is_let_go_unless_it_is_in_common() {
+    // Ordinal of the last start in common, whether start 2 was welcomed, and the last start whose windows are kept.
+    for (common, welcomed, kept) in [(1, false, 1), (0, false, 0), (2, false, 2), (1, true, 2)] {
+        let (dir, agent) = fresh(&Setup::default());
+        agent.push(&body("walk", 0, 100, 15)).unwrap();
+        agent.stop();
+        let mut agent = Spooled::start(dir.path(), &Setup::default());
+        let first = agent.windows();
+        agent.push(&body("walk", 1, 115, 15)).unwrap();
+        let second = agent.windows();
+        assert!(second.len() > first.len());
+        if welcomed {
+            agent.welcomed();
+        }
+        agent.stop();
+        let mut agent = Spooled::start(dir.path(), &Setup::default());
+        agent.push(&body("walk", 2, 130, 15)).unwrap();
+        assert!(agent.windows().len() > second.len());
+        agent.copied(common);
+        let case = format!("common {common}, welcomed {welcomed}");
+        assert_eq!(agent.windows(), [vec![], first, second][kept], "{case}");
+        assert_eq!(agent.messages().len(), 3, "{case}");
+        let epoch = agent.state.borrow().epoch;
+        agent.stop();
+        let agent = Spooled::start(dir.path(), &Setup::default());
+        assert_eq!(agent.state.borrow().ancestors, [epoch], "a copy's welcome is kept with what it let go of: {case}");
+    }
+}
+
+#[test]
+fn a_hello_names_the_starts_back_to_the_last_one_welcomed() {
+    let (dir, agent) = fresh(&Setup::default());
+    let present = |agent: &Spooled| {
+        let state = agent.state.borrow();
+        let offered: BTreeSet<u64> = state.streams.iter().map(|offer| offer.ordinal).collect();
+        (state.epoch, state.ancestors.clone(), offered.into_iter().collect::<Vec<_>>())
+    };
+    let again = |agent: Spooled| {
+        agent.stop();
+        Spooled::start(dir.path(), &Setup::default())
+    };
+    let (first, ancestors, _) = present(&agent);
+    assert_eq!(ancestors, []);
+    let agent = again(agent);
+    let (second, ancestors, _) = present(&agent);
+    assert_eq!(ancestors, [first]);
+    let agent = again(agent);
+    let (third, ancestors, offered) = present(&agent);
+    assert_eq!((ancestors, offered), (vec![second, first], vec![1, 2, 3]));
+
+    agent.welcomed();
+    let file = rusqlite::Connection::open(dir.path().join("spool.db")).unwrap();
+    let number = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while number("SELECT welcomed FROM start WHERE ordinal = 3") == 0 {
+        assert!(Instant::now() < end, "the welcome is not kept though nothing else happens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(present(&agent).1, [second, first], "as long as this start lasts");
+    let agent = again(agent);
+    let (fourth, ancestors, _) = present(&agent);
+    assert_eq!(ancestors, [third]);
+    let end = Instant::now() + Duration::from_secs(20);
+    while number("SELECT count(*) FROM start") > 2 {
+        assert!(Instant::now() < end, "starts that nobody names are kept");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(present(&again(agent)).1, [fourth, third]);
 }
 
 #[test]

@@ -27,9 +27,11 @@ pub struct Hello {
     pub software: String,
     /// The agent's present start.
     pub epoch: Epoch,
-    /// The start before it in this data directory.
-    pub parent: Option<Epoch>,
-    /// The streams of the present start, of every earlier one with frames unacknowledged, and of the parent.
+    /// The starts before it in this data directory, newest first: back to the last one that the agent knows to have
+    /// been welcomed, or else to the first. If there are more than fit, middle ones are left out.
+    #[serde(deserialize_with = "at_most::<{ limits::MAX_ANCESTORS }, _, _>")]
+    pub ancestors: Vec<Epoch>,
+    /// The streams of the present start, of its ancestors, and of every earlier one with frames unacknowledged.
     #[serde(deserialize_with = "at_most::<{ limits::MAX_HELLO_STREAMS }, _, _>")]
     pub streams: Vec<Offer>,
 }
@@ -144,9 +146,9 @@ pub enum Down {
 pub struct Welcome {
     /// As in the hello.
     pub session: Session,
-    /// Another start already continues this agent's parent: this data directory is a copy, and the windows that it
-    /// inherited are the other's to tell.
-    pub forked: bool,
+    /// This data directory is a copy: another start already continues this one of its starts, the last that both have
+    /// in common, and the windows that were open then are the other's to tell.
+    pub forked: Option<Epoch>,
     /// One entry for every stream offered.
     pub streams: Vec<Granted>,
 }

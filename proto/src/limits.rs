@@ -34,5 +34,8 @@ pub const BATCH_TARGET: usize = 128 * 1024;
 /// Most (epoch, stream) pairs in a hello.
 pub const MAX_HELLO_STREAMS: usize = 512;
 
+/// Most earlier starts that a hello names.
+pub const MAX_ANCESTORS: usize = 64;
+
 /// Most items in one batch.
 pub const MAX_BATCH_ITEMS: usize = 4096;

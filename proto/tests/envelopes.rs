@@ -19,7 +19,7 @@ fn hello() -> Hello {
         session: 42,
         software: "0.1.0".to_owned(),
         epoch,
-        parent: Some(Epoch::from_random(7)),
+        ancestors: vec![Epoch::from_random(7), Epoch::from_random(5)],
         streams: vec![offer(Stream::Activity, 1, 1), offer(Stream::Raw, 5, 9)],
     }
 }
@@ -34,11 +34,12 @@ fn downs() -> Vec<Down> {
     let epoch = Epoch::from_random(7);
     let streams = vec![Granted { epoch, stream: Stream::Raw, committed: 4, grant: 65536 }];
     vec![
-        Down::Welcome(Welcome { session: 42, forked: false, streams }),
+        Down::Welcome(Welcome { session: 42, forked: None, streams }),
         Down::Ack(Ack { session: 42, epoch, stream: Stream::Activity, up_to: 9, grant: 1 }),
         Down::Rewind { session: 42, epoch, stream: Stream::Raw, next: 5 },
         Down::HelloAgain { session: 42 },
         Down::Refused { session: 0, reason: "version 9 is unknown here".to_owned() },
+        Down::Welcome(Welcome { session: 42, forked: Some(epoch), streams: vec![] }),
     ]
 }
 
@@ -108,6 +109,10 @@ fn more_than_the_limits_is_refused() {
     assert!(Hello::decode(&bad.encode()).is_err());
     bad.streams.pop();
     assert!(Hello::decode(&bad.encode()).is_ok());
+    bad.ancestors = (0..=limits::MAX_ANCESTORS as u64).map(Epoch::from_random).collect();
+    assert!(Hello::decode(&bad.encode()).is_err());
+    bad.ancestors.pop();
+    assert!(Hello::decode(&bad.encode()).is_ok());
     let mut bad = batch();
     bad.items = vec![bad.items[0].clone(); limits::MAX_BATCH_ITEMS + 1];
     assert!(Batch::decode(&bad.encode()).is_err());
@@ -122,6 +127,7 @@ fn limits_follow_each_other() {
         assert!(limits::MAX_FRAME < limits::MAX_PAYLOAD);
         assert!(limits::MAX_PAYLOAD < limits::MAX_PACKET);
         assert!(limits::MAX_RECORD < limits::MAX_BODY);
+        assert!(Stream::ALL.len() * (1 + limits::MAX_ANCESTORS) < limits::MAX_HELLO_STREAMS);
     }
 }
 

@@ -7,7 +7,8 @@
 //! - Frames enter the ledger in the order of their seqs, each once: what lies below the position taken is dropped, a
 //!   hole is asked for once and nothing behind it is taken.
 //! - A welcome is sent only after the ledger's positions of all offered streams are known and the agent start is
-//!   registered as its parent's heir.
+//!   registered as the heir of its ancestors, or found to be a copy's.
+//! - Of the starts that continue a start on different lines, one at most is welcomed without hearing of the fork.
 //! - One commit and one look-up are under way at a time, in the order of their effects.
 //! - After a ledger error everything taken and not committed is forgotten, every session ends, and nothing is
 //!   submitted before the ledger has recovered and its positions were read again.
@@ -28,6 +29,7 @@ mod durable;
 mod effect;
 mod flow;
 mod grants;
+mod lineage;
 #[cfg(test)]
 mod model;
 mod progress;
@@ -77,7 +79,7 @@ pub(crate) struct Machine {
     hellos: BTreeMap<LinkId, AgentId>,
     lookup: Option<(u64, Vec<AgentId>)>,
     /// Heirs to be set by the next commit.
-    heirs: BTreeMap<AgentId, Mark>,
+    heirs: BTreeMap<AgentId, Vec<Mark>>,
     flight: Option<Flight>,
     /// Bytes taken and not committed.
     held: usize,
@@ -119,8 +121,8 @@ enum Stage {
     Waiting(Hello),
     /// The ledger is asked for its positions.
     Asked { hello: Hello, lookup: u64 },
-    /// Its heir waits for a commit.
-    Registering { hello: Hello, forked: bool },
+    /// Registered as its ancestors' heir by the next commit.
+    Registering(Hello),
     /// Welcomed, with this many streams.
     Active { streams: usize },
 }
@@ -283,9 +285,9 @@ impl Machine {
         }
         for agent in flight.heirs {
             let Some(seat) = self.agents.get_mut(&agent).and_then(|a| a.seat.as_mut()) else { continue };
-            if let Stage::Registering { hello, forked } = &seat.stage {
-                let (hello, forked) = (hello.clone(), *forked);
-                self.welcome(now, &agent, &hello, forked);
+            if let Stage::Registering(hello) = &seat.stage {
+                let hello = hello.clone();
+                self.welcome(now, &agent, &hello, None);
             }
         }
         self.pump(now);
@@ -385,5 +387,7 @@ fn unusable(hello: &Hello) -> Option<&'static str> {
     if !hello.streams.iter().all(|offer| seen.insert((offer.epoch, offer.stream))) {
         return Some("the hello offers a stream twice");
     }
-    (hello.parent == Some(hello.epoch)).then_some("the hello names its own start as the one before it")
+    let mut line = BTreeSet::from([hello.epoch]);
+    let repeats = !hello.ancestors.iter().all(|ancestor| line.insert(*ancestor));
+    repeats.then_some("the hello names a start twice in its line")
 }

@@ -198,11 +198,11 @@ impl Intake {
 
     fn note(&self, notice: Notice) {
         match notice {
-            Notice::Welcomed { agent, software, streams, forked: false } => {
+            Notice::Welcomed { agent, software, streams, forked: None } => {
                 tracing::info!(%agent, software, streams, "agent welcomed");
             }
-            Notice::Welcomed { agent, software, streams, forked: true } => {
-                tracing::warn!(%agent, software, streams, "agent welcomed as a copy: another start continues its parent");
+            Notice::Welcomed { agent, software, streams, forked: Some(common) } => {
+                tracing::warn!(%agent, software, streams, %common, "agent welcomed as a copy: another start continues the one in common");
             }
             Notice::Refused { agent, reason } => {
                 self.metrics.refused.inc();

@@ -63,7 +63,11 @@ const REQUESTS: usize = 4;
 pub async fn bind(config: &RelayConfig) -> anyhow::Result<TcpListener> {
     config.check_exposure(config.mqtt)?;
     TcpListener::bind(config.mqtt).await.with_context(|| {
-        format!("cannot listen for agents on {}; another relay or broker may run there, or set mqtt", config.mqtt)
+        format!(
+            "cannot listen for agents on {}; another relay or a broker may run there: choose another address with \
+             --mqtt or the key mqtt",
+            config.mqtt
+        )
     })
 }
 

@@ -39,7 +39,7 @@ pub enum LockError {
         holder: String,
     },
     /// It cannot be created.
-    #[error("data directory {} cannot be created: {source}", .path.display())]
+    #[error("data directory {} cannot be created", .path.display())]
     Create {
         /// The directory.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum LockError {
         source: io::Error,
     },
     /// Its lock file cannot be opened, locked or written.
-    #[error("{} cannot be locked: {source}; the directory must be on a local file system and writable", .path.display())]
+    #[error("{} cannot be locked; the directory must be on a local file system and writable", .path.display())]
     File {
         /// The lock file.
         path: PathBuf,

@@ -3,6 +3,8 @@
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::notify;
+
 /// What a shell reports for a process ended by Ctrl-C.
 const EXIT_INTERRUPTED: i32 = 130;
 
@@ -15,6 +17,7 @@ pub fn shutdown() -> anyhow::Result<CancellationToken> {
     tokio::spawn(async move {
         let signal = signals.next().await;
         tracing::info!(signal, "shutting down, a second signal exits at once");
+        notify::stopping();
         shutdown.cancel();
         let signal = signals.next().await;
         tracing::warn!(signal, "exiting at once");

@@ -84,6 +84,9 @@ impl fmt::Display for Report {
             let others = if phones.len() > 1 { format!(" and {} more", phones.len() - 1) } else { String::new() };
             writeln!(f, "gave up: {first}{others}: {reason}")?;
         }
+        if self.messages == 0 && !self.gave_up.is_empty() {
+            writeln!(f, "nobody took a message: is the agent running? `gaitway up` starts one")?;
+        }
         for reason in &self.unread {
             writeln!(f, "not read to its end: {reason}")?;
         }

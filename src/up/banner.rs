@@ -14,7 +14,7 @@ pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path) -> std
         for url in urls {
             tracing::info!(url, "phones push to this address");
         }
-        tracing::info!(data_dir = %data_dir.display(), "readings and windows are kept here");
+        tracing::info!(warehouse = %data_dir.join("warehouse.db").display(), "readings and windows are kept here");
         return Ok(());
     }
     let mut out = std::io::stdout().lock();

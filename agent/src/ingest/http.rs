@@ -2,11 +2,13 @@
 //!
 //! - 200 only after the writer says that the push is on the disk.
 //! - A body is decoded, parsed and packed outside the writer's thread; it is never copied.
-//! - A connection that sends its head or body too slowly ends; their number is bounded.
+//! - A connection that sends its head or body too slowly, or leaves an answer unread, ends; their number and the bytes of
+//!   bodies held are bounded.
 
+use std::collections::HashMap;
 use std::io::Read as _;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -18,10 +20,13 @@ use bytes::Bytes;
 use gaitway_proto::limits;
 use gaitway_service::clock;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{Refusal, parse};
@@ -37,8 +42,17 @@ const CONNECTIONS: usize = 512;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
-/// A body above this size is parsed on a thread where it holds up no other connection.
+/// How long a client may leave an answer unread.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Bytes of bodies held at a time; beyond it pushes wait for room, as long as a body may take to arrive.
+const BODIES: usize = 32 * 1024 * 1024;
+
+/// A body above this size is parsed on a thread where it holds up no other connection, one at a time: in memory it may
+/// become many times what it was.
 const LARGE: usize = 256 * 1024;
+
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// How long answers under way may take once the agent shuts down.
 const GRACE: Duration = Duration::from_secs(5);
@@ -52,12 +66,32 @@ pub struct Door {
     pub metrics: AgentMetrics,
 }
 
-/// The routes for pushes.
-pub fn router(door: Door) -> Router {
-    Router::new().route("/data", pushes()).route("/sensor-data", pushes()).with_state(Arc::new(door))
+/// What all connections share.
+#[derive(Debug)]
+struct Shared {
+    door: Door,
+    /// One permit a byte.
+    bodies: Semaphore,
+    large: Semaphore,
+    refusals: Refusals,
 }
 
-fn pushes() -> MethodRouter<Arc<Door>> {
+/// The routes for pushes.
+pub fn router(door: Door) -> Router {
+    let shared =
+        Shared { door, bodies: Semaphore::new(BODIES), large: Semaphore::new(1), refusals: Refusals::default() };
+    Router::new()
+        .route("/data", pushes())
+        .route("/sensor-data", pushes())
+        .fallback(elsewhere)
+        .with_state(Arc::new(shared))
+}
+
+async fn elsewhere() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "Nothing is here. Sensor Logger pushes to /data on this address.\n")
+}
+
+fn pushes() -> MethodRouter<Arc<Shared>> {
     let explain = async || {
         let text = "Sensor Logger pushes to this address. Set it as the push URL in the app's settings.\n";
         (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, HeaderValue::from_static("POST"))], text)
@@ -68,16 +102,17 @@ fn pushes() -> MethodRouter<Arc<Door>> {
 /// Serves `router` until `shutdown`, then finishes what is under way.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> anyhow::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
     loop {
-        let place = places.clone().acquire_owned().await?;
         let accepted = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &places) => accepted,
+            Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, place)) => {
                 let (router, shutdown) = (router.clone(), shutdown.clone());
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     connection(stream, router, shutdown).await;
                     drop(place);
                 });
@@ -89,17 +124,26 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
         }
     }
     drop(listener);
-    let all = u32::try_from(CONNECTIONS)?;
-    if tokio::time::timeout(GRACE, places.acquire_many(all)).await.is_err() {
-        tracing::warn!("connections were still busy and are dropped");
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, finished).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections were still busy and are dropped");
+        connections.shutdown().await;
     }
     Ok(())
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    Ok((listener.accept().await?.0, place))
 }
 
 async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection cannot be made to answer at once");
     }
+    let mut stream = Box::pin(TimeoutStream::new(stream));
+    stream.as_mut().set_write_timeout_pinned(Some(ANSWER_WITHIN));
     let service = TowerToHyperService::new(router);
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -118,19 +162,21 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
     }
 }
 
-async fn push(State(door): State<Arc<Door>>, request: Request) -> Response {
-    match take(&door, request).await {
+async fn push(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    match take(&shared, request).await {
         Ok(Accepted { readings, .. }) => success(readings),
         Err(refusal) => {
-            door.metrics.refuse(refusal.reason());
-            tracing::debug!(%refusal, "push refused");
+            shared.door.metrics.refuse(refusal.reason());
+            shared.refusals.say(&refusal);
             refusal.into_response()
         }
     }
 }
 
-async fn take(door: &Door, request: Request) -> Result<Accepted, Refusal> {
+async fn take(shared: &Shared, request: Request) -> Result<Accepted, Refusal> {
     let gzip = is_gzip(&request)?;
+    let told = request.body().size_hint().exact().filter(|_| !gzip);
+    let _held = reserve(&shared.bodies, told).await?;
     let body = read_body(request.into_body()).await?;
     let (received_at, clock_synced) = (clock::now_micros(), clock::synchronised());
     let large = gzip || body.len() > LARGE;
@@ -138,8 +184,12 @@ async fn take(door: &Door, request: Request) -> Result<Accepted, Refusal> {
         let body = if gzip { gunzip(&body)? } else { body };
         parse(&body).map(|push| (push, body))
     };
-    let (push, body) =
-        if large { tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Closing)?? } else { work()? };
+    let (push, body) = if large {
+        let _turn = shared.large.acquire().await.map_err(|_| Refusal::Closing)?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Closing)??
+    } else {
+        work()?
+    };
     if push.test {
         return Ok(Accepted { readings: 0, duplicate: false });
     }
@@ -147,12 +197,41 @@ async fn take(door: &Door, request: Request) -> Result<Accepted, Refusal> {
     let bytes = body.len() as u64;
     let (answer, answered) = oneshot::channel();
     let received = Box::new(Received { push, body, received_at, clock_synced });
-    door.writer.send(Command::Push(received, answer)).await.map_err(|_| Refusal::Closing)?;
+    shared.door.writer.send(Command::Push(received, answer)).await.map_err(|_| Refusal::Closing)?;
     let accepted = answered.await.map_err(|_| Refusal::Closing)??;
     if !accepted.duplicate {
-        door.metrics.received.inc_by(bytes);
+        shared.door.metrics.received.inc_by(bytes);
     }
     Ok(accepted)
+}
+
+/// Room for a body: as much as it says it has, all that it may have where it does not say.
+async fn reserve(bodies: &Semaphore, told: Option<u64>) -> Result<SemaphorePermit<'_>, Refusal> {
+    let told = told.unwrap_or(limits::MAX_BODY as u64);
+    if told > limits::MAX_BODY as u64 {
+        return Err(Refusal::too_large("the body", limits::MAX_BODY));
+    }
+    match tokio::time::timeout(BODY_WITHIN, bodies.acquire_many(told as u32)).await {
+        Ok(Ok(held)) => Ok(held),
+        Ok(Err(_)) => Err(Refusal::Closing),
+        Err(_) => Err(Refusal::Busy),
+    }
+}
+
+/// Says once a minute for each reason that pushes are refused.
+#[derive(Debug, Default)]
+struct Refusals(Mutex<HashMap<&'static str, Instant>>);
+
+impl Refusals {
+    fn say(&self, refusal: &Refusal) {
+        let now = Instant::now();
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = said.get(refusal.reason());
+        if last.is_none_or(|last| now.saturating_duration_since(*last) >= SAY_EVERY) {
+            said.insert(refusal.reason(), now);
+            tracing::warn!(reason = refusal.reason(), %refusal, "pushes are refused");
+        }
+    }
 }
 
 /// The bytes of a body, at most [`limits::MAX_BODY`].
@@ -200,7 +279,7 @@ impl IntoResponse for Refusal {
             Self::NotJson(_) | Self::NotAPush(_) | Self::Encoding(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Closing => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Closing | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoRoom(sentence) => {
                 let shown = StatusCode::from_u16(SHOWN_ON_PHONE).expect("499 is a status");
                 return (shown, sentence.clone()).into_response();

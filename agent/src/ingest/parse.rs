@@ -12,9 +12,6 @@ use super::json::{Stop, value};
 use super::reading::Reader;
 use crate::windows::{Sample, lower_median};
 
-/// Most fields in `values`: each costs a column.
-pub(super) const MAX_FIELDS: usize = 1000;
-
 /// A push, read and packed; what is left to do needs the spool.
 #[derive(Debug)]
 pub struct Push {
@@ -129,7 +126,7 @@ fn read_payload(json: &mut Jiter<'_>, peek: Peek) -> Result<Payload, Stop> {
                 let read = reader.read(json, peek, &mut payload.frame)?;
                 payload.times.extend(read.time);
                 payload.samples.extend(read.sample);
-                payload.test |= read.test && payload.frame.readings() == 1;
+                payload.test = read.test && payload.frame.readings() == 1;
                 next = json.array_step()?;
             }
         }

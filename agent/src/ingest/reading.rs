@@ -7,8 +7,8 @@ use gaitway_proto::limits;
 use gaitway_proto::value::{Fields, Value};
 use jiter::{Jiter, Peek};
 
+use super::Refusal;
 use super::json::{Stop, value};
-use super::{Refusal, parse};
 use crate::windows::{Sample, is_usable_time};
 
 /// Level of nesting at which a reading stands: body, payload, reading.
@@ -19,6 +19,9 @@ const CLASSIFIED: &str = "accelerometer";
 
 /// The name of what the app's "Tap to Test Pushing" sends.
 const TEST: &str = "test";
+
+/// Most fields in `values`: each costs a column.
+const MAX_FIELDS: usize = 1000;
 
 /// A reading longer than this could become a record above [`limits::MAX_RECORD`]: its size is measured.
 const MEASURED_FROM: usize = limits::MAX_RECORD / 8;
@@ -128,10 +131,10 @@ impl Reader {
                 Some((_, first)) => *first = value,
                 None => self.values.push((name, value)),
             }
-            if self.values.len() > parse::MAX_FIELDS {
+            if self.values.len() > MAX_FIELDS {
                 return Err(Stop::Refused(Refusal::TooLarge {
                     what: "the number of values of a reading",
-                    limit: parse::MAX_FIELDS.to_string(),
+                    limit: MAX_FIELDS.to_string(),
                 }));
             }
             key = json.next_key()?.map(common_key);

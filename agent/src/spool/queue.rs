@@ -3,11 +3,13 @@
 //!
 //! - `acked ≤ sent < next` holds for every stream.
 //! - Only the present start gets new names; an ordinal's seqs are contiguous from 1.
+//! - No start is forgotten that has frames waiting or that the next hello has to name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gaitway_proto::envelope::Offer;
 use gaitway_proto::ledger::{Epoch, Stream};
+use gaitway_proto::limits::MAX_ANCESTORS;
 
 /// Bits of a row id that hold the seq; the ordinal stands above.
 const SEQ_BITS: u32 = 40;
@@ -59,6 +61,8 @@ pub struct Queue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Start {
     epoch: Epoch,
+    /// Whether a relay is known to have welcomed it.
+    welcomed: bool,
     streams: BTreeMap<Stream, Positions>,
 }
 
@@ -85,7 +89,8 @@ impl Queue {
 
     /// Adds a stream of an earlier start as its rows tell it.
     pub fn restore(&mut self, ordinal: u64, epoch: Epoch, stream: Stream, positions: Positions) {
-        let start = self.starts.entry(ordinal).or_insert_with(|| Start { epoch, streams: BTreeMap::new() });
+        let start =
+            self.starts.entry(ordinal).or_insert_with(|| Start { epoch, welcomed: false, streams: BTreeMap::new() });
         start.streams.insert(stream, positions);
     }
 
@@ -95,9 +100,36 @@ impl Queue {
         (*ordinal, start.epoch)
     }
 
-    /// The start before the present one in this data directory.
-    pub fn parent(&self) -> Option<Epoch> {
-        self.starts.values().rev().nth(1).map(|start| start.epoch)
+    /// Notes that a relay welcomed a start; whether that is news.
+    pub fn note_welcomed(&mut self, ordinal: u64) -> bool {
+        self.starts.get_mut(&ordinal).is_some_and(|start| !std::mem::replace(&mut start.welcomed, true))
+    }
+
+    /// The last start before the present one that is known to have been welcomed, 0 if none is.
+    pub fn last_welcomed(&self) -> u64 {
+        self.earlier().find(|(_, start)| start.welcomed).map_or(0, |(ordinal, _)| ordinal)
+    }
+
+    /// The starts that a hello names before the present one, newest first.
+    pub fn ancestors(&self) -> Vec<Epoch> {
+        self.line().map(|(_, start)| start.epoch).collect()
+    }
+
+    /// Back to the last start welcomed, or else to the first, which is always among them; beyond the limit the middle
+    /// ones are left out.
+    fn line(&self) -> impl Iterator<Item = (u64, &Start)> {
+        let last = self.earlier().find(|(_, start)| start.welcomed).or_else(|| self.earlier().last());
+        let since = last.map_or(0, |(ordinal, _)| ordinal);
+        self.earlier().take_while(move |(ordinal, _)| *ordinal > since).take(MAX_ANCESTORS - 1).chain(last)
+    }
+
+    fn earlier(&self) -> impl Iterator<Item = (u64, &Start)> {
+        self.starts.iter().rev().skip(1).map(|(ordinal, start)| (*ordinal, start))
+    }
+
+    /// Ordinals of the present start and those that its hello names before it.
+    fn named(&self) -> BTreeSet<u64> {
+        self.line().map(|(ordinal, _)| ordinal).chain([self.present().0]).collect()
     }
 
     /// The name of a new frame of the present start: its row id.
@@ -164,13 +196,14 @@ impl Queue {
         self.starts.iter().filter_map(unsent).collect()
     }
 
-    /// What to tell the relay: the present start and its parent, and every other with frames waiting.
+    /// What to tell the relay: the present start and its ancestors, of which it may know more than is known here, and
+    /// every other with frames waiting.
     pub fn offers(&self) -> Vec<Offer> {
-        let kept = self.starts.len().saturating_sub(2);
+        let named = self.named();
         let mut offers = Vec::new();
-        for (index, (&ordinal, start)) in self.starts.iter().enumerate() {
+        for (&ordinal, start) in &self.starts {
             for (&stream, positions) in &start.streams {
-                if index >= kept || positions.waits() {
+                if named.contains(&ordinal) || positions.waits() {
                     let (first, next) = (positions.acked + 1, positions.next);
                     offers.push(Offer { epoch: start.epoch, ordinal, stream, first, next });
                 }
@@ -179,14 +212,13 @@ impl Queue {
         offers
     }
 
-    /// Forgets starts before the parent that have nothing waiting; gives their ordinals.
+    /// Forgets starts that have nothing waiting and that no hello names any more; gives their ordinals.
     pub fn forget_drained(&mut self) -> Vec<u64> {
-        let kept = self.starts.len().saturating_sub(2);
+        let named = self.named();
         let drained: Vec<u64> = self
             .starts
             .iter()
-            .take(kept)
-            .filter(|(_, start)| !start.streams.values().any(Positions::waits))
+            .filter(|(ordinal, start)| !named.contains(ordinal) && !start.streams.values().any(Positions::waits))
             .map(|(ordinal, _)| *ordinal)
             .collect();
         for ordinal in &drained {
@@ -231,14 +263,40 @@ mod tests {
     }
 
     #[test]
-    fn the_parent_is_offered_though_drained() {
-        let mut queue = Queue::new(3, epoch(3));
-        queue.restore(1, epoch(1), Stream::Raw, Positions { acked: 4, sent: 4, next: 5 });
-        queue.restore(2, epoch(2), Stream::Raw, Positions { acked: 2, sent: 2, next: 3 });
-        assert_eq!(queue.parent(), Some(epoch(2)));
-        assert_eq!(queue.forget_drained(), vec![1]);
+    fn no_start_is_forgotten_that_has_frames_waiting_or_that_the_next_hello_has_to_name() {
+        let mut queue = Queue::new(5, epoch(5));
+        for ordinal in 1..=4 {
+            let acked = if ordinal == 2 { 3 } else { 4 };
+            queue.restore(ordinal, epoch(ordinal), Stream::Raw, Positions { acked, sent: 4, next: 5 });
+        }
+        assert_eq!(queue.ancestors(), [4, 3, 2, 1].map(epoch), "all, as long as none is known to have been welcomed");
+        assert_eq!((queue.last_welcomed(), queue.forget_drained()), (0, vec![]));
+        assert!(queue.note_welcomed(3));
+        assert!(!queue.note_welcomed(3));
+        assert!(queue.note_welcomed(5), "which counts only for the starts after it");
+        assert_eq!((queue.last_welcomed(), queue.ancestors()), (3, vec![epoch(4), epoch(3)]));
+        assert_eq!(queue.forget_drained(), [1]);
         let offered: Vec<u64> = queue.offers().iter().map(|offer| offer.ordinal).collect();
-        assert_eq!(offered, [2, 3, 3]);
+        assert_eq!(offered, [2, 3, 4, 5, 5]);
+    }
+
+    #[test]
+    fn of_more_ancestors_than_fit_the_newest_are_named_and_the_last_one_welcomed() {
+        let most = MAX_ANCESTORS as u64;
+        let mut queue = Queue::new(200, epoch(200));
+        for ordinal in 1..200 {
+            queue.restore(ordinal, epoch(ordinal), Stream::Raw, Positions::EMPTY);
+        }
+        let line = |oldest: u64| -> Vec<Epoch> { (201 - most..200).rev().chain([oldest]).map(epoch).collect() };
+        assert_eq!(queue.ancestors(), line(1), "the first, if none was welcomed");
+        queue.note_welcomed(40);
+        assert_eq!(queue.ancestors(), line(40));
+        assert_eq!(queue.forget_drained(), (1..40).chain(41..201 - most).collect::<Vec<_>>());
+        assert_eq!(queue.ancestors(), line(40));
+        queue.note_welcomed(200 - most);
+        queue.note_welcomed(201 - most);
+        assert_eq!(queue.ancestors().len() as u64, most - 1);
+        assert_eq!(queue.forget_drained(), [40]);
     }
 
     #[derive(Debug, Clone)]
@@ -246,6 +304,7 @@ mod tests {
         Assign(Stream),
         Ack(u64, Stream, u64),
         Sent,
+        Welcomed,
         Restart,
         Forget,
     }
@@ -256,6 +315,7 @@ mod tests {
             4 => stream().prop_map(Step::Assign),
             3 => (0_u64..6, stream(), 0_u64..30).prop_map(|(e, s, n)| Step::Ack(e, s, n)),
             1 => Just(Step::Sent),
+            1 => Just(Step::Welcomed),
             1 => Just(Step::Restart),
             1 => Just(Step::Forget),
         ]
@@ -266,6 +326,7 @@ mod tests {
         fn names_are_contiguous_and_never_given_twice(steps in prop::collection::vec(step(), 1..200)) {
             let mut queue = Queue::new(0, epoch(0));
             let mut given = std::collections::HashSet::new();
+            let mut welcomed = BTreeSet::new();
             for step in steps {
                 match step {
                     Step::Assign(stream) => {
@@ -290,12 +351,21 @@ mod tests {
                             queue.restore(ordinal, epoch(ordinal), stream, Positions::EMPTY);
                         }
                     }
+                    Step::Welcomed => {
+                        let (ordinal, _) = queue.present();
+                        prop_assert_eq!(queue.note_welcomed(ordinal), welcomed.insert(ordinal));
+                    }
                     Step::Forget => {
-                        let waiting = Stream::ALL.map(|stream| queue.waiting(stream));
+                        let told = |queue: &Queue| (queue.ancestors(), queue.offers());
+                        let before = told(&queue);
                         queue.forget_drained();
-                        prop_assert_eq!(waiting, Stream::ALL.map(|stream| queue.waiting(stream)));
+                        prop_assert_eq!(before, told(&queue));
                     }
                 }
+                let (present, _) = queue.present();
+                let last = welcomed.range(..present).last().copied().unwrap_or(0);
+                prop_assert_eq!(queue.last_welcomed(), last);
+                prop_assert_eq!(queue.ancestors(), (last..present).rev().map(epoch).collect::<Vec<_>>());
                 for start in queue.starts.values() {
                     for p in start.streams.values() {
                         prop_assert!(p.acked <= p.sent && p.sent < p.next, "{:?}", p);

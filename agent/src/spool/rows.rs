@@ -75,11 +75,11 @@ impl Rows<'_> {
             return Err(rusqlite::Error::IntegralValueOutOfRange(0, ordinal));
         }
         self.0.execute(
-            "INSERT INTO start VALUES(?1, ?2, ?3, ?4)",
+            "INSERT INTO start(ordinal, epoch, startedAt, tracked) VALUES(?1, ?2, ?3, ?4)",
             params![ordinal, epoch.get() as i64, started_at, tracked],
         )?;
         let mut queue = Queue::new(ordinal as u64, epoch);
-        let mut starts = self.0.prepare("SELECT ordinal, epoch, tracked FROM start WHERE ordinal < ?1")?;
+        let mut starts = self.0.prepare("SELECT ordinal, epoch, tracked, welcomed FROM start WHERE ordinal < ?1")?;
         let mut rows = starts.query([ordinal])?;
         while let Some(row) = rows.next()? {
             let (ordinal, epoch) = (row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64);
@@ -89,6 +89,9 @@ impl Rows<'_> {
                     positions.sent = positions.next - 1;
                 }
                 queue.restore(ordinal, Epoch::from_random(epoch), stream, positions);
+            }
+            if row.get(3)? {
+                queue.note_welcomed(ordinal);
             }
         }
         Ok(queue)
@@ -126,6 +129,11 @@ impl Rows<'_> {
             .map(drop)
     }
 
+    /// Keeps that a relay welcomed a start.
+    pub fn set_welcomed(&self, ordinal: u64) -> Result<()> {
+        self.0.execute("UPDATE start SET welcomed = 1 WHERE ordinal = ?1", [ordinal as i64]).map(drop)
+    }
+
     /// Forgets a drained start.
     pub fn forget_start(&self, ordinal: u64) -> Result<()> {
         self.0.execute("DELETE FROM stream WHERE ordinal = ?1", [ordinal as i64])?;
@@ -148,12 +156,10 @@ impl Rows<'_> {
             .map(drop)
     }
 
-    /// The inherited activity frames of a start.
-    pub fn inherited(&self, ordinal: u64) -> Result<Vec<(i64, Vec<u8>)>> {
-        let mut statement =
-            self.0.prepare("SELECT id, frame FROM activity WHERE inherited AND id BETWEEN ?1 AND ?2")?;
-        let rows = statement
-            .query_map([row_id(ordinal, 0), row_id(ordinal + 1, 0) - 1], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    /// The inherited activity frames of the start `first` and those after it.
+    pub fn inherited(&self, first: u64) -> Result<Vec<(i64, Vec<u8>)>> {
+        let mut statement = self.0.prepare("SELECT id, frame FROM activity WHERE inherited AND id >= ?1")?;
+        let rows = statement.query_map([row_id(first, 0)], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect()
     }
 

@@ -13,8 +13,11 @@ const VERSION: i64 = 1;
 const TABLES: &str = "
 -- copied: ordinal of the last start that found this data directory to be a copy
 CREATE TABLE agent(id TEXT NOT NULL, copied INTEGER);
--- tracked: the sent marks of this start are kept before frames are sent
-CREATE TABLE start(ordinal INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, startedAt TEXT NOT NULL, tracked INTEGER NOT NULL);
+-- tracked: the sent marks of this start are kept before frames are sent; welcomed: by a relay
+CREATE TABLE start(
+  ordinal INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, startedAt TEXT NOT NULL, tracked INTEGER NOT NULL,
+  welcomed INTEGER NOT NULL DEFAULT 0
+);
 CREATE TABLE stream(
   ordinal INTEGER NOT NULL, stream TEXT NOT NULL, acked INTEGER NOT NULL, sent INTEGER NOT NULL,
   PRIMARY KEY(ordinal, stream)
@@ -54,7 +57,7 @@ const SETTINGS: [(&str, &str, &str); 5] = [
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// SQLite says so.
-    #[error("spool {}: {source}", .path.display())]
+    #[error("spool {} cannot be used", .path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -62,7 +65,7 @@ pub enum OpenError {
         source: rusqlite::Error,
     },
     /// Its directory.
-    #[error("spool {}: {source}", .path.display())]
+    #[error("the directory of spool {} cannot be synced", .path.display())]
     Directory {
         /// The file.
         path: PathBuf,

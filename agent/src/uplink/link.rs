@@ -193,9 +193,13 @@ impl Shell {
                     self.outlet.acknowledged(epoch, stream, up_to);
                     Ok(())
                 }
-                Effect::Copied { why } => {
+                Effect::Welcomed => {
+                    self.outlet.welcomed();
+                    Ok(())
+                }
+                Effect::Copied { common, why } => {
                     tracing::warn!(why, "letting go of inherited windows");
-                    self.outlet.copied(why);
+                    self.outlet.copied(common, why);
                     Ok(())
                 }
                 Effect::Reconnect { reason } => Err(Lost::Failed(reason)),

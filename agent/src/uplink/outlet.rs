@@ -13,7 +13,8 @@ use super::ToAgent;
 #[derive(Debug)]
 pub(super) struct Outlet {
     agent: mpsc::Sender<ToAgent>,
-    copied: Option<String>,
+    welcomed: bool,
+    copied: Option<(u64, String)>,
     acknowledged: BTreeMap<(Epoch, Stream), u64>,
     letting_go: Option<oneshot::Receiver<()>>,
 }
@@ -29,11 +30,15 @@ pub(super) enum Exchange {
 
 impl Outlet {
     pub(super) fn new(agent: mpsc::Sender<ToAgent>) -> Self {
-        Self { agent, copied: None, acknowledged: BTreeMap::new(), letting_go: None }
+        Self { agent, welcomed: false, copied: None, acknowledged: BTreeMap::new(), letting_go: None }
     }
 
-    pub(super) fn copied(&mut self, why: String) {
-        self.copied = Some(why);
+    pub(super) fn welcomed(&mut self) {
+        self.welcomed = true;
+    }
+
+    pub(super) fn copied(&mut self, common: u64, why: String) {
+        self.copied = Some((common, why));
     }
 
     pub(super) fn acknowledged(&mut self, epoch: Epoch, stream: Stream, up_to: u64) {
@@ -41,7 +46,7 @@ impl Outlet {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.copied.is_none() && self.acknowledged.is_empty()
+        !self.welcomed && self.copied.is_none() && self.acknowledged.is_empty()
     }
 
     /// Tells the writer one thing, or hears from it; waits for ever if there is neither. May be dropped and called
@@ -57,10 +62,12 @@ impl Outlet {
         tokio::select! {
             permit = self.agent.reserve(), if !idle => {
                 let permit = permit.context("the agent's writer has ended")?;
-                if let Some(why) = self.copied.take() {
+                if let Some((common, why)) = self.copied.take() {
                     let (done, letting_go) = oneshot::channel();
                     self.letting_go = Some(letting_go);
-                    permit.send(ToAgent::Copied { why, done });
+                    permit.send(ToAgent::Copied { common, why, done });
+                } else if std::mem::take(&mut self.welcomed) {
+                    permit.send(ToAgent::Welcomed);
                 } else if let Some(((epoch, stream), up_to)) = self.acknowledged.pop_first() {
                     permit.send(ToAgent::Acknowledged { epoch, stream, up_to });
                 }
@@ -86,11 +93,13 @@ mod tests {
         let epoch = Epoch::from_random(1);
         outlet.acknowledged(epoch, Stream::Raw, 3);
         outlet.acknowledged(epoch, Stream::Raw, 5);
-        outlet.copied("restored".into());
+        outlet.welcomed();
+        outlet.copied(2, "restored".into());
         while !outlet.is_empty() {
             assert_eq!(outlet.exchange().await.unwrap(), Exchange::Told);
         }
-        let ToAgent::Copied { done, .. } = told.recv().await.unwrap() else { panic!("not the copy") };
+        let ToAgent::Copied { common: 2, done, .. } = told.recv().await.unwrap() else { panic!("not the copy") };
+        assert!(matches!(told.recv().await, Some(ToAgent::Welcomed)));
         let ToAgent::Acknowledged { up_to: 5, .. } = told.recv().await.unwrap() else { panic!("not the newest") };
         assert!(told.try_recv().is_err());
         done.send(()).unwrap();

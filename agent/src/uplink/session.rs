@@ -92,13 +92,15 @@ pub(super) struct Uplink {
     software: String,
     numbers: Numbers,
     epoch: Epoch,
-    parent: Option<Epoch>,
+    ancestors: Vec<Epoch>,
     /// In order of their turn.
     flows: Vec<Flow>,
     phase: Phase,
     session: Session,
     last_hello: Option<Instant>,
     copied: Copied,
+    /// The agent knows that this start was welcomed.
+    told_welcomed: bool,
     reading: Option<Reading>,
     reads_pause: Option<Instant>,
     trouble: Option<String>,
@@ -116,12 +118,13 @@ impl Uplink {
             software: software.to_owned(),
             numbers: Numbers::new(seed),
             epoch: spool.epoch,
-            parent: spool.parent,
+            ancestors: Vec::new(),
             flows: Vec::new(),
             phase: Phase::Down,
             session: 0,
             last_hello: None,
             copied: Copied::Unseen,
+            told_welcomed: false,
             reading: None,
             reads_pause: None,
             trouble: None,
@@ -319,7 +322,7 @@ impl Uplink {
 
     fn follow(&mut self, spool: &SpoolState) {
         self.epoch = spool.epoch;
-        self.parent = spool.parent;
+        self.ancestors.clone_from(&spool.ancestors);
         self.flows.retain(|f| spool.streams.iter().any(|offer| f.is(offer.epoch, offer.stream)));
         for offer in &spool.streams {
             match self.flows.iter_mut().find(|f| f.is(offer.epoch, offer.stream)) {
@@ -353,19 +356,19 @@ impl Uplink {
 
     fn say_hello(&mut self, now: Instant) {
         self.session = self.numbers.draw().max(1);
-        let (epoch, parent) = (self.epoch, self.parent);
-        let lineage = |f: &Flow| f.epoch == epoch || Some(f.epoch) == parent;
-        let mut left = MAX_HELLO_STREAMS.saturating_sub(self.flows.iter().filter(|f| lineage(f)).count());
+        let (epoch, ancestors) = (self.epoch, self.ancestors.clone());
+        let in_line = |f: &Flow| f.epoch == epoch || ancestors.contains(&f.epoch);
+        let mut left = MAX_HELLO_STREAMS.saturating_sub(self.flows.iter().filter(|f| in_line(f)).count());
         let mut streams = Vec::new();
         for flow in &mut self.flows {
-            let offered = lineage(flow) || (flow.undrained() && left > 0);
-            if offered {
-                left -= usize::from(!lineage(flow));
+            let in_line = in_line(flow);
+            if in_line || (flow.undrained() && left > 0) {
+                left -= usize::from(!in_line);
                 flow.standing = Standing::Offered;
                 streams.push(flow.offer());
             }
         }
-        let hello = Hello { session: self.session, software: self.software.clone(), epoch, parent, streams };
+        let hello = Hello { session: self.session, software: self.software.clone(), epoch, ancestors, streams };
         self.effects.push_back(Effect::Hello(hello));
         self.tally.hellos += 1;
         self.last_hello = Some(now);
@@ -377,7 +380,11 @@ impl Uplink {
             self.tally.ignored += 1;
             return;
         }
-        let mut copy = welcome.forked.then(|| "another start already continues the one before this".to_owned());
+        let ordinal = |epoch| self.flows.iter().find(|f| f.epoch == epoch).map_or(0, Flow::ordinal);
+        // The last start in common, and how that is known. If several tell, the oldest counts: who left there has what
+        // was open then.
+        let mut copy =
+            welcome.forked.map(|common| (ordinal(common), format!("another start already continues start {common}")));
         let mut acknowledged = Vec::new();
         let mut refusal = None;
         for granted in &welcome.streams {
@@ -400,24 +407,27 @@ impl Uplink {
                     ));
                 }
                 Committed::Ahead => {
-                    copy.get_or_insert_with(|| {
-                        format!(
+                    if copy.as_ref().is_none_or(|(common, _)| flow.ordinal() < *common) {
+                        let why = format!(
                             "the relay has {} of start {} up to {}, here it ends at {}",
                             flow.stream,
                             flow.epoch,
                             granted.committed,
                             flow.next() - 1
-                        )
-                    });
+                        );
+                        copy = Some((flow.ordinal(), why));
+                    }
                     if let Some(up_to) = flow.acknowledge_all() {
                         acknowledged.push((flow.epoch, flow.stream, before, up_to));
                     }
                 }
             }
         }
-        if let Some(why) = copy.filter(|_| self.copied == Copied::Unseen) {
+        if let Some((common, why)) = copy.filter(|_| self.copied == Copied::Unseen) {
             self.copied = Copied::LettingGo;
-            self.effects.push_back(Effect::Copied { why: format!("this data directory is a copy: {why}") });
+            // The writer notes the welcome as it lets go: not before, or the next start would not hear of the copy.
+            self.told_welcomed = true;
+            self.effects.push_back(Effect::Copied { common, why: format!("this data directory is a copy: {why}") });
         }
         for (epoch, stream, before, up_to) in acknowledged {
             self.tell_spool(epoch, stream, before, up_to);
@@ -434,6 +444,9 @@ impl Uplink {
         }
         self.tally.welcomes += 1;
         self.phase = Phase::Welcomed;
+        if !std::mem::replace(&mut self.told_welcomed, true) {
+            self.effects.push_back(Effect::Welcomed);
+        }
     }
 
     fn tell_spool(&mut self, epoch: Epoch, stream: Stream, before: u64, up_to: u64) {

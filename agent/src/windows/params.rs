@@ -20,17 +20,21 @@ pub(super) const MAX_PANES: i64 = 1000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParamsError {
     /// `slide`
-    #[error("slide of {0} ns must be a multiple of 100 ms above 0")]
+    #[error("a slide of {} s must be a multiple of 0.1 s above 0", seconds(*.0))]
     Slide(i64),
     /// `window`
-    #[error("window of {0} ns must be a multiple of the slide, from the slide up to one hour")]
+    #[error("a window of {} s must be a multiple of the slide, from the slide up to one hour", seconds(*.0))]
     Window(i64),
     /// `lateness`
-    #[error("lateness of {0} ns must be from 0 up to one hour")]
+    #[error("a lateness of {} s must be from 0 up to one hour", seconds(*.0))]
     Lateness(i64),
     /// `window` and `lateness` against `slide`
     #[error("window and lateness together are {0} slides long; {MAX_PANES} are possible")]
     Panes(i64),
+}
+
+fn seconds(nanoseconds: i64) -> f64 {
+    nanoseconds as f64 / SECOND as f64
 }
 
 /// The parameters of windows, checked. Times in nanoseconds.

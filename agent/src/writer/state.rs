@@ -52,6 +52,8 @@ pub struct State {
     /// When a session with open windows was last heard.
     heard: HashMap<i64, Instant>,
     acknowledged: HashMap<(Epoch, Stream), u64>,
+    /// This start was welcomed, which is not on the disk yet.
+    welcomed: bool,
     /// Streams with acknowledged rows to delete.
     pub(super) deletions: Vec<Moved>,
     /// When to begin a transaction though nobody asks.
@@ -90,6 +92,7 @@ pub(super) struct Undo {
     copied: Option<u64>,
     deletions: Vec<Moved>,
     acknowledged: HashMap<(Epoch, Stream), u64>,
+    welcomed: bool,
     heard: HashMap<i64, Instant>,
 }
 
@@ -130,6 +133,7 @@ impl State {
             sessions: Sessions::default(),
             heard: open.into_iter().map(|id| (id, now)).collect(),
             acknowledged: HashMap::new(),
+            welcomed: false,
             deletions,
             due: None,
             upkeep_at: now,
@@ -143,7 +147,8 @@ impl State {
 
     /// What the uplink offers.
     pub fn spool_state(&self) -> SpoolState {
-        SpoolState { epoch: self.queue.present().1, parent: self.queue.parent(), streams: self.queue.offers() }
+        let (epoch, ancestors) = (self.queue.present().1, self.queue.ancestors());
+        SpoolState { epoch, ancestors, streams: self.queue.offers() }
     }
 
     /// How far frames are marked as sent.
@@ -155,6 +160,12 @@ impl State {
     pub(super) fn note_acknowledged(&mut self, epoch: Epoch, stream: Stream, up_to: u64, at: Instant) {
         let noted = self.acknowledged.entry((epoch, stream)).or_default();
         *noted = up_to.max(*noted);
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Remembers for the next transaction, which begins by `at`, that this start was welcomed.
+    pub(super) fn note_welcomed(&mut self, at: Instant) {
+        self.welcomed = true;
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
@@ -174,14 +185,16 @@ impl State {
             copied: self.copied,
             deletions: self.deletions.clone(),
             acknowledged: self.acknowledged.clone(),
+            welcomed: self.welcomed,
             heard: self.heard.clone(),
         }
     }
 
     /// Forgets a transaction that failed; what nobody waits for is tried again at `retry`.
     pub(super) fn undo(&mut self, undo: Undo, retry: Instant) {
-        let Undo { queue, copied, deletions, acknowledged, heard } = undo;
-        (self.queue, self.copied, self.deletions, self.acknowledged) = (queue, copied, deletions, acknowledged);
+        let Undo { queue, copied, deletions, acknowledged, welcomed, heard } = undo;
+        (self.queue, self.copied, self.deletions) = (queue, copied, deletions);
+        (self.acknowledged, self.welcomed) = (acknowledged, welcomed);
         let again = retry.checked_sub(self.settings.silence);
         self.heard = heard.into_iter().map(|(id, at)| (id, again.map_or(at, |again| at.max(again)))).collect();
         self.sessions.clear();
@@ -194,21 +207,24 @@ impl State {
     pub(super) fn apply(&mut self, rows: &Rows<'_>, batch: &mut Vec<Command>, now: Instant) -> Result<Vec<Answer>> {
         self.due = None;
         self.take_acknowledgements(rows)?;
+        if std::mem::take(&mut self.welcomed) {
+            self.keep_welcomed(rows)?;
+        }
         self.look_for_room(rows)?;
         // The commands stay in `batch` until they are on the disk: a failed transaction answers them all.
         let mut results = Vec::with_capacity(batch.len());
         for command in batch.iter() {
             results.push(match command {
                 Command::Push(received, _) => Some(self.push(rows, received, now)?),
-                Command::Copied(_) => {
-                    self.let_go(rows, now)?;
+                Command::Copied { common, .. } => {
+                    self.let_go(rows, *common, now)?;
                     None
                 }
                 Command::MarkSent(_) => {
                     self.online = true;
                     None
                 }
-                Command::Acknowledged { .. } => None,
+                Command::Acknowledged { .. } | Command::Welcomed => None,
             });
         }
         self.close_silent(rows, now)?;
@@ -223,7 +239,7 @@ impl State {
         let marks = self.sent_marks();
         let answer = |(command, result)| match (command, result) {
             (Command::Push(_, to), Some(result)) => Some(Answer::Push(to, result)),
-            (Command::Copied(to), _) => Some(Answer::Copied(to)),
+            (Command::Copied { done, .. }, _) => Some(Answer::Copied(done)),
             (Command::MarkSent(to), _) => Some(Answer::Marks(to, marks.clone())),
             _ => None,
         };
@@ -238,6 +254,11 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    fn keep_welcomed(&mut self, rows: &Rows<'_>) -> Result<()> {
+        let (ordinal, _) = self.queue.present();
+        if self.queue.note_welcomed(ordinal) { rows.set_welcomed(ordinal) } else { Ok(()) }
     }
 
     fn push(
@@ -365,12 +386,15 @@ impl State {
         Ok(())
     }
 
-    /// This data directory is a copy: the windows that were open at its start are another's to tell. Nothing of this
-    /// start was sent yet.
-    fn let_go(&mut self, rows: &Rows<'_>, now: Instant) -> Result<()> {
+    /// This data directory is a copy of one that has its starts up to `common`: the windows that were open then are
+    /// another's to tell. Starts up to the last one welcomed were told so in their time; what the others since then
+    /// closed was not sent yet.
+    fn let_go(&mut self, rows: &Rows<'_>, common: u64, now: Instant) -> Result<()> {
         let (ordinal, _) = self.queue.present();
+        let first = common.max(self.queue.last_welcomed()).saturating_add(1).min(ordinal);
+        self.keep_welcomed(rows)?;
         let mut windows = 0;
-        for (id, bytes) in rows.inherited(ordinal)? {
+        for (id, bytes) in rows.inherited(first)? {
             let mut frame = ActivityFrame::decode(&bytes).map_err(|error| {
                 rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Blob, Box::new(error))
             })?;

@@ -106,9 +106,14 @@ impl Spooled {
         self.send(body).blocking_recv().unwrap()
     }
 
-    pub(crate) fn copied(&self) {
+    pub(crate) fn welcomed(&self) {
+        self.commands.blocking_send(Command::Welcomed).unwrap();
+    }
+
+    /// Another data directory has the starts up to `common` too.
+    pub(crate) fn copied(&self, common: u64) {
         let (done, is_done) = oneshot::channel();
-        self.commands.blocking_send(Command::Copied(done)).unwrap();
+        self.commands.blocking_send(Command::Copied { common, done }).unwrap();
         is_done.blocking_recv().unwrap();
     }
 

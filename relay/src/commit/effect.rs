@@ -101,7 +101,7 @@ impl Entry {
 #[derive(Debug)]
 pub(crate) enum Notice {
     /// A session began.
-    Welcomed { agent: AgentId, software: String, streams: usize, forked: bool },
+    Welcomed { agent: AgentId, software: String, streams: usize, forked: Option<Epoch> },
     /// An agent was told that what it sent cannot be taken.
     Refused { agent: AgentId, reason: String },
     /// This many items had been taken before.

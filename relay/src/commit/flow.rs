@@ -52,7 +52,7 @@ impl Machine {
             parts: parts.iter().map(|part| (part.name.clone(), part.mark.to)).collect(),
             heirs: heirs.keys().cloned().collect(),
         });
-        self.effects.push_back(Effect::Commit(Commit { id, parts, heirs: heirs.into_values().collect() }));
+        self.effects.push_back(Effect::Commit(Commit { id, parts, heirs: heirs.into_values().flatten().collect() }));
     }
 
     /// Notes that `name` is durable up to `up_to`, and tells the agent if it is there.
@@ -109,7 +109,7 @@ impl Machine {
                     let down = Down::HelloAgain { session: seat.session };
                     self.effects.push_back(Effect::Send { link: seat.link, down });
                 }
-                Stage::Waiting(hello) | Stage::Asked { hello, .. } | Stage::Registering { hello, .. } => {
+                Stage::Waiting(hello) | Stage::Asked { hello, .. } | Stage::Registering(hello) => {
                     self.hellos.insert(seat.link, agent.clone());
                     seat.stage = Stage::Waiting(hello);
                     known.seat = Some(seat);

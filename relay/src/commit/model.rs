@@ -29,6 +29,8 @@ pub(super) enum Step {
     Connect(usize),
     Disconnect(usize),
     RestartAgent(usize),
+    /// An agent keeps that it was welcomed; until then a kill makes it forget.
+    Note(usize),
     Clone(usize),
     /// Another relay acknowledges what waits.
     Elsewhere(usize),
@@ -76,8 +78,10 @@ pub(super) struct World {
     names: BTreeMap<Source, u64>,
     /// Sources of which another relay acknowledged something: their last frames may never be offered here.
     elsewhere: BTreeSet<Source>,
-    /// Which starts were welcomed as the one heir of their parent.
+    /// Which starts were welcomed as those that continue a start.
     heirs: BTreeMap<(AgentId, Epoch), BTreeSet<Epoch>>,
+    /// Every start and those before it.
+    lines: BTreeMap<Epoch, Vec<Epoch>>,
 }
 
 impl World {
@@ -97,14 +101,19 @@ impl World {
             names: BTreeMap::new(),
             elsewhere: BTreeSet::new(),
             heirs: BTreeMap::new(),
+            lines: BTreeMap::new(),
         };
         for agent in 0..agents {
             let epoch = world.new_epoch();
+            world.lines.insert(epoch, Vec::new());
             world.agents.push(Agent {
                 id: format!("agent-{agent}").parse().unwrap(),
                 epoch,
                 ordinal: 1,
-                parent: None,
+                line: Vec::new(),
+                named: 0,
+                welcomed: false,
+                noted: false,
                 logs: Stream::ALL.into_iter().map(|s| ((epoch, s), Log::new(1))).collect(),
                 talk: None,
             });
@@ -124,6 +133,10 @@ impl World {
             Step::Connect(agent) => self.connect(agent % count),
             Step::Disconnect(agent) => self.disconnect(agent % count),
             Step::RestartAgent(agent) => self.restart_agent(agent % count),
+            Step::Note(agent) => {
+                let agent = &mut self.agents[agent % count];
+                agent.noted = agent.welcomed;
+            }
             Step::Clone(agent) if count < 5 => self.clone_agent(agent % count),
             Step::Clone(_) => {}
             Step::Elsewhere(agent) => {
@@ -230,9 +243,13 @@ impl World {
         let epoch = self.new_epoch();
         let agent = &mut self.agents[agent];
         let parent = std::mem::replace(&mut agent.epoch, epoch);
-        agent.parent = Some(parent);
+        agent.line.insert(0, parent);
+        agent.named = if std::mem::take(&mut agent.noted) { 1 } else { agent.named + 1 };
+        agent.welcomed = false;
         agent.ordinal += 1;
-        agent.logs.retain(|(epoch, _), log| *epoch == parent || log.acked + 1 < log.next);
+        let named = &agent.line[..agent.named];
+        agent.logs.retain(|(epoch, _), log| named.contains(epoch) || log.acked + 1 < log.next);
+        self.lines.insert(epoch, agent.line.clone());
         for stream in Stream::ALL {
             agent.logs.insert((epoch, stream), Log::new(agent.ordinal));
         }
@@ -245,7 +262,10 @@ impl World {
             id: original.id.clone(),
             epoch: original.epoch,
             ordinal: original.ordinal,
-            parent: original.parent,
+            line: original.line.clone(),
+            named: original.named,
+            welcomed: original.welcomed,
+            noted: original.noted,
             logs: original.logs.clone(),
             talk: None,
         };
@@ -294,7 +314,7 @@ impl World {
         }
     }
 
-    /// Acknowledgements never run ahead of the ledger; one start at most continues a parent.
+    /// Acknowledgements never run ahead of the ledger; one line at most continues a start.
     fn deliver(&mut self, link: LinkId, down: Down) {
         let is = |talk: &Talk| talk.wire.link == link;
         let Some(agent) = self.agents.iter_mut().find(|agent| agent.talk.as_ref().is_some_and(is)) else { return };
@@ -305,13 +325,28 @@ impl World {
                 for granted in &welcome.streams {
                     assert!(granted.committed <= position(granted.epoch, granted.stream), "{granted:?}");
                 }
-                if let Some(parent) = agent.parent {
-                    let heir = self.ledger.position(&Source::heir(&agent.id, parent));
-                    assert!(heir.is_some(), "welcomed before its heir is durable");
-                    if !welcome.forked {
-                        let heirs = self.heirs.entry((agent.id.clone(), parent)).or_default();
-                        heirs.insert(agent.epoch);
-                        assert_eq!(heirs.len(), 1, "two starts continue {parent}");
+                let heir_of = |start| self.ledger.position(&Source::heir(&agent.id, start)).map(Epoch::from_random);
+                let before = |start: Epoch, later: Epoch| self.lines[&later].contains(&start);
+                match welcome.forked {
+                    None => {
+                        for &ancestor in agent.ancestors() {
+                            assert!(heir_of(ancestor).is_some(), "welcomed before its heir is durable");
+                            let heirs = self.heirs.entry((agent.id.clone(), ancestor)).or_default();
+                            heirs.insert(agent.epoch);
+                            for &heir in heirs.iter().filter(|heir| **heir != agent.epoch) {
+                                assert!(before(heir, agent.epoch), "{heir} and {} continue {ancestor}", agent.epoch);
+                            }
+                        }
+                    }
+                    Some(common) => {
+                        let heir = heir_of(common).unwrap();
+                        assert!(heir != agent.epoch && !before(heir, agent.epoch), "{heir} is of the same line");
+                        assert!(before(common, heir), "{heir} never had {common}");
+                        let line = std::iter::once(agent.epoch).chain(agent.ancestors().iter().copied());
+                        let own: Vec<Epoch> = line.take_while(|start| *start != common).collect();
+                        assert!(own.len() <= agent.named, "{common} is not of the line");
+                        let shared = own.iter().find(|start| before(**start, heir));
+                        assert_eq!(shared, None, "has {heir} too");
                     }
                 }
             }
@@ -334,6 +369,9 @@ impl World {
         match down {
             Down::Welcome(welcome) => {
                 talk.welcomed = true;
+                agent.welcomed = true;
+                // A copy notes it as it lets go of windows, before it sends anything.
+                agent.noted |= welcome.forked.is_some();
                 for granted in welcome.streams {
                     let log = agent.logs.get_mut(&(granted.epoch, granted.stream)).unwrap();
                     log.acked = log.acked.max(granted.committed.min(log.next - 1));

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use gaitway_proto::envelope::{Ack, Down, Granted, Hello, Session, Welcome};
-use gaitway_proto::ledger::{Mark, Source};
+use gaitway_proto::ledger::{Epoch, Mark, Source};
 use gaitway_proto::topic::AgentId;
 
+use super::lineage::{Lineage, line};
 use super::{
     Durable, ELSEWHERE, Effect, LOOK_UP_SOURCES, LookUp, Machine, Missing, Name, Notice, Position, Progress,
     REMIND_EVERY, Stage,
@@ -26,8 +27,7 @@ impl Machine {
             let Stage::Waiting(hello) = &seat.stage else { continue };
             let hello = hello.clone();
             sources.extend(hello.streams.iter().map(|o| Source::stream(&agent, o.epoch, o.stream)));
-            sources.insert(Source::heir(&agent, hello.epoch));
-            sources.extend(hello.parent.map(|parent| Source::heir(&agent, parent)));
+            sources.extend(line(&hello).map(|start| Source::heir(&agent, start)));
             seat.stage = Stage::Asked { hello, lookup: id };
             asked.push(agent);
         }
@@ -54,22 +54,21 @@ impl Machine {
             }
         }
 
-        let heir_of = |epoch| found.position(&Source::heir(agent, epoch)).map(Position::get);
-        let continued = heir_of(hello.epoch).is_some();
-        let forked = continued || hello.parent.and_then(heir_of).is_some_and(|heir| heir != hello.epoch.get());
-        match hello.parent.filter(|parent| heir_of(*parent).is_none()) {
-            Some(parent) => {
-                let mark = Mark { source: Source::heir(agent, parent), from: None, to: hello.epoch.get() };
-                self.heirs.insert(agent.clone(), mark);
-                seat.stage = Stage::Registering { hello, forked };
+        let heir_of = |start| found.position(&Source::heir(agent, start)).map(|heir| Epoch::from_random(heir.get()));
+        match Lineage::of(&hello, heir_of) {
+            Lineage::Continues { unclaimed } if !unclaimed.is_empty() => {
+                let claim = |start| Mark { source: Source::heir(agent, start), from: None, to: hello.epoch.get() };
+                self.heirs.insert(agent.clone(), unclaimed.into_iter().map(claim).collect());
+                seat.stage = Stage::Registering(hello);
             }
-            None => self.welcome(now, agent, &hello, forked),
+            Lineage::Continues { .. } => self.welcome(now, agent, &hello, None),
+            Lineage::Forked { common } => self.welcome(now, agent, &hello, Some(common)),
         }
         Ok(())
     }
 
     /// Begins the agent's session.
-    pub(super) fn welcome(&mut self, now: Instant, agent: &AgentId, hello: &Hello, forked: bool) {
+    pub(super) fn welcome(&mut self, now: Instant, agent: &AgentId, hello: &Hello, forked: Option<Epoch>) {
         let Some(known) = self.agents.get_mut(agent) else { return };
         let Some(seat) = known.seat.as_mut() else { return };
         let (link, streams) = (seat.link, hello.streams.len());

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gaitway_proto::envelope::{Batch, Down, Hello, Item, Offer};
-use gaitway_proto::ledger::{Epoch, LedgerError, Stream};
+use gaitway_proto::ledger::{Epoch, LedgerError, Source, Stream};
+use gaitway_proto::limits::MAX_ANCESTORS;
 use gaitway_proto::topic::AgentId;
 use proptest::prelude::*;
 
@@ -28,6 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => agent().prop_map(Step::Connect),
         1 => agent().prop_map(Step::Disconnect),
         1 => agent().prop_map(Step::RestartAgent),
+        2 => agent().prop_map(Step::Note),
         1 => agent().prop_map(Step::Clone),
         1 => agent().prop_map(Step::Elsewhere),
         12 => (agent(), stream()).prop_map(|(agent, stream)| Step::Batch { agent, stream }),
@@ -153,40 +155,124 @@ fn epoch(n: u64) -> Epoch {
     Epoch::from_random(n)
 }
 
-fn hello(session: u64, start: u64, parent: Option<u64>, first: u64) -> Hello {
+fn hello(session: u64, start: u64, ancestors: &[u64], first: u64) -> Hello {
     let streams = vec![Offer { epoch: epoch(start), ordinal: start, stream: Stream::Raw, first, next: first }];
-    Hello { session, software: "test".to_owned(), epoch: epoch(start), parent: parent.map(epoch), streams }
+    let ancestors = ancestors.iter().copied().map(epoch).collect();
+    Hello { session, software: "test".to_owned(), epoch: epoch(start), ancestors, streams }
 }
 
-fn forked(told: &[Down]) -> bool {
+/// The last start in common with the other line, if the welcome tells of one.
+fn forked(told: &[Down]) -> Option<u64> {
     let [Down::Welcome(welcome)] = told else { panic!("not one welcome: {told:?}") };
-    welcome.forked
+    welcome.forked.map(Epoch::get)
 }
 
 fn acks(told: &[Down]) -> Vec<u64> {
     told.iter().filter_map(|down| if let Down::Ack(ack) = down { Some(ack.up_to) } else { None }).collect()
 }
 
+/// Start `start`, with these before it, says hello on a new link.
+fn greet(bench: &mut Bench, start: u64, ancestors: &[u64]) -> Option<u64> {
+    let link = bench.links.next();
+    forked(&bench.hello(link, hello(start, start, ancestors, 1)))
+}
+
 #[test]
-fn a_start_continues_its_parent_only_if_no_other_does() {
+fn of_the_starts_that_continue_a_start_one_at_most_is_welcomed_without_hearing_of_the_fork() {
     let mut bench = Bench::new(WIDE);
-    let mut greet = |start, parent| {
+    assert_eq!(greet(&mut bench, 1, &[]), None);
+    assert_eq!(greet(&mut bench, 2, &[1]), None, "the first heir");
+    assert_eq!(greet(&mut bench, 2, &[1]), None, "again");
+    assert_eq!(greet(&mut bench, 3, &[1]), Some(1), "another heir");
+    assert_eq!(greet(&mut bench, 4, &[3]), None, "an heir of the copy");
+    assert_eq!(greet(&mut bench, 5, &[2]), None, "an heir of the original");
+}
+
+#[test]
+fn a_backup_of_a_start_is_a_copy_though_the_next_start_never_reached_a_relay() {
+    let mut bench = Bench::new(WIDE);
+    assert_eq!(greet(&mut bench, 1, &[]), None);
+    assert_eq!(greet(&mut bench, 3, &[2, 1]), None, "start 2 was never heard of");
+    assert_eq!(greet(&mut bench, 12, &[1]), Some(1), "a backup made during start 1");
+    assert_eq!(greet(&mut bench, 13, &[12]), None, "the copy's own line goes on");
+    assert_eq!(greet(&mut bench, 4, &[3]), None, "and the original's");
+}
+
+#[test]
+fn the_copy_too_may_have_starts_that_never_reached_a_relay() {
+    let mut bench = Bench::new(WIDE);
+    assert_eq!(greet(&mut bench, 1, &[]), None);
+    assert_eq!(greet(&mut bench, 2, &[1]), None);
+    assert_eq!(greet(&mut bench, 14, &[13, 12, 1]), Some(1));
+    assert_eq!(greet(&mut bench, 15, &[14, 13, 12, 1]), Some(1), "killed before it took note of the fork");
+    assert_eq!(greet(&mut bench, 16, &[15]), None);
+}
+
+#[test]
+fn a_copy_of_a_start_that_was_never_welcomed_has_that_start_in_common() {
+    let mut bench = Bench::new(WIDE);
+    assert_eq!(greet(&mut bench, 1, &[]), None);
+    // Both begin from start 2, which never reached a relay.
+    assert_eq!(greet(&mut bench, 3, &[2, 1]), None);
+    assert_eq!(greet(&mut bench, 13, &[2, 1]), Some(2));
+    assert_eq!(greet(&mut bench, 14, &[23, 2, 1]), Some(2));
+    // Of a copy's own start there may be copies in turn: what was open in start 1 is still the original's.
+    assert_eq!(greet(&mut bench, 24, &[23, 2, 1]), Some(2));
+    assert_eq!(greet(&mut bench, 33, &[1]), Some(1));
+}
+
+#[test]
+fn a_start_killed_between_its_registration_and_taking_note_of_it_is_continued() {
+    let mut bench = Bench::new(WIDE);
+    assert_eq!(greet(&mut bench, 1, &[]), None);
+    assert_eq!(greet(&mut bench, 2, &[1]), None);
+    assert_eq!(greet(&mut bench, 3, &[2, 1]), None, "start 1 has an heir, which is of this line");
+    assert_eq!(greet(&mut bench, 4, &[3, 2, 1]), None);
+    assert_eq!(greet(&mut bench, 13, &[2, 1]), Some(2), "a copy made before");
+}
+
+#[test]
+fn a_start_that_a_copy_of_it_continued_hears_of_the_fork() {
+    let mut bench = Bench::new(WIDE);
+    assert_eq!(greet(&mut bench, 1, &[]), None);
+    assert_eq!(greet(&mut bench, 2, &[1]), None);
+    assert_eq!(greet(&mut bench, 3, &[2, 1]), None, "a copy made while start 2 was running");
+    assert_eq!(greet(&mut bench, 2, &[1]), Some(2), "start 2 itself, on a new connection");
+    // The same of a start that had not reached a relay when it was copied.
+    assert_eq!(greet(&mut bench, 5, &[4, 3]), None);
+    assert_eq!(greet(&mut bench, 4, &[3]), Some(4));
+}
+
+#[test]
+fn a_start_is_named_once_in_its_line() {
+    let mut bench = Bench::new(WIDE);
+    for ancestors in [&[2, 1, 2][..], &[1, 7], &[7]] {
         let link = bench.links.next();
-        forked(&bench.hello(link, hello(start, start, parent, 1)))
-    };
-    assert!(!greet(1, None));
-    assert!(!greet(2, Some(1)), "the first heir");
-    assert!(!greet(2, Some(1)), "again");
-    assert!(greet(3, Some(1)), "another heir");
-    assert!(greet(1, None), "somebody continues it");
-    assert!(!greet(4, Some(3)), "an heir of the copy");
+        let told = bench.hello(link, hello(1, 7, ancestors, 1));
+        assert!(matches!(&told[..], [Down::Refused { session: 1, reason }] if reason.contains("twice")), "{told:?}");
+    }
+    assert_eq!(bench.commits.len(), 0);
+}
+
+#[test]
+fn a_welcome_waits_until_every_ancestor_without_an_heir_has_one_in_one_commit() {
+    let mut bench = Bench::new(WIDE);
+    let most: Vec<u64> = (100..100 + MAX_ANCESTORS as u64).collect();
+    assert_eq!(greet(&mut bench, 1, &most), None);
+    assert_eq!(bench.commits.len(), 1);
+    for ancestor in most {
+        let heir = Source::heir(&bench.agent, epoch(ancestor));
+        assert_eq!(bench.ledger.position(&heir), Some(1));
+    }
+    assert_eq!(greet(&mut bench, 1, &[105, 103]), None);
+    assert_eq!(bench.commits.len(), 1, "nothing was left to register");
 }
 
 #[test]
 fn what_another_relay_acknowledged_becomes_a_gap_record() {
     let mut bench = Bench::new(WIDE);
     let link = bench.links.next();
-    let told = bench.hello(link, hello(7, 1, None, 11));
+    let told = bench.hello(link, hello(7, 1, &[], 11));
     let [Down::Welcome(welcome), Down::Ack(ack)] = &told[..] else { panic!("{told:?}") };
     assert_eq!((welcome.streams[0].committed, ack.up_to), (0, 10));
     let rows = bench.ledger.rows();
@@ -199,14 +285,14 @@ fn what_another_relay_acknowledged_becomes_a_gap_record() {
 fn after_a_ledger_error_sessions_end_and_hellos_wait_for_the_recovery() {
     let mut bench = Bench::new(WIDE);
     let link = bench.links.next();
-    bench.hello(link, hello(7, 1, None, 1));
+    bench.hello(link, hello(7, 1, &[], 1));
     bench.ledger.inject(Fault::StoredButUnavailable);
     let told = bench.batch(link, 7, 1, 2);
     assert_eq!(told, [Down::HelloAgain { session: 7 }]);
     assert_eq!((bench.machine.held(), bench.machine.sessions()), (0, 0));
 
-    assert_eq!(bench.hello(link, hello(8, 1, None, 1)), []);
-    assert_eq!(bench.hello(link, hello(9, 1, None, 1)), []);
+    assert_eq!(bench.hello(link, hello(8, 1, &[], 1)), []);
+    assert_eq!(bench.hello(link, hello(9, 1, &[], 1)), []);
     let wake = bench.machine.poll_timeout().unwrap();
     bench.machine.handle_timeout(bench.now);
     assert_eq!(bench.machine.poll_timeout(), Some(wake), "not yet");
@@ -228,7 +314,7 @@ fn a_hello_that_the_ledger_failed_to_answer_is_answered_after_the_recovery() {
     for stage in 0..2_u64 {
         // First the look-up fails, then the commit of the heir.
         let link = bench.links.next();
-        bench.machine.handle_hello(bench.now, link, &bench.agent.clone(), hello(stage, stage + 2, Some(stage + 1), 1));
+        bench.machine.handle_hello(bench.now, link, &bench.agent.clone(), hello(stage, stage + 2, &[stage + 1], 1));
         if stage == 1 {
             bench.ledger.inject(Fault::StoredButUnavailable);
             bench.rest();
@@ -240,7 +326,7 @@ fn a_hello_that_the_ledger_failed_to_answer_is_answered_after_the_recovery() {
         bench.now = bench.machine.poll_timeout().unwrap();
         bench.machine.handle_timeout(bench.now);
         bench.rest();
-        assert!(!forked(&bench.told()), "{stage}");
+        assert_eq!(forked(&bench.told()), None, "{stage}");
     }
 }
 
@@ -253,7 +339,7 @@ fn an_unknown_session_is_told_to_say_hello_once_a_second() {
     assert_eq!(bench.batch(other, 7, 2, 1), [Down::HelloAgain { session: 7 }]);
     bench.now += Duration::from_secs(1);
     assert_eq!(bench.batch(link, 7, 3, 1), [Down::HelloAgain { session: 7 }]);
-    bench.hello(other, hello(8, 1, None, 1));
+    bench.hello(other, hello(8, 1, &[], 1));
     bench.now += Duration::from_secs(1);
     assert_eq!(bench.batch(link, 8, 1, 1), [Down::HelloAgain { session: 8 }], "the session is another link's");
 }
@@ -262,9 +348,9 @@ fn an_unknown_session_is_told_to_say_hello_once_a_second() {
 fn the_newest_link_of_an_agent_wins() {
     let mut bench = Bench::new(WIDE);
     let [older, newer] = [(); 2].map(|()| bench.links.next());
-    bench.hello(older, hello(1, 1, None, 1));
-    bench.hello(newer, hello(2, 1, None, 1));
-    assert!(matches!(bench.hello(older, hello(3, 1, None, 1))[..], [Down::Refused { session: 3, .. }]));
+    bench.hello(older, hello(1, 1, &[], 1));
+    bench.hello(newer, hello(2, 1, &[], 1));
+    assert!(matches!(bench.hello(older, hello(3, 1, &[], 1))[..], [Down::Refused { session: 3, .. }]));
     bench.machine.handle_gone(older, &bench.agent.clone());
     assert_eq!(acks(&bench.batch(newer, 2, 1, 1)), [1]);
 }
@@ -273,7 +359,7 @@ fn the_newest_link_of_an_agent_wins() {
 fn what_was_taken_from_a_link_that_is_gone_is_committed_all_the_same() {
     let mut bench = Bench::new(Limits { linger: Duration::from_millis(50), ..WIDE });
     let link = bench.links.next();
-    bench.hello(link, hello(1, 1, None, 1));
+    bench.hello(link, hello(1, 1, &[], 1));
     bench.hand_in(link, 1, 1, 2);
     bench.machine.handle_gone(link, &bench.agent.clone());
     bench.rest();
@@ -290,7 +376,7 @@ fn what_was_taken_from_a_link_that_is_gone_is_committed_all_the_same() {
 fn a_commit_stays_within_its_size() {
     let mut bench = Bench::new(Limits { max_bytes: 1_000, linger: Duration::from_millis(50), ..WIDE });
     let link = bench.links.next();
-    bench.hello(link, hello(1, 1, None, 1));
+    bench.hello(link, hello(1, 1, &[], 1));
     bench.hand_in(link, 1, 1, 25);
     bench.rest();
     assert_eq!(bench.commits, [10, 10], "full ones go at once");
@@ -308,7 +394,7 @@ fn agents_take_turns_and_activity_goes_before_raw() {
     let links = agents.map(|(agent, stream, _)| {
         let link = bench.links.next();
         bench.agent = agent.parse().unwrap();
-        let mut hello = hello(1, 1, None, 1);
+        let mut hello = hello(1, 1, &[], 1);
         hello.streams[0].stream = stream;
         bench.hello(link, hello);
         link
@@ -337,7 +423,7 @@ fn agents_take_turns_and_activity_goes_before_raw() {
 fn after_closing_the_commit_under_way_is_acknowledged_and_nothing_else_begins() {
     let mut bench = Bench::new(Limits { max_bytes: 100, ..WIDE });
     let link = bench.links.next();
-    bench.hello(link, hello(1, 1, None, 1));
+    bench.hello(link, hello(1, 1, &[], 1));
     bench.hand_in(link, 1, 1, 5);
     bench.machine.close();
     assert!(!bench.machine.is_settled());
@@ -360,13 +446,13 @@ fn another_owner_for_good_ends_the_process() {
 fn a_stream_that_the_hello_did_not_offer_is_refused() {
     let mut bench = Bench::new(WIDE);
     let link = bench.links.next();
-    bench.hello(link, hello(1, 2, None, 1));
+    bench.hello(link, hello(1, 2, &[], 1));
     let told = bench.batch(link, 1, 1, 1);
     assert!(
         matches!(&told[..], [Down::Refused { session: 1, reason }] if reason.contains("did not offer")),
         "{told:?}"
     );
-    let mut twice = hello(2, 2, None, 1);
+    let mut twice = hello(2, 2, &[], 1);
     twice.streams.extend(twice.streams.clone());
     assert!(matches!(bench.hello(link, twice)[..], [Down::Refused { session: 2, .. }]));
 }
@@ -378,7 +464,7 @@ fn grants_shrink_for_everybody_before_a_newcomer_gets_its_own() {
     for n in 0..3 {
         bench.agent = format!("agent-{n}").parse().unwrap();
         links.push(bench.links.next());
-        bench.machine.handle_hello(bench.now, links[n as usize], &bench.agent.clone(), hello(n, 1, None, 1));
+        bench.machine.handle_hello(bench.now, links[n as usize], &bench.agent.clone(), hello(n, 1, &[], 1));
         bench.rest();
     }
     let grants: Vec<(LinkId, u32)> = (bench.sent.iter())

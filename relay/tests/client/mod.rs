@@ -148,7 +148,7 @@ impl Client {
     pub async fn hello(&mut self, session: u64, next: u64) -> Option<Down> {
         let offer = |stream| Offer { epoch: epoch(), ordinal: 1, stream, first: 1, next };
         let streams = Stream::ALL.map(offer).to_vec();
-        let hello = Hello { session, software: "test".to_owned(), epoch: epoch(), parent: None, streams };
+        let hello = Hello { session, software: "test".to_owned(), epoch: epoch(), ancestors: vec![], streams };
         self.publish(Up::Hello, hello.encode()).await;
         self.word().await
     }

@@ -19,7 +19,7 @@ const SECRET: [&str; 5] = ["secret", "password", "passphrase", "token", "private
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read, or one that was named does not exist.
-    #[error("configuration file {} cannot be read: {source}", .path.display())]
+    #[error("configuration file {} cannot be read", .path.display())]
     File {
         /// The file.
         path: PathBuf,

@@ -112,7 +112,7 @@ pub enum OpenError {
         source: rusqlite::Error,
     },
     /// The file system refuses.
-    #[error("{} cannot be opened: {source}", path.display())]
+    #[error("{} cannot be opened", path.display())]
     Io {
         /// The file.
         path: PathBuf,

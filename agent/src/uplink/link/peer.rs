@@ -117,7 +117,7 @@ impl Peer {
         let streams =
             hello.streams.iter().map(|o| if o.next > 1 { granted(o) } else { Granted { committed: 0, ..granted(o) } });
         let streams = streams.collect();
-        self.say(&Down::Welcome(Welcome { session: hello.session, forked: false, streams })).await;
+        self.say(&Down::Welcome(Welcome { session: hello.session, forked: None, streams })).await;
     }
 
     /// Acknowledges all of `batch`.

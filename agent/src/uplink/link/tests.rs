@@ -44,6 +44,8 @@ struct Agent {
     listener: TcpListener,
     state: watch::Sender<SpoolState>,
     told: mpsc::Receiver<ToAgent>,
+    /// Whether the writer was told of the welcome.
+    welcomed: bool,
     status: Arc<UplinkStatus>,
     health: Health,
     metrics: Metrics,
@@ -61,7 +63,7 @@ async fn agent(next: u64) -> Agent {
     let id: AgentId = "pi".parse().unwrap();
     let offer = |stream, next| Offer { epoch: epoch(), ordinal: 1, stream, first: 1, next };
     let streams = vec![offer(Stream::Raw, next), offer(Stream::Activity, 1)];
-    let (state, states) = watch::channel(SpoolState { epoch: epoch(), parent: None, streams });
+    let (state, states) = watch::channel(SpoolState { epoch: epoch(), ancestors: vec![], streams });
     let (to_agent, told) = mpsc::channel(1);
     let (status, health, metrics) = (Arc::<UplinkStatus>::default(), Health::new(), Metrics::new());
     let shutdown = CancellationToken::new();
@@ -77,7 +79,7 @@ async fn agent(next: u64) -> Agent {
             async move { run(config, Numbered { next }, states, to_agent, status, part, &metrics, shutdown).await },
         )
     };
-    Agent { id, listener, state, told, status, health, metrics, shutdown, running }
+    Agent { id, listener, state, told, welcomed: false, status, health, metrics, shutdown, running }
 }
 
 impl Agent {
@@ -96,13 +98,17 @@ impl Agent {
     async fn told_up_to(&mut self, up_to: u64) {
         let mut before = 0;
         while before < up_to {
-            let ToAgent::Acknowledged { epoch: of, stream: Stream::Raw, up_to } = self.next_word().await else {
-                panic!("not an acknowledgement")
-            };
-            assert_eq!(of, epoch());
-            assert!(up_to > before);
-            before = up_to;
+            match self.next_word().await {
+                ToAgent::Acknowledged { epoch: of, stream: Stream::Raw, up_to } => {
+                    assert_eq!(of, epoch());
+                    assert!(up_to > before);
+                    before = up_to;
+                }
+                ToAgent::Welcomed => assert!(!std::mem::replace(&mut self.welcomed, true), "told twice"),
+                other => panic!("not an acknowledgement: {other:?}"),
+            }
         }
+        assert!(self.welcomed, "acknowledged before the welcome");
         assert_eq!(before, up_to);
     }
 
@@ -208,8 +214,8 @@ async fn a_copy_is_told_before_anything_is_sent() {
     let granted =
         |o: &Offer| gaitway_proto::envelope::Granted { epoch: o.epoch, stream: o.stream, committed: 0, grant: 0 };
     let streams = hello.streams.iter().map(granted).collect();
-    peer.say(&Down::Welcome(Welcome { session: hello.session, forked: true, streams })).await;
-    let ToAgent::Copied { why, done } = agent.next_word().await else { panic!("not the copy") };
+    peer.say(&Down::Welcome(Welcome { session: hello.session, forked: Some(epoch()), streams })).await;
+    let ToAgent::Copied { common: 1, why, done } = agent.next_word().await else { panic!("not the copy") };
     assert!(why.contains("copy"));
     let early = tokio::time::timeout(Duration::from_millis(50), peer.hear_batch()).await;
     assert!(early.is_err(), "{early:?}");

@@ -20,8 +20,11 @@ pub(in crate::uplink) enum Effect {
     Batch(BatchId, Batch),
     /// Tell the spool that frames are acknowledged.
     Acknowledged { epoch: Epoch, stream: Stream, up_to: u64 },
-    /// Tell the agent to let go of inherited windows and answer with [`Uplink::handle_copied_done`].
-    Copied { why: String },
+    /// Tell the agent that this start was welcomed.
+    Welcomed,
+    /// Tell the agent to let go of windows inherited since the start with ordinal `common`, and answer with
+    /// [`Uplink::handle_copied_done`].
+    Copied { common: u64, why: String },
     /// Drop the connection and answer with [`Uplink::handle_disconnected`].
     Reconnect { reason: String },
 }

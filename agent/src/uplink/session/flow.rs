@@ -117,6 +117,11 @@ impl Flow {
         (self.ordinal, self.epoch, Reverse(self.stream))
     }
 
+    /// Counts starts.
+    pub(super) fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
     pub(super) fn is(&self, epoch: Epoch, stream: Stream) -> bool {
         self.epoch == epoch && self.stream == stream
     }

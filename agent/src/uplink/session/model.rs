@@ -17,7 +17,9 @@ type Name = (Epoch, Stream);
 #[derive(Debug)]
 pub(super) struct Spool {
     pub(super) epoch: Epoch,
-    pub(super) parent: Option<Epoch>,
+    pub(super) ancestors: Vec<Epoch>,
+    /// The writer was told that the present start was welcomed.
+    welcomed: bool,
     logs: BTreeMap<Name, Log>,
 }
 
@@ -33,7 +35,12 @@ struct Log {
 
 impl Spool {
     fn start(&mut self, ordinal: u64) {
-        self.parent = (ordinal > 1).then_some(self.epoch);
+        if std::mem::take(&mut self.welcomed) {
+            self.ancestors.clear();
+        }
+        if ordinal > 1 {
+            self.ancestors.insert(0, self.epoch);
+        }
         self.epoch = Epoch::from_random(1000 + ordinal);
         for stream in Stream::ALL {
             let log = Log { ordinal, first: 1, next: 1, handed_out: 1, ..Log::default() };
@@ -42,8 +49,8 @@ impl Spool {
     }
 
     pub(super) fn state(&self) -> SpoolState {
-        let (epoch, parent) = (self.epoch, self.parent);
-        let listed = |name: &Name, log: &Log| name.0 == epoch || Some(name.0) == parent || log.first < log.next;
+        let (epoch, ancestors) = (self.epoch, self.ancestors.clone());
+        let listed = |name: &Name, log: &Log| name.0 == epoch || ancestors.contains(&name.0) || log.first < log.next;
         let streams = self.logs.iter().filter(|(name, log)| listed(name, log)).map(|((epoch, stream), log)| Offer {
             epoch: *epoch,
             ordinal: log.ordinal,
@@ -51,7 +58,8 @@ impl Spool {
             first: log.first,
             next: log.next,
         });
-        SpoolState { epoch, parent, streams: streams.collect() }
+        let streams = streams.collect();
+        SpoolState { epoch, ancestors, streams }
     }
 
     pub(super) fn push(&mut self, stream: Stream, bytes: usize) {
@@ -139,7 +147,7 @@ impl Relay {
             self.taken.entry(name).or_insert(committed);
             Granted { epoch: offer.epoch, stream: offer.stream, committed, grant: self.grant }
         });
-        Some(Down::Welcome(Welcome { session: hello.session, forked: false, streams: streams.collect() }))
+        Some(Down::Welcome(Welcome { session: hello.session, forked: None, streams: streams.collect() }))
     }
 
     fn take(&mut self, batch: &Batch) -> Option<Down> {
@@ -233,7 +241,8 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        let mut spool = Spool { epoch: Epoch::from_random(0), parent: None, logs: BTreeMap::new() };
+        let epoch = Epoch::from_random(0);
+        let mut spool = Spool { epoch, ancestors: Vec::new(), welcomed: false, logs: BTreeMap::new() };
         spool.start(1);
         let relay = Relay {
             grant: 64 * 1024,
@@ -408,7 +417,11 @@ impl World {
                     self.spool.acknowledge((epoch, stream), up_to);
                     self.uplink.handle_spool(self.now, &self.spool.state());
                 }
-                Effect::Copied { why } => panic!("nothing was copied: {why}"),
+                Effect::Welcomed => {
+                    assert!(self.welcomed.is_some(), "nobody welcomed it");
+                    assert!(!std::mem::replace(&mut self.spool.welcomed, true), "told twice");
+                }
+                Effect::Copied { why, .. } => panic!("nothing was copied: {why}"),
                 Effect::Reconnect { reason } => {
                     self.reconnects.push(reason);
                     self.disconnect(false);

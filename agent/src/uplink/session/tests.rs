@@ -26,7 +26,7 @@ fn spool(streams: &[Offer]) -> SpoolState {
             streams.push(offer(2, stream, 1, 1));
         }
     }
-    SpoolState { epoch: start(2), parent: Some(start(1)), streams }
+    SpoolState { epoch: start(2), ancestors: vec![start(1)], streams }
 }
 
 fn frames(count: usize) -> Vec<Item> {
@@ -64,7 +64,7 @@ fn welcome(hello: &Hello, committed: &[(u64, Stream, u64)]) -> Down {
     let of = |o: &Offer| committed.iter().find(|c| (c.0, c.1) == (o.ordinal, o.stream)).map_or(o.first - 1, |c| c.2);
     let granted = |o: &Offer| Granted { epoch: o.epoch, stream: o.stream, committed: of(o), grant: 1 << 20 };
     let streams = hello.streams.iter().map(granted).collect();
-    Down::Welcome(Welcome { session: hello.session, forked: false, streams })
+    Down::Welcome(Welcome { session: hello.session, forked: None, streams })
 }
 
 fn ack(session: Session, ordinal: u64, stream: Stream, up_to: u64) -> Down {
@@ -79,6 +79,7 @@ fn welcomed(streams: &[Offer]) -> (Uplink, Session, Instant) {
     let hello = only_hello(&mut uplink);
     uplink.handle_down(now, welcome(&hello, &[]));
     assert!(uplink.is_welcomed());
+    assert_eq!(uplink.poll_effect(), Some(Effect::Welcomed));
     (uplink, hello.session, now)
 }
 
@@ -92,6 +93,7 @@ fn nothing_is_sent_before_the_welcome() {
     uplink.handle_down(now, ack(hello.session, 2, Stream::Raw, 0));
     assert_eq!(effects(&mut uplink), []);
     uplink.handle_down(now, welcome(&hello, &[]));
+    assert_eq!(uplink.poll_effect(), Some(Effect::Welcomed));
     assert_eq!(only_read(&mut uplink).from, 1);
 }
 
@@ -141,6 +143,7 @@ fn a_silent_relay_leads_to_new_sessions() {
     let second = only_hello(&mut uplink);
     assert_ne!(first.session, second.session);
     uplink.handle_down(now, welcome(&second, &[]));
+    assert_eq!(uplink.poll_effect(), Some(Effect::Welcomed));
     only_read(&mut uplink);
     uplink.handle_frames(now, Ok(frames(1)));
     let sent = effects(&mut uplink);
@@ -250,18 +253,20 @@ fn a_refused_agent_keeps_quiet_for_ten_seconds_and_says_why() {
 
 #[test]
 fn a_copy_sends_nothing_until_inherited_windows_are_let_go() {
-    for forked in [false, true] {
+    for forked in [None, Some(start(1))] {
         let now = Instant::now();
         let mut uplink =
             Uplink::new("test", 1, &spool(&[offer(1, Stream::Activity, 3, 5), offer(2, Stream::Activity, 1, 2)]));
         uplink.handle_connected(now);
         let hello = only_hello(&mut uplink);
-        let known = if forked { vec![] } else { vec![(1, Stream::Activity, 8)] };
+        let known = if forked.is_some() { vec![] } else { vec![(1, Stream::Activity, 8)] };
         let Down::Welcome(answer) = welcome(&hello, &known) else { unreachable!() };
         uplink.handle_down(now, Down::Welcome(Welcome { forked, ..answer.clone() }));
         let seen = effects(&mut uplink);
-        assert!(matches!(&seen[0], Effect::Copied { why } if why.starts_with("this data directory is a copy")));
-        if forked {
+        assert!(
+            matches!(&seen[0], Effect::Copied { common: 1, why } if why.starts_with("this data directory is a copy"))
+        );
+        if forked.is_some() {
             assert_eq!(seen.len(), 1);
         } else {
             let told = Effect::Acknowledged { epoch: start(1), stream: Stream::Activity, up_to: 4 };
@@ -276,8 +281,36 @@ fn a_copy_sends_nothing_until_inherited_windows_are_let_go() {
         uplink.handle_down(now, Down::Welcome(Welcome { forked, ..answer }));
         assert_eq!(effects(&mut uplink), [], "told once");
         uplink.handle_copied_done(now);
-        assert_eq!(only_read(&mut uplink).epoch, if forked { start(1) } else { start(2) });
+        assert_eq!(only_read(&mut uplink).epoch, if forked.is_some() { start(1) } else { start(2) });
     }
+}
+
+#[test]
+fn of_several_signs_of_a_copy_the_oldest_start_in_common_counts() {
+    let now = Instant::now();
+    for (forked, ahead, common) in [(4, 2, 2), (2, 4, 2), (9, 2, 0)] {
+        let streams = (1..=6).map(|ordinal| offer(ordinal, Stream::Activity, 1, 1)).collect();
+        let ancestors = (1..6).rev().map(start).collect();
+        let mut uplink = Uplink::new("test", 1, &SpoolState { epoch: start(6), ancestors, streams });
+        uplink.handle_connected(now);
+        let hello = only_hello(&mut uplink);
+        assert_eq!(hello.ancestors, [5, 4, 3, 2, 1].map(start));
+        let Down::Welcome(answer) = welcome(&hello, &[(ahead, Stream::Activity, 7)]) else { unreachable!() };
+        uplink.handle_down(now, Down::Welcome(Welcome { forked: Some(start(forked)), ..answer }));
+        let [Effect::Copied { common: found, .. }] = effects(&mut uplink)[..] else { panic!("not told of the copy") };
+        assert_eq!(found, common, "forked at {forked}, ahead at {ahead}");
+    }
+}
+
+#[test]
+fn the_writer_is_told_of_the_first_welcome_of_a_start_only() {
+    let (mut uplink, session, now) = welcomed(&[]);
+    uplink.handle_timeout(now + SECOND);
+    uplink.handle_down(now + SECOND, Down::HelloAgain { session });
+    let hello = only_hello(&mut uplink);
+    uplink.handle_down(now + SECOND, welcome(&hello, &[]));
+    assert!(uplink.is_welcomed());
+    assert_eq!(effects(&mut uplink), []);
 }
 
 #[test]
@@ -300,6 +333,7 @@ fn a_relay_that_knows_less_than_was_acknowledged_is_served_from_the_first() {
     uplink.handle_connected(now);
     let hello = only_hello(&mut uplink);
     uplink.handle_down(now, welcome(&hello, &[(2, Stream::Raw, 0)]));
+    assert_eq!(uplink.poll_effect(), Some(Effect::Welcomed));
     assert_eq!(only_read(&mut uplink).from, 8);
 }
 
@@ -309,7 +343,7 @@ fn a_welcome_that_leaves_out_a_stream_ends_the_session() {
     let mut uplink = Uplink::new("test", 1, &spool(&[]));
     uplink.handle_connected(now);
     let session = only_hello(&mut uplink).session;
-    uplink.handle_down(now, Down::Welcome(Welcome { session, forked: false, streams: vec![] }));
+    uplink.handle_down(now, Down::Welcome(Welcome { session, forked: None, streams: vec![] }));
     assert!(matches!(effects(&mut uplink)[..], [Effect::Reconnect { .. }]));
 }
 
@@ -319,7 +353,7 @@ fn more_streams_than_a_hello_holds_are_offered_oldest_first_and_the_rest_later()
     let many = |done: u64| {
         let streams = (1001 + done..=1600).map(|ordinal| offer(ordinal, Stream::Raw, 1, 2));
         let present = Stream::ALL.map(|stream| offer(9999, stream, 1, 1));
-        SpoolState { epoch: start(9999), parent: None, streams: streams.chain(present).collect() }
+        SpoolState { epoch: start(9999), ancestors: vec![], streams: streams.chain(present).collect() }
     };
     let mut uplink = Uplink::new("test", 1, &many(0));
     uplink.handle_connected(now);
@@ -330,6 +364,7 @@ fn more_streams_than_a_hello_holds_are_offered_oldest_first_and_the_rest_later()
     assert_eq!(known.last().map(|known| known.0), Some(1510));
     let Down::Welcome(answer) = welcome(&hello, &[]) else { unreachable!() };
     uplink.handle_down(now, Down::Welcome(answer));
+    assert_eq!(uplink.poll_effect(), Some(Effect::Welcomed));
     only_read(&mut uplink);
     for done in 1..=510 {
         uplink.handle_frames(now, Ok(frames(1)));

@@ -50,17 +50,29 @@ pub(super) struct Agent {
     pub(super) id: AgentId,
     pub(super) epoch: Epoch,
     pub(super) ordinal: u64,
-    pub(super) parent: Option<Epoch>,
+    /// Every start before, newest first.
+    pub(super) line: Vec<Epoch>,
+    /// How many of them a hello names.
+    pub(super) named: usize,
+    /// The present start was welcomed.
+    pub(super) welcomed: bool,
+    /// The next start will know so.
+    pub(super) noted: bool,
     pub(super) logs: BTreeMap<(Epoch, Stream), Log>,
     pub(super) talk: Option<Talk>,
 }
 
 impl Agent {
+    pub(super) fn ancestors(&self) -> &[Epoch] {
+        &self.line[..self.named]
+    }
+
     pub(super) fn is_drained(&self) -> bool {
         self.logs.values().all(|log| log.acked + 1 == log.next)
     }
 
     pub(super) fn hello(&mut self) {
+        let ancestors = self.ancestors().to_vec();
         let Some(talk) = &mut self.talk else { return };
         let offers = self.logs.iter().map(|(&(epoch, stream), log)| Offer {
             epoch,
@@ -73,7 +85,7 @@ impl Agent {
             session: talk.session,
             software: "model".to_owned(),
             epoch: self.epoch,
-            parent: self.parent,
+            ancestors,
             streams: offers.collect(),
         }));
     }
