@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
-use crate::writer::state::News;
+use crate::writer::news::News;
 
 type Label = [(&'static str, &'static str); 1];
 

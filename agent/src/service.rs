@@ -51,8 +51,13 @@ pub async fn run(
     let params = config.windows.params()?;
     let locked = DataDir::lock(&config.data_dir)?;
     let path = locked.path().join("spool.db");
-    let settings =
-        Settings { path: path.clone(), spool: config.spool, windows: params, silence: config.windows.silence };
+    let settings = Settings {
+        path: path.clone(),
+        spool: config.spool,
+        windows: params,
+        silence: config.windows.silence,
+        wall_clock,
+    };
     let tracks_sent = settings.tracks_sent();
     let configured = config.agent_id;
     let spool_path = path.clone();
@@ -97,6 +102,10 @@ pub async fn run(
     tasks.join(shutdown).await
 }
 
+fn wall_clock() -> Option<i64> {
+    clock::synchronised().then(clock::now_micros)
+}
+
 /// Opens the spool and names this start in it.
 fn begin(path: &Path, settings: Settings, configured: Option<AgentId>) -> anyhow::Result<(Connection, State, AgentId)> {
     let mut connection = schema::open(path)?;
@@ -105,7 +114,7 @@ fn begin(path: &Path, settings: Settings, configured: Option<AgentId>) -> anyhow
     let fresh = fresh_agent_id()?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let rows = Rows(&transaction);
-    let queue = rows.begin_start(epoch, &started_at, settings.tracks_sent())?;
+    let mut queue = rows.begin_start(epoch, &started_at, settings.tracks_sent())?;
     let kept = rows.agent(|| configured.clone().unwrap_or(fresh))?;
     let agent = match configured {
         Some(configured) if configured != kept => {
@@ -116,6 +125,10 @@ fn begin(path: &Path, settings: Settings, configured: Option<AgentId>) -> anyhow
                      relay has them, then change it to {configured}",
                     path.display()
                 );
+            }
+            // Its earlier starts have another's name: to the relay of this one they never were.
+            for ordinal in queue.forget_earlier() {
+                rows.forget_start(ordinal)?;
             }
             rows.set_agent(&configured)?;
             configured

@@ -8,6 +8,7 @@ use gaitway_proto::activity::Window;
 use gaitway_proto::ledger::Stream;
 
 use crate::uplink::UplinkStatus;
+use crate::writer::news::Heard;
 
 /// Phones shown at most; a phone unheard for [`FORGET`] makes room.
 const MAX_PHONES: usize = 256;
@@ -45,15 +46,6 @@ pub struct Phone {
     pub readings: u64,
     /// Its running window, if it has one.
     pub running: Option<Window>,
-}
-
-/// What one push, or its silence, says of a phone.
-#[derive(Debug)]
-pub(crate) struct Heard {
-    pub(crate) device: String,
-    pub(crate) at: Instant,
-    pub(crate) readings: u64,
-    pub(crate) running: Option<Window>,
 }
 
 impl AgentStatus {

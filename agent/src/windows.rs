@@ -189,6 +189,15 @@ impl SessionWindows {
         LetGo { windows, held }
     }
 
+    /// [`let_go`](Self::let_go) of everything that is open: another continues this very start.
+    pub fn let_go_of_all(&mut self) -> LetGo {
+        self.inherited_until = self.inherited_until.max(self.progress.greatest);
+        if let Some(held) = &mut self.held {
+            held.inherited = true;
+        }
+        self.let_go()
+    }
+
     /// The youngest open window that is nearly as full as the fullest one: what the phone does now.
     pub fn running(&self) -> Option<Window> {
         let open = self.closed(self.progress, |_| i64::MAX);

@@ -19,11 +19,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ingest::{Push, Refusal};
 use crate::metrics::AgentMetrics;
-use crate::spool::reader::SentMarks;
+use crate::spool::queue::SentMarks;
 use crate::spool::rows::Rows;
 use crate::status::AgentStatus;
 use crate::uplink::SpoolState;
 
+mod accept;
+mod closing;
+pub(crate) mod news;
 mod sessions;
 pub mod state;
 mod upkeep;
@@ -42,6 +45,9 @@ const LAZY: Duration = Duration::from_secs(1);
 
 /// How long to wait after a failed transaction that nobody waits for.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How often a failure that goes on is logged.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -109,25 +115,26 @@ pub struct Outlets {
 
 /// Runs until every sender of `commands` is gone, then keeps what can be kept and ends. Blocks its thread.
 pub fn run(
-    mut connection: Connection,
-    mut state: State,
+    connection: Connection,
+    state: State,
     mut commands: mpsc::Receiver<Command>,
     runtime: &Handle,
     outlets: &Outlets,
 ) -> anyhow::Result<()> {
     outlets.health.ready();
-    let mut batch = Vec::new();
+    let mut writer = Writer { connection, state, batch: Vec::new(), outlets, complained: None };
     loop {
-        let wait =
-            state.next_deadline().map_or(Duration::from_secs(60), |at| at.saturating_duration_since(Instant::now()));
+        let deadline = writer.state.next_deadline();
+        let wait = deadline.map_or(Duration::from_secs(60), |at| at.saturating_duration_since(Instant::now()));
         let first = runtime.block_on(async { tokio::time::timeout(wait, commands.recv()).await });
         let closed = matches!(first, Ok(None));
+        let mut asked = false;
         if let Ok(Some(command)) = first {
-            collect(command, &mut commands, &mut state, &mut batch);
+            asked = writer.collect(command, &mut commands);
         }
         let now = Instant::now();
-        if !batch.is_empty() || closed || state.is_due(now) {
-            transact(&mut connection, &mut state, &mut batch, now, outlets);
+        if asked || closed || writer.state.is_due(now) {
+            writer.transact(now);
         }
         if closed {
             return Ok(());
@@ -135,60 +142,107 @@ pub fn run(
     }
 }
 
-/// Takes `first` and what waits behind it into `batch`; acknowledgements and the like only into the
-/// state.
-fn collect(first: Command, commands: &mut mpsc::Receiver<Command>, state: &mut State, batch: &mut Vec<Command>) {
-    let mut bytes = 0;
-    let mut next = Some(first);
-    while let Some(command) = next {
-        match command {
-            Command::Acknowledged { epoch, stream, up_to } => {
-                state.note_acknowledged(epoch, stream, up_to, Instant::now() + LAZY);
-            }
-            Command::Welcomed => state.note_welcomed(Instant::now() + LAZY),
-            command => {
-                if let Command::Push(received, _) = &command {
-                    bytes += received.body.len();
-                }
-                batch.push(command);
-            }
-        }
-        next = if batch.len() < MAX_COMMANDS && bytes < MAX_BYTES { commands.try_recv().ok() } else { None };
-    }
+struct Writer<'o> {
+    connection: Connection,
+    state: State,
+    /// What waits for the next transaction; after a failure, what was not a push.
+    batch: Vec<Command>,
+    outlets: &'o Outlets,
+    complained: Option<Instant>,
 }
 
-/// One transaction with everything in `batch` and all bookkeeping that waits.
-fn transact(connection: &mut Connection, state: &mut State, batch: &mut Vec<Command>, now: Instant, outlets: &Outlets) {
-    let undo = state.checkpoint();
-    let result = connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
-        let answers = state.apply(&Rows(&transaction), batch, now)?;
-        transaction.commit()?;
-        Ok(answers)
-    });
-    match result {
-        Ok(answers) => {
-            outlets.health.ready();
-            outlets.state.send_replace(state.spool_state());
-            outlets.marks.send_replace(state.sent_marks());
-            state.tell(&outlets.status, &outlets.metrics);
-            for answer in answers {
-                answer.send();
+impl Writer<'_> {
+    /// Takes `first` and what waits behind it into the batch, what can wait only into the state. Whether somebody waits.
+    fn collect(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>) -> bool {
+        let (mut bytes, mut asked) = (0, false);
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Acknowledged { epoch, stream, up_to } => {
+                    self.state.note_acknowledged(epoch, stream, up_to, Instant::now() + LAZY);
+                }
+                Command::Welcomed => self.state.note_welcomed(Instant::now() + LAZY),
+                command => {
+                    if let Command::Push(received, _) = &command {
+                        bytes += received.body.len();
+                    }
+                    self.batch.push(command);
+                    asked = true;
+                }
+            }
+            let room = self.batch.len() < MAX_COMMANDS && bytes < MAX_BYTES;
+            next = if room { commands.try_recv().ok() } else { None };
+        }
+        asked
+    }
+
+    /// One transaction with everything in the batch and all bookkeeping that waits.
+    fn transact(&mut self, now: Instant) {
+        let linked = self.outlets.status.uplink.snapshot().welcomed;
+        let undo = self.state.checkpoint();
+        let before = self.connection.total_changes();
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let result = transaction.and_then(|transaction| {
+            let answers = self.state.apply(&Rows(&transaction), &self.batch, now, linked)?;
+            transaction.commit()?;
+            Ok(answers)
+        });
+        match result {
+            Ok(answers) => {
+                let wrote = self.connection.total_changes() != before;
+                self.tell(answers, wrote);
+            }
+            Err(error) => {
+                self.state.undo(undo, now + RETRY);
+                self.fail(&error, now);
             }
         }
-        Err(error) => {
-            state.undo(undo, now + RETRY);
-            let reason = sentence(&error);
-            tracing::error!(%error, commands = batch.len(), "the spool cannot be written");
-            outlets.health.not_ready(reason.as_str());
-            outlets.metrics.failed_transactions.inc();
-            for command in batch.drain(..) {
-                Answer::refuse(command, &reason);
+        if let Err(error) = self.state.shrink(&Rows(&self.connection), now) {
+            tracing::warn!(%error, "the spool's file cannot give space back");
+        }
+    }
+
+    /// The transaction is on the disk: everybody is told.
+    fn tell(&mut self, answers: Vec<Answer>, wrote: bool) {
+        let outlets = self.outlets;
+        match &self.state.news.no_room {
+            Some(sentence) => outlets.health.not_ready(sentence.as_str()),
+            // Only a transaction that wrote shows that the disk takes something.
+            None if wrote => outlets.health.ready(),
+            None => {}
+        }
+        outlets.state.send_replace(self.state.spool_state());
+        let marks = self.state.sent_marks();
+        outlets.marks.send_replace(marks.clone());
+        self.state.committed(&outlets.status, &outlets.metrics);
+        for (command, answer) in self.batch.drain(..).zip(answers) {
+            // Whoever asked may be gone: then nobody needs the answer.
+            match (command, answer) {
+                (Command::Push(_, to), Answer::Push(result)) => drop(to.send(result)),
+                (Command::Copied { done, .. }, _) => drop(done.send(())),
+                (Command::MarkSent(to), _) => drop(to.send(marks.clone())),
+                _ => {}
             }
         }
     }
-    batch.clear();
-    if let Err(error) = state.shrink(&Rows(connection), now) {
-        tracing::warn!(%error, "the spool's file cannot give space back");
+
+    /// The transaction failed: pushes are refused, the rest is tried again.
+    fn fail(&mut self, error: &rusqlite::Error, now: Instant) {
+        let reason = sentence(error);
+        if self.complained.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAIN_EVERY) {
+            self.complained = Some(now);
+            tracing::error!(%error, commands = self.batch.len(), "the spool cannot be written");
+        }
+        self.outlets.health.not_ready(reason.as_str());
+        self.outlets.metrics.failed_transactions.inc();
+        let (pushes, others): (Vec<_>, Vec<_>) =
+            self.batch.drain(..).partition(|command| matches!(command, Command::Push(..)));
+        self.batch = others;
+        for command in pushes {
+            if let Command::Push(_, to) = command {
+                drop(to.send(Err(Refusal::NoRoom(reason.clone()))));
+            }
+        }
     }
 }
 

@@ -252,6 +252,8 @@ fn only_frames_never_sent_are_dropped_and_a_gap_takes_their_seqs() {
     let [(first, gap)] = gaps.as_slice() else { panic!("one gap, not {gaps:?}") };
     assert_eq!(*first, 1, "the oldest of the present start");
     assert_eq!((gap.messages, gap.readings), (gap.span, gap.span));
+    let counted = format!("gaitway_agent_dropped_messages_total {}\n", gap.messages);
+    assert!(agent.metrics.encode().contains(&counted), "every drop is counted once");
     let messages = agent.messages();
     assert_eq!(messages.len() as u64 + gap.messages, 400);
     let kept: Vec<u64> = messages.iter().map(|m| m.header.message_id.unwrap()).collect();
@@ -361,4 +363,97 @@ fn pushes_that_wait_share_a_transaction() {
     let messages = agent.messages();
     let ids: Vec<u64> = messages.iter().filter_map(|m| m.header.message_id).collect();
     assert_eq!(ids, (0..500).collect::<Vec<_>>(), "names are in the order of commit");
+}
+
+#[test]
+fn what_was_never_sent_is_dropped_also_after_the_link_was_up() {
+    let (_dir, mut agent) = fresh(&capped(WhenFull::DropOldestRaw));
+    agent.push(&fill(0, 5_000)).unwrap();
+    assert_eq!(agent.messages().len(), 1, "sent over a link that is down from now on");
+    for id in 1..400 {
+        agent.push(&fill(id, 5_000)).unwrap();
+    }
+    let gaps = agent.gaps();
+    assert_eq!(gaps.iter().map(|(first, _)| *first).collect::<Vec<_>>(), [2]);
+}
+
+/// 400 days and more after the pushes of these tests.
+const MUCH_LATER: i64 = 1_800_000_000_000_000;
+
+#[test]
+fn a_session_in_use_is_never_forgotten_and_a_refused_push_makes_none() {
+    let later = Setup { wall_clock: || Some(MUCH_LATER), ..capped(WhenFull::Refuse) };
+    let (dir, agent) = fresh(&later);
+    let old = body("old", 0, 100, 1);
+    agent.push(&old).unwrap();
+    let mut accepted = 0;
+    while agent.push(&fill(accepted, 5_000)).is_ok() {
+        accepted += 1;
+    }
+    assert!(agent.push(&old).unwrap().duplicate, "it is in use");
+    let large = fill(0, 5_000).replace(r#""sessionId":"s""#, r#""sessionId":"new""#);
+    assert!(agent.push(&large).is_err());
+    let file = rusqlite::Connection::open(dir.path().join("spool.db")).unwrap();
+    let sessions = |name: &str| {
+        file.query_row("SELECT count(*) FROM session WHERE session = ?1", [name], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!((sessions("old"), sessions("new")), (1, 0));
+    agent.stop();
+
+    file.execute("UPDATE session SET open = 0", []).unwrap();
+    let agent = Spooled::start(dir.path(), &later);
+    agent.await_state(|_| sessions("old") == 0);
+    assert!(!agent.push(&old).is_ok_and(|accepted| accepted.duplicate), "forgotten when its time had come");
+}
+
+#[test]
+fn a_session_heard_under_a_clock_that_was_not_set_is_not_forgotten_when_it_is() {
+    let (dir, agent) = fresh(&Setup::default());
+    let push = body("walk", 0, 100, 1);
+    agent.send_at(&push, 5_000_000, false).blocking_recv().unwrap().unwrap();
+    agent.stop();
+    let file = rusqlite::Connection::open(dir.path().join("spool.db")).unwrap();
+    file.execute("UPDATE session SET open = 0", []).unwrap();
+    let agent = Spooled::start(dir.path(), &Setup { wall_clock: || Some(MUCH_LATER), ..Setup::default() });
+    let dated = || file.query_row("SELECT heardAt FROM session", [], |row| row.get::<_, i64>(0)).unwrap();
+    agent.await_state(|_| dated() == MUCH_LATER);
+    assert!(agent.push(&push).unwrap().duplicate);
+}
+
+#[test]
+fn a_failed_transaction_refuses_pushes_with_a_sentence_and_the_rest_is_tried_again() {
+    let (dir, mut agent) = fresh(&Setup::default());
+    agent.push(&body("walk", 0, 100, 1)).unwrap();
+    let other = rusqlite::Connection::open(dir.path().join("spool.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let Err(Refusal::NoRoom(sentence)) = agent.push(&body("walk", 1, 101, 1)) else { panic!("not refused") };
+    assert!(sentence.contains("locked by another program"), "{sentence}");
+    let (done, mut is_done) = tokio::sync::oneshot::channel();
+    let copied = gaitway_agent::writer::Command::Copied { common: 0, done };
+    agent.commands.blocking_send(copied).unwrap();
+    assert!(agent.push(&body("walk", 2, 102, 1)).is_err());
+    assert!(is_done.try_recv().is_err());
+
+    other.execute_batch("ROLLBACK").unwrap();
+    is_done.blocking_recv().unwrap();
+    assert!(!agent.push(&body("walk", 1, 101, 1)).unwrap().duplicate, "nothing of it was remembered");
+    let ids: Vec<_> = agent.messages().iter().filter_map(|m| m.header.message_id).collect();
+    assert_eq!(ids, [0, 1]);
+}
+
+#[test]
+fn a_damaged_session_hurts_nobody_else() {
+    let (dir, agent) = fresh(&Setup::default());
+    agent.push(&body("damaged", 0, 100, 5)).unwrap();
+    agent.stop();
+    let file = rusqlite::Connection::open(dir.path().join("spool.db")).unwrap();
+    file.execute("UPDATE session SET windows = x'01ff'", []).unwrap();
+    let mut agent = Spooled::start(dir.path(), &Setup::default());
+    assert!(!agent.push(&body("sound", 0, 100, 5)).unwrap().duplicate);
+    assert!(agent.push(&body("damaged", 0, 100, 5)).unwrap().duplicate, "what was seen is known");
+    agent.push(&body("damaged", 1, 105, 5)).unwrap();
+    agent.push(&body("damaged", 2, 110, 21)).unwrap();
+    assert_eq!(agent.messages().len(), 4);
+    let starts: Vec<i64> = agent.windows().iter().map(|w| w.start / SECOND).collect();
+    assert_eq!(starts, [110], "it goes on with what cannot have been told: {starts:?}");
 }

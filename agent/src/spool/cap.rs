@@ -67,6 +67,12 @@ pub enum Full {
 /// Pages around a frame: seen rows, the session, tree nodes, the log's copy of them.
 const SLACK: u64 = 64 * 1024;
 
+/// How many bytes must go before `need` more fit under the cap or above the disk's floor.
+pub fn overflow(need: u64, room: Room, config: &SpoolConfig) -> u64 {
+    let need = need + SLACK;
+    (room.used + need).saturating_sub(config.max_bytes).max(need)
+}
+
 /// Whether `need` more bytes fit.
 pub fn room_for(need: u64, room: Room, config: &SpoolConfig) -> Result<(), Full> {
     let need = need + SLACK;
@@ -93,6 +99,13 @@ mod tests {
         let config = SpoolConfig { max_bytes: 2 * MIB, ..SpoolConfig::default() };
         assert_eq!(room_for(MIB, ROOM, &config), Ok(()));
         assert_eq!(room_for(MIB, Room { used: MIB, ..ROOM }, &config), Err(Full::Cap));
+    }
+
+    #[test]
+    fn what_overflows_must_go() {
+        let config = SpoolConfig { max_bytes: 2 * MIB, ..SpoolConfig::default() };
+        assert_eq!(overflow(MIB, Room { used: 5 * MIB, ..ROOM }, &config), 4 * MIB + SLACK);
+        assert_eq!(overflow(MIB, ROOM, &config), MIB + SLACK);
     }
 
     #[test]

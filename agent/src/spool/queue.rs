@@ -11,6 +11,9 @@ use gaitway_proto::envelope::Offer;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::limits::MAX_ANCESTORS;
 
+/// How far frames are marked as sent.
+pub type SentMarks = Vec<(Epoch, Stream, u64)>;
+
 /// Bits of a row id that hold the seq; the ordinal stands above.
 const SEQ_BITS: u32 = 40;
 
@@ -179,7 +182,7 @@ impl Queue {
     }
 
     /// Greatest seq that may have been sent, for every stream.
-    pub fn sent(&self) -> Vec<(Epoch, Stream, u64)> {
+    pub fn sent(&self) -> SentMarks {
         let streams = |start: &Start| {
             let epoch = start.epoch;
             start.streams.iter().map(move |(stream, p)| (epoch, *stream, p.sent)).collect::<Vec<_>>()
@@ -225,6 +228,13 @@ impl Queue {
             self.starts.remove(ordinal);
         }
         drained
+    }
+
+    /// Forgets all starts but the present one; gives their ordinals.
+    pub fn forget_earlier(&mut self) -> Vec<u64> {
+        let (present, _) = self.present();
+        let later = self.starts.split_off(&present);
+        std::mem::replace(&mut self.starts, later).into_keys().collect()
     }
 
     /// How many frames wait for an acknowledgement.

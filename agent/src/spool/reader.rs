@@ -12,13 +12,10 @@ use gaitway_proto::ledger::{Epoch, Stream};
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::queue::{row_id, seq_of};
+use super::queue::{SentMarks, row_id, seq_of};
 use super::schema::{self, OpenError};
 use crate::uplink::{Frames, SpoolState};
 use crate::writer::Command;
-
-/// How far frames are marked as sent.
-pub type SentMarks = Vec<(Epoch, Stream, u64)>;
 
 /// Reads frames for the uplink.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use gaitway_proto::envelope::Gap;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::topic::AgentId;
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -27,8 +26,25 @@ pub struct SessionRow {
     pub conflicts: u64,
     pub late: u64,
     pub wild: u64,
-    /// Microseconds since the Unix epoch, the agent's wall clock.
+    /// Microseconds since the Unix epoch; 0 if the agent's wall clock was not synchronised then.
     pub heard_at: i64,
+}
+
+/// What [`Rows::drop_raw`] dropped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Pushes.
+    pub messages: u64,
+    /// Readings in them.
+    pub readings: u64,
+}
+
+struct Gap {
+    span: u64,
+    messages: u64,
+    readings: u64,
 }
 
 /// The rows of a [`Connection`].
@@ -182,42 +198,56 @@ impl Rows<'_> {
     }
 
     /// Drops the oldest raw rows between two seqs of a start until `need` bytes are freed, and leaves one gap in their
-    /// place. Gives the bytes freed and the gap.
-    pub fn drop_raw(&self, ordinal: u64, seqs: (u64, u64), need: u64, now: i64, reason: &str) -> Result<(u64, Gap)> {
+    /// place; what was a gap before becomes part of it.
+    pub fn drop_raw(&self, ordinal: u64, seqs: (u64, u64), need: u64, now: i64, reason: &str) -> Result<Dropped> {
         let (from, to) = (row_id(ordinal, seqs.0), row_id(ordinal, seqs.1));
-        let mut gap = Gap { span: 0, messages: 0, readings: 0, reason: reason.to_owned(), noticed_at: now };
-        let (mut freed, mut last) = (0, from);
+        let mut dropped = Dropped::default();
+        let (mut gap, mut last) = (Gap { span: 0, messages: 0, readings: 0 }, from);
         let mut statement = self.0.prepare_cached(
-            "SELECT id, span, messages, readings, ifnull(length(frame), 0) FROM raw
-             WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+            "SELECT id, span, messages, readings, length(frame) FROM raw WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
         )?;
         let mut rows = statement.query([from, to])?;
         while let Some(row) = rows.next()?
-            && freed < need
+            && dropped.bytes < need
         {
+            let number = |column| row.get::<_, i64>(column).map(|v| v as u64);
             last = row.get(0)?;
-            gap.span += row.get::<_, i64>(1)? as u64;
-            gap.messages += row.get::<_, i64>(2)? as u64;
-            gap.readings += row.get::<_, i64>(3)? as u64;
-            freed += row.get::<_, i64>(4)? as u64;
+            let (span, messages, readings) = (number(1)?, number(2)?, number(3)?);
+            gap = Gap { span: gap.span + span, messages: gap.messages + messages, readings: gap.readings + readings };
+            if let Some(bytes) = row.get::<_, Option<i64>>(4)? {
+                dropped.bytes += bytes as u64;
+                dropped.messages += messages;
+                dropped.readings += readings;
+            }
         }
         drop(rows);
-        if gap.span > 0 {
+        if dropped.messages > 0 {
             self.0.prepare_cached("DELETE FROM raw WHERE id BETWEEN ?1 AND ?2")?.execute([from, last])?;
-            self.0
-                .prepare_cached(
-                    "INSERT INTO raw(id, span, messages, readings, reason, noticedAt) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
-                )?
-                .execute(params![
-                    from,
-                    gap.span as i64,
-                    gap.messages as i64,
-                    gap.readings as i64,
-                    reason,
-                    gap.noticed_at
-                ])?;
+            let sql = "INSERT INTO raw(id, span, messages, readings, reason, noticedAt) VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+            let Gap { span, messages, readings } = gap;
+            self.0.prepare_cached(sql)?.execute(params![
+                from,
+                span as i64,
+                messages as i64,
+                readings as i64,
+                reason,
+                now
+            ])?;
         }
-        Ok((freed, gap))
+        Ok(dropped)
+    }
+
+    /// Begins what [`end_savepoint`](Self::end_savepoint) keeps or undoes.
+    pub fn savepoint(&self) -> Result<()> {
+        self.0.prepare_cached("SAVEPOINT part")?.execute([]).map(drop)
+    }
+
+    /// Ends what [`savepoint`](Self::savepoint) began.
+    pub fn end_savepoint(&self, keep: bool) -> Result<()> {
+        if !keep {
+            self.0.prepare_cached("ROLLBACK TO part")?.execute([])?;
+        }
+        self.0.prepare_cached("RELEASE part")?.execute([]).map(drop)
     }
 
     /// The session with these ids.
@@ -251,7 +281,8 @@ impl Rows<'_> {
 
     /// Keeps what changed of a session.
     pub fn update_session(&self, row: &SessionRow) -> Result<()> {
-        self.0
+        let changed = self
+            .0
             .prepare_cached(
                 "UPDATE session SET windows = ?2, open = ?3, messages = ?4, readings = ?5, conflicts = ?6, late = ?7,
                  wild = ?8, heardAt = ?9 WHERE id = ?1",
@@ -266,8 +297,9 @@ impl Rows<'_> {
                 row.late as i64,
                 row.wild as i64,
                 row.heard_at
-            ])
-            .map(drop)
+            ])?;
+        // Without its row a session would be told to nobody.
+        if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
     }
 
     /// What a session has seen.
@@ -316,13 +348,22 @@ impl Rows<'_> {
             .map(drop)
     }
 
-    /// Forgets at most `limit` sessions last heard before `before` (microseconds since the Unix epoch); gives how many.
-    pub fn forget_sessions(&self, before: i64, limit: usize) -> Result<usize> {
-        let old = "SELECT id FROM session WHERE heardAt < ?1 AND NOT open LIMIT ?2";
-        let key = params![before, limit as i64];
-        self.0.execute(&format!("DELETE FROM seen_range WHERE session IN ({old})"), key)?;
-        self.0.execute(&format!("DELETE FROM seen_body WHERE session IN ({old})"), key)?;
-        self.0.execute(&format!("DELETE FROM session WHERE id IN ({old})"), key)
+    /// Dates sessions that were heard under a clock that was not synchronised.
+    pub fn date_sessions(&self, now: i64) -> Result<()> {
+        self.0.execute("UPDATE session SET heardAt = ?1 WHERE heardAt = 0", [now]).map(drop)
+    }
+
+    /// At most `limit` sessions without open windows last heard before `before`, microseconds since the Unix epoch.
+    pub fn sessions_before(&self, before: i64, limit: usize) -> Result<Vec<i64>> {
+        let sql = "SELECT id FROM session WHERE heardAt BETWEEN 1 AND ?1 AND NOT open LIMIT ?2";
+        self.0.prepare(sql)?.query_map(params![before, limit as i64], |row| row.get(0))?.collect()
+    }
+
+    /// Forgets a session and what it has seen.
+    pub fn forget_session(&self, id: i64) -> Result<()> {
+        self.0.execute("DELETE FROM seen_range WHERE session = ?1", [id])?;
+        self.0.execute("DELETE FROM seen_body WHERE session = ?1", [id])?;
+        self.0.execute("DELETE FROM session WHERE id = ?1", [id]).map(drop)
     }
 
     /// Pages in use and free, in bytes; the disk's part is left at 0.

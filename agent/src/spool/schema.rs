@@ -28,8 +28,9 @@ CREATE TABLE raw(
   frame BLOB, reason TEXT, noticedAt INTEGER
 );
 CREATE TABLE activity(id INTEGER PRIMARY KEY, inherited INTEGER NOT NULL, frame BLOB NOT NULL);
+-- heardAt: 0 if the clock was not synchronised; ids are never given twice
 CREATE TABLE session(
-  id INTEGER PRIMARY KEY, device TEXT NOT NULL, session TEXT NOT NULL,
+  id INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, session TEXT NOT NULL,
   windows BLOB NOT NULL, open INTEGER NOT NULL, messages INTEGER NOT NULL, readings INTEGER NOT NULL,
   conflicts INTEGER NOT NULL, late INTEGER NOT NULL, wild INTEGER NOT NULL, heardAt INTEGER NOT NULL,
   UNIQUE(device, session)

@@ -1,16 +1,17 @@
 //! The sessions in use, as they are after the last transaction.
+//!
+//! - A session gets a row only with its first accepted push.
+//! - What is held in memory is never forgotten on the disk.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
-use rusqlite::types::Type;
-
 use crate::seen::Seen;
 use crate::spool::rows::{Rows, SessionRow};
 use crate::windows::SessionWindows;
 
-/// Sessions held in memory at most; beyond it all are read again when next used.
+/// Sessions held in memory at most; beyond it the least recently used half is read again when next used.
 const MAX_HELD: usize = 512;
 
 /// A session unused for so long is no longer held.
@@ -22,6 +23,8 @@ pub(super) struct Session {
     pub(super) row: SessionRow,
     pub(super) windows: SessionWindows,
     pub(super) seen: Seen,
+    /// The stored windows could not be read: its next message lets go of what may have been told.
+    pub(super) lost: bool,
     used: Instant,
 }
 
@@ -33,6 +36,26 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    /// The session of a device, if it has one.
+    pub(super) fn find(
+        &mut self,
+        rows: &Rows<'_>,
+        device: &str,
+        session: &str,
+        now: Instant,
+    ) -> rusqlite::Result<Option<&mut Session>> {
+        let key = (device.to_owned(), session.to_owned());
+        let id = match self.ids.get(&key) {
+            Some(id) => *id,
+            None => match rows.session(device, session)? {
+                Some(row) => row.id,
+                None => return Ok(None),
+            },
+        };
+        self.ids.insert(key, id);
+        self.by_id(rows, id, now).map(Some)
+    }
+
     /// The session of a device, made if it is new.
     pub(super) fn of(
         &mut self,
@@ -41,15 +64,11 @@ impl Sessions {
         session: &str,
         now: Instant,
     ) -> rusqlite::Result<&mut Session> {
-        let key = (device.to_owned(), session.to_owned());
-        let id = match self.ids.get(&key) {
-            Some(id) => *id,
-            None => match rows.session(device, session)? {
-                Some(row) => row.id,
-                None => rows.insert_session(device, session)?,
-            },
+        let id = match self.find(rows, device, session, now)? {
+            Some(session) => session.row.id,
+            None => rows.insert_session(device, session)?,
         };
-        self.ids.insert(key, id);
+        self.ids.insert((device.to_owned(), session.to_owned()), id);
         self.by_id(rows, id, now)
     }
 
@@ -63,6 +82,11 @@ impl Sessions {
         Ok(session)
     }
 
+    /// Whether the session of a row is in use.
+    pub(super) fn holds(&self, id: i64) -> bool {
+        self.held.contains_key(&id)
+    }
+
     /// Forgets what is held: the rows know.
     pub(super) fn clear(&mut self) {
         self.held.clear();
@@ -71,25 +95,35 @@ impl Sessions {
 
     /// Lets go of sessions that are not in use.
     pub(super) fn tidy(&mut self, now: Instant) {
-        if self.held.len() > MAX_HELD {
-            self.clear();
+        let before = self.held.len();
+        let mut oldest = now.checked_sub(IDLE);
+        if before > MAX_HELD {
+            let mut used: Vec<Instant> = self.held.values().map(|session| session.used).collect();
+            let middle = *used.select_nth_unstable(before / 2).1;
+            oldest = oldest.max(Some(middle));
         }
-        self.held.retain(|_, session| now.saturating_duration_since(session.used) < IDLE);
-        self.ids.retain(|_, id| self.held.contains_key(id));
+        self.held.retain(|_, session| Some(session.used) >= oldest);
+        if self.held.len() < before {
+            self.ids.retain(|_, id| self.held.contains_key(id));
+        }
     }
 }
 
 impl Session {
     fn load(rows: &Rows<'_>, id: i64, now: Instant) -> rusqlite::Result<Self> {
         let row = rows.session_by_id(id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let mut lost = false;
         let windows = if row.windows.is_empty() {
             SessionWindows::new()
         } else {
-            // Refused rather than begun anew: windows already told would be told again.
-            SessionWindows::decode(&row.windows)
-                .map_err(|error| rusqlite::Error::FromSqlConversionFailure(3, Type::Blob, Box::new(error)))?
+            SessionWindows::decode(&row.windows).unwrap_or_else(|error| {
+                let (device, session) = (&row.device, &row.session);
+                tracing::error!(%error, device, session, "open windows are lost; what was received is kept");
+                lost = true;
+                SessionWindows::new()
+            })
         };
-        Ok(Self { windows, seen: rows.seen(id)?, row, used: now })
+        Ok(Self { windows, seen: rows.seen(id)?, lost, row, used: now })
     }
 
     /// Keeps what changed.

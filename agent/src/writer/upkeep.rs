@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use gaitway_service::clock;
 use rusqlite::Result;
 
 use super::state::State;
@@ -15,8 +14,11 @@ const DELETE_ROWS: usize = 256;
 /// Sessions forgotten in one transaction.
 const FORGET_SESSIONS: usize = 16;
 
-/// How often the disk is asked for room and old sessions are looked for.
+/// How often the disk is asked for room.
 const EVERY: Duration = Duration::from_secs(10);
+
+/// How often old sessions are looked for.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 /// Free pages that the file keeps for what comes next, bytes, and how many pages are given back at a time.
 const KEEP_FREE: u64 = 1024 * 1024;
@@ -44,14 +46,22 @@ impl State {
                 rows.forget_start(ordinal)?;
             }
         }
-        // A clock that was never set must not make a year of sessions look old.
-        if clock::synchronised() {
-            let remember = i64::try_from(self.settings.spool.remember.as_micros()).unwrap_or(i64::MAX);
-            let forgotten = rows.forget_sessions(clock::now_micros().saturating_sub(remember), FORGET_SESSIONS)?;
-            if forgotten == FORGET_SESSIONS {
-                self.upkeep_at = now;
-            }
+        if now >= self.forget_at
+            && let Some(wall) = (self.settings.wall_clock)()
+        {
+            self.forget_sessions(rows, now, wall)?;
         }
+        Ok(())
+    }
+
+    fn forget_sessions(&mut self, rows: &Rows<'_>, now: Instant, wall: i64) -> Result<()> {
+        rows.date_sessions(wall)?;
+        let remember = i64::try_from(self.settings.spool.remember.as_micros()).unwrap_or(i64::MAX);
+        let old = rows.sessions_before(wall.saturating_sub(remember), FORGET_SESSIONS)?;
+        for id in old.iter().filter(|id| !self.sessions.holds(**id)) {
+            rows.forget_session(*id)?;
+        }
+        self.forget_at = if old.len() == FORGET_SESSIONS { now } else { now + FORGET_EVERY };
         Ok(())
     }
 

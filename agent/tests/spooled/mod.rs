@@ -22,6 +22,7 @@ use gaitway_proto::frame::Frame;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::message::Message;
 use gaitway_service::health::Health;
+use gaitway_service::metrics::Metrics;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -32,11 +33,12 @@ pub(crate) const SECOND: i64 = 1_000_000_000;
 pub(crate) struct Setup {
     pub(crate) spool: SpoolConfig,
     pub(crate) silence: Duration,
+    pub(crate) wall_clock: fn() -> Option<i64>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { spool: SpoolConfig::default(), silence: Duration::from_secs(3600) }
+        Self { spool: SpoolConfig::default(), silence: Duration::from_secs(3600), wall_clock: || None }
     }
 }
 
@@ -44,6 +46,7 @@ impl Default for Setup {
 pub(crate) struct Spooled {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) state: watch::Receiver<SpoolState>,
+    pub(crate) metrics: Metrics,
     reader: Reader,
     thread: std::thread::JoinHandle<()>,
     _runtime: Runtime,
@@ -57,6 +60,7 @@ impl Spooled {
             spool: setup.spool.clone(),
             windows: Params::default(),
             silence: setup.silence,
+            wall_clock: setup.wall_clock,
         };
         let mut connection = schema::open(&path).unwrap();
         let transaction = connection.transaction().unwrap();
@@ -73,31 +77,42 @@ impl Spooled {
         let (state_out, state_in) = watch::channel(state.spool_state());
         let (marks_out, marks_in) = watch::channel(state.sent_marks());
         let reader = Reader::open(&path, state_in.clone(), tracks.then_some(marks_in), commands.clone()).unwrap();
+        let (counters, metrics) = (AgentMetrics::default(), Metrics::new());
+        counters.register(&metrics);
         let outlets = Outlets {
             state: state_out,
             marks: marks_out,
             status: Arc::new(AgentStatus::default()),
-            metrics: AgentMetrics::default(),
+            metrics: counters,
             health: Health::new().part("spool"),
         };
         let handle = runtime.handle().clone();
         let run = move || writer::run(connection, state, inbox, &handle, &outlets).unwrap();
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(run).unwrap();
-        Self { commands, state: state_in, reader, thread, _runtime: runtime }
+        Self { commands, state: state_in, metrics, reader, thread, _runtime: runtime }
     }
 
     /// Ends this start, everything kept.
     pub(crate) fn stop(self) {
-        let Self { commands, state, reader, thread, _runtime } = self;
+        let Self { commands, state, metrics: _, reader, thread, _runtime } = self;
         drop((commands, state, reader));
         thread.join().unwrap();
     }
 
     pub(crate) fn send(&self, body: &str) -> oneshot::Receiver<Result<Accepted, Refusal>> {
+        self.send_at(body, 1_760_000_000_000_000, true)
+    }
+
+    pub(crate) fn send_at(
+        &self,
+        body: &str,
+        received_at: i64,
+        clock_synced: bool,
+    ) -> oneshot::Receiver<Result<Accepted, Refusal>> {
         let body = Bytes::from(body.to_owned());
         let push = parse(&body).unwrap();
         let (answer, answered) = oneshot::channel();
-        let received = Box::new(Received { push, body, received_at: 1_760_000_000_000_000, clock_synced: true });
+        let received = Box::new(Received { push, body, received_at, clock_synced });
         self.commands.blocking_send(Command::Push(received, answer)).unwrap();
         answered
     }

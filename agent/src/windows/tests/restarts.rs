@@ -62,3 +62,14 @@ fn the_first_message_of_a_start_may_have_found_windows_open_elsewhere() {
     assert_eq!(windows.let_go(), LetGo { windows: 5, held: 0 });
     assert_eq!(told(&windows.flush()), [(2, 1)]);
 }
+
+#[test]
+fn a_start_that_another_continues_lets_go_of_all_that_is_open() {
+    let mut windows = SessionWindows::new();
+    windows.begin_epoch(1);
+    push(&mut windows, &[0.0]);
+    push(&mut windows, &[3.0]);
+    assert_eq!(windows.let_go_of_all(), LetGo { windows: 6, held: 0 });
+    push(&mut windows, &[3.5, 4.0]);
+    assert_eq!(told(&windows.flush()), [(4, 1)]);
+}

@@ -1,0 +1,199 @@
+//! One push: is it new, is there room, what does it store.
+
+use std::time::Instant;
+
+use gaitway_proto::activity::ActivityFrame;
+use gaitway_proto::frame::Packed;
+use gaitway_proto::ledger::Stream;
+use gaitway_proto::message::Header;
+use rusqlite::Result;
+
+use super::news::{Heard, News};
+use super::state::State;
+use super::{Accepted, Received};
+use crate::ingest::{self, Refusal};
+use crate::seen::Verdict;
+use crate::spool::cap::{Full, WhenFull, overflow, room_for};
+use crate::spool::queue::Queue;
+use crate::spool::rows::Rows;
+use crate::windows::{Batch, Closed};
+
+impl State {
+    pub(super) fn push(
+        &mut self,
+        rows: &Rows<'_>,
+        received: &Received,
+        now: Instant,
+    ) -> Result<std::result::Result<Accepted, Refusal>> {
+        let push = &received.push;
+        let readings = push.packed.readings();
+        let known = self.sessions.find(rows, &push.device, &push.session, now)?;
+        let verdict = match known {
+            Some(session) => session.seen.judge(push.message_id, push.hash),
+            None => Verdict::New(push.message_id),
+        };
+        let (id, conflict) = match verdict {
+            Verdict::Duplicate => {
+                self.news.duplicates += 1;
+                return Ok(Ok(Accepted { readings, duplicate: true }));
+            }
+            Verdict::New(id) => (id, None),
+            Verdict::Conflict => match ingest::parse_without_id(&received.body) {
+                Ok(again) => (None, Some(again.packed)),
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+        };
+        let frame = seal(received, id, conflict.as_ref());
+        if let Err(full) = self.make_room(rows, frame.len() as u64, received.received_at)? {
+            let sentence = self.full(full);
+            self.news.no_room = Some(sentence.clone());
+            return Ok(Err(Refusal::NoRoom(sentence)));
+        }
+
+        self.observe(rows, received, id, conflict.is_some(), now)?;
+        if readings > 0 {
+            rows.insert_raw(self.queue.assign(Stream::Raw), readings, &frame)?;
+        }
+        Ok(Ok(Accepted { readings, duplicate: false }))
+    }
+
+    /// Takes a new push into its session: seen, windows, counts.
+    fn observe(
+        &mut self,
+        rows: &Rows<'_>,
+        received: &Received,
+        id: Option<u64>,
+        conflict: bool,
+        now: Instant,
+    ) -> Result<()> {
+        let push = &received.push;
+        let readings = u64::from(push.packed.readings());
+        let (ordinal, _) = self.queue.present();
+        let session = self.sessions.of(rows, &push.device, &push.session, now)?;
+        let change = session.seen.admit(id, push.hash);
+        rows.keep_seen(session.row.id, &change)?;
+
+        session.windows.begin_epoch(ordinal);
+        let copied = self.copied.is_some_and(|copied| match session.windows.joined() {
+            Some(joined) => joined < copied,
+            None => ordinal == copied,
+        });
+        let batch = Batch { median_time: push.median_time, samples: &push.samples };
+        let mut observed = session.windows.observe(&self.settings.windows, &batch);
+        if copied || std::mem::take(&mut session.lost) {
+            observed.closed.retain(|closed| !closed.inherited);
+            session.windows.let_go();
+        }
+
+        session.row.messages += 1;
+        session.row.readings += readings;
+        session.row.conflicts += u64::from(conflict);
+        session.row.late += observed.late;
+        session.row.wild += observed.wild;
+        session.row.heard_at = if received.clock_synced { received.received_at } else { 0 };
+        session.save(rows)?;
+        self.heard_now.push((session.row.id, session.row.open.then_some(now)));
+
+        let news = &mut self.news;
+        news.messages += 1;
+        news.readings += readings;
+        news.conflicts += u64::from(conflict);
+        news.late += observed.late;
+        news.wild += observed.wild;
+        news.held += u64::from(observed.held);
+        let running = session.windows.running();
+        news.heard.push(Heard { device: push.device.clone(), at: now, readings, running });
+        spool_windows(rows, &mut self.queue, news, (&push.device, &push.session), &observed.closed)
+    }
+
+    /// Makes sure that `need` bytes fit, dropping what may be dropped if that helps.
+    fn make_room(&mut self, rows: &Rows<'_>, need: u64, now: i64) -> Result<std::result::Result<(), Full>> {
+        let config = &self.settings.spool;
+        let mut fits = room_for(need, self.room, config);
+        if fits.is_err() && config.when_full == WhenFull::DropOldestRaw {
+            // A little more than needed, so that not every push has to drop.
+            let wanted = overflow(need, self.room, config) + config.max_bytes / 64;
+            rows.savepoint()?;
+            let dropped = self.drop_oldest(rows, wanted, now)?;
+            let before = self.room;
+            self.look_for_room(rows)?;
+            fits = room_for(need, self.room, &self.settings.spool);
+            rows.end_savepoint(fits.is_ok())?;
+            if fits.is_ok() {
+                self.news.dropped_messages += dropped.0;
+                self.news.dropped_readings += dropped.1;
+            } else {
+                self.room = before;
+            }
+        }
+        if fits.is_ok() {
+            self.room.used += need;
+            self.room.disk_free = self.room.disk_free.saturating_sub(need.saturating_sub(self.room.reusable));
+            self.room.reusable = self.room.reusable.saturating_sub(need);
+        }
+        Ok(fits)
+    }
+
+    /// Drops never-sent raw frames, oldest first, until `wanted` bytes are free; gives the messages and readings gone.
+    fn drop_oldest(&self, rows: &Rows<'_>, mut wanted: u64, now: i64) -> Result<(u64, u64)> {
+        let (mut messages, mut readings) = (0, 0);
+        for (ordinal, first, last) in self.queue.never_sent(Stream::Raw) {
+            let dropped = rows.drop_raw(ordinal, (first, last), wanted, now, "spool full")?;
+            wanted = wanted.saturating_sub(dropped.bytes);
+            messages += dropped.messages;
+            readings += dropped.readings;
+            if wanted == 0 {
+                break;
+            }
+        }
+        Ok((messages, readings))
+    }
+
+    fn full(&self, full: Full) -> String {
+        let waiting = self.queue.waiting(Stream::Raw);
+        match full {
+            Full::Cap => format!(
+                "The agent's spool is full: {waiting} messages wait for the relay. This one was not stored. \
+                 Connect the agent to its relay, or raise spool.max_bytes."
+            ),
+            Full::Disk => format!(
+                "The agent's disk is nearly full: {waiting} messages wait for the relay. This one was not stored. \
+                 Free some space on the agent's disk."
+            ),
+        }
+    }
+}
+
+fn seal(received: &Received, message_id: Option<u64>, conflict: Option<&Packed>) -> Vec<u8> {
+    let push = &received.push;
+    let header = Header {
+        device: push.device.clone(),
+        session: push.session.clone(),
+        user: push.user.clone(),
+        message_id,
+        received_at: received.received_at,
+        clock_synced: received.clock_synced,
+    };
+    conflict.unwrap_or(&push.packed).seal(&header)
+}
+
+/// One frame for the windows of one rule and origin.
+pub(super) fn spool_windows(
+    rows: &Rows<'_>,
+    queue: &mut Queue,
+    news: &mut News,
+    (device, session): (&str, &str),
+    closed: &[Closed],
+) -> Result<()> {
+    for alike in closed.chunk_by(|a, b| a.inherited == b.inherited && a.classifier == b.classifier) {
+        let frame = ActivityFrame {
+            device: device.to_owned(),
+            session: session.to_owned(),
+            classifier: alike[0].classifier.name(),
+            windows: alike.iter().map(|closed| closed.window.clone()).collect(),
+        };
+        rows.insert_activity(queue.assign(Stream::Activity), alike[0].inherited, &frame.encode())?;
+        news.windows.extend(frame.windows);
+    }
+    Ok(())
+}

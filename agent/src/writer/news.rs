@@ -1,0 +1,32 @@
+//! What a transaction did, told once it is on the disk.
+
+use std::time::Instant;
+
+use gaitway_proto::activity::Window;
+
+/// What a transaction did.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub(crate) heard: Vec<Heard>,
+    pub(crate) windows: Vec<Window>,
+    pub(crate) messages: u64,
+    pub(crate) readings: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) late: u64,
+    pub(crate) wild: u64,
+    pub(crate) held: u64,
+    pub(crate) dropped_messages: u64,
+    pub(crate) dropped_readings: u64,
+    /// Why a push found no room.
+    pub(crate) no_room: Option<String>,
+}
+
+/// What one push, or its silence, says of a phone.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) device: String,
+    pub(crate) at: Instant,
+    pub(crate) readings: u64,
+    pub(crate) running: Option<Window>,
+}
