@@ -10,11 +10,14 @@ use gaitway_proto::activity::Window;
 use serde::{Deserialize, Serialize};
 
 use super::message::{Panes, Sum};
-use super::params::Params;
+use super::params::{Params, SECOND};
 
 /// Panes whose counts tell the session's rate: the last ones with readings. Their third quartile is neither raised by a
 /// burst in fewer than a quarter of them nor lowered by gaps in half of them.
 pub(super) const RATE_PANES: usize = 16;
+
+/// Readings a second that every session is taken to have at least; the slowest recordings behind the classifier have 20.
+pub(super) const SLOWEST: i64 = 10;
 
 /// How far a session has come. What was not seen yet is below everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -137,11 +140,13 @@ impl Generation {
         }
     }
 
-    /// The session's rate: third quartile of the counts of its last panes with readings.
+    /// The session's rate: third quartile of the counts of its last panes with readings, but at least [`SLOWEST`]: a
+    /// lonely reading is not the whole of a slow session's window.
     fn readings_per_pane(&self) -> u64 {
         let open = self.panes.values().rev().map(|sum| sum.count);
         let mut counts: Vec<u64> = open.chain(self.former.iter().rev().copied()).take(RATE_PANES).collect();
         counts.sort_unstable();
-        (counts.len() * 3).div_ceil(4).checked_sub(1).map_or(1, |quartile| counts[quartile])
+        let rate = (counts.len() * 3).div_ceil(4).checked_sub(1).map_or(0, |quartile| counts[quartile]);
+        rate.max((SLOWEST * self.params.slide() / SECOND).unsigned_abs()).max(1)
     }
 }

@@ -198,6 +198,8 @@ impl Reference {
         let mut last: Vec<u64> = counts.values().rev().take(16).copied().collect();
         last.sort_unstable();
         let per_pane = last[(last.len() * 3).div_ceil(4) - 1];
+        // At least ten readings a second.
+        let per_pane = per_pane.max((10 * params.slide() / 1_000_000_000) as u64).max(1);
         let expected = per_pane as f64 * (params.window() / params.slide()) as f64;
         let mean = magnitudes.iter().sum::<f64>() / magnitudes.len() as f64;
         let window = Window {
