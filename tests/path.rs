@@ -356,6 +356,51 @@ fn a_clone_running_beside_the_first_loses_nothing_and_doubles_nothing() {
 }
 
 #[test]
+fn a_copy_of_a_running_agent_loses_nothing_and_doubles_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let [agent_dir, copy_dir, relay_dir] = ["agent", "copy", "relay"].map(|name| dir.path().join(name));
+    let mut relay = Process::up(&relay_dir, &[]);
+    let relay_url = format!("mqtt://{}", relay.mqtt_address());
+    let patient = config(dir.path(), "[windows]\nsilence = \"10s\"\n");
+    let quick = config(dir.path(), SILENT_AGENT);
+    // One goes on at the original, one at the copy, one is silent from now on.
+    let phones = [Phone::new(8, 37), Phone::new(9, 37), Phone::new(10, 37)];
+    let mut pushed = [Pushed::new(), Pushed::new(), Pushed::new()];
+
+    let mut original = Process::agent(&agent_dir, &relay_url, &["--config", &patient]);
+    let url = original.agent_push_url();
+    for id in 0..30 {
+        for (phone, pushed) in phones.iter().zip(&mut pushed) {
+            push(&url, phone, [id], pushed);
+        }
+    }
+    let (spool, spool_of_copy) = (agent_dir.join("spool.db"), copy_dir.join("spool.db"));
+    await_that("the original is idle", || {
+        count(&spool, "SELECT (SELECT count(*) FROM raw) + (SELECT count(*) FROM activity)") == 0
+    });
+    std::fs::create_dir(&copy_dir).unwrap();
+    open(&spool).execute("VACUUM INTO ?1", [spool_of_copy.to_str()]).unwrap();
+    assert_eq!(count(&spool_of_copy, "SELECT count(*) FROM session WHERE open"), 3);
+
+    let mut copy = Process::agent(&copy_dir, &relay_url, &["--config", &quick]);
+    // The ledger is not ahead of what the copy knows: only that the original lives tells.
+    copy.logged("the copy", |event| event["message"].as_str()?.contains("is a copy").then_some(()));
+    push(&url, &phones[0], 30..60, &mut pushed[0]);
+    push(&copy.agent_push_url(), &phones[1], 30..60, &mut pushed[1]);
+    await_spool_empty(&spool_of_copy);
+    // The two take turns on the one id; without the copy the original's turn comes sooner.
+    assert!(copy.terminate(Signal::SIGTERM).success());
+    await_spool_empty(&spool);
+
+    let warehouse = relay_dir.join("warehouse.db");
+    assert_exact(&warehouse, &phones[0], &pushed[0]);
+    assert_eq!(message_ids(&warehouse, &phones[1]), pushed[1].keys().copied().collect());
+    assert_exact(&warehouse, &phones[2], &pushed[2]);
+    assert_no_duplicates(&warehouse);
+    assert!(original.log().iter().all(|event| !event["message"].as_str().unwrap_or_default().contains("is a copy")));
+}
+
+#[test]
 fn a_relay_that_knows_nothing_notes_a_gap_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let [agent_dir, old_dir, new_dir] = ["agent", "old", "new"].map(|name| dir.path().join(name));

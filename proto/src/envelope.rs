@@ -146,8 +146,8 @@ pub enum Down {
 pub struct Welcome {
     /// As in the hello.
     pub session: Session,
-    /// This data directory is a copy: another start already continues this one of its starts, the last that both have
-    /// in common, and the windows that were open then are the other's to tell.
+    /// This data directory is a copy: of this one of its starts, the last that both have, another holds what was open;
+    /// it runs still, or a start after it does. The windows inherited from then are the other's to tell.
     pub forked: Option<Epoch>,
     /// One entry for every stream offered.
     pub streams: Vec<Granted>,

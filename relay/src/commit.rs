@@ -8,7 +8,8 @@
 //!   hole is asked for once and nothing behind it is taken.
 //! - A welcome is sent only after the ledger's positions of all offered streams are known and the agent start is
 //!   registered as the heir of its ancestors, or found to be a copy's.
-//! - Of the starts that continue a start on different lines, one at most is welcomed without hearing of the fork.
+//! - Of the starts that continue a start on different lines, one at most is welcomed without hearing of the fork;
+//!   none that displaced it alive before it had an heir.
 //! - One commit and one look-up are under way at a time, in the order of their effects.
 //! - After a ledger error everything taken and not committed is forgotten, every session ends, and nothing is
 //!   submitted before the ledger has recovered and its positions were read again.
@@ -32,6 +33,7 @@ mod grants;
 mod lineage;
 #[cfg(test)]
 mod model;
+mod presence;
 mod progress;
 mod sessions;
 #[cfg(test)]
@@ -42,6 +44,7 @@ use backoff::Backoff;
 pub(crate) use durable::{Durable, Position};
 pub(crate) use effect::{Commit, Effect, Entry, LookUp, Missing, Notice, Part, Said};
 use grants::Shares;
+use presence::Presence;
 use progress::{Progress, Taking};
 pub(crate) use turns::Name;
 use turns::Turns;
@@ -84,6 +87,7 @@ pub(crate) struct Machine {
     /// Bytes taken and not committed.
     held: usize,
     reminded: BTreeMap<LinkId, Instant>,
+    presence: Presence,
     backoff: Backoff,
     last_id: u64,
     effects: VecDeque<Effect>,
@@ -151,6 +155,7 @@ impl Machine {
             flight: None,
             held: 0,
             reminded: BTreeMap::new(),
+            presence: Presence::default(),
             backoff: Backoff::new(seed),
             last_id: 0,
             effects: VecDeque::from([Effect::Recover]),
@@ -204,6 +209,7 @@ impl Machine {
             return;
         }
         self.unseat(agent);
+        self.presence.seat(link, hello.epoch);
         let seat = Seat { link, session: hello.session, stage: Stage::Waiting(hello) };
         self.agents.entry(agent.clone()).or_default().seat = Some(seat);
         self.hellos.insert(link, agent.clone());
@@ -249,9 +255,10 @@ impl Machine {
         }
     }
 
-    /// A connection ended.
-    pub(crate) fn handle_gone(&mut self, link: LinkId, agent: &AgentId) {
+    /// A connection ended. `newer`: the one that took its place while the agent at its other end was alive.
+    pub(crate) fn handle_gone(&mut self, link: LinkId, agent: &AgentId, newer: Option<LinkId>) {
         self.reminded.remove(&link);
+        self.presence.leave(link, newer);
         if self.agents.get(agent).and_then(|a| a.seat.as_ref()).is_some_and(|seat| seat.link == link) {
             self.unseat(agent);
         }

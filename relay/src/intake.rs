@@ -4,6 +4,7 @@
 //!
 //! - A payload that cannot be read is answered with a refusal and a reason.
 //! - A link that does not take its words is dropped; the others are not held up.
+//! - A link whose connection has ended is kept until it is told how it ended.
 //! - While more is held than allowed nothing more is read from agents.
 //! - At shutdown the commit under way is waited for and acknowledged.
 
@@ -93,7 +94,7 @@ impl Intake {
                     self.read(link, &agent, up, &payload);
                 }
             }
-            Event::Gone { link } => self.drop_link(link),
+            Event::Gone { link, newer } => self.drop_link(link, newer),
         }
     }
 
@@ -164,19 +165,18 @@ impl Intake {
 
     fn tell(&mut self, link: LinkId, down: Down) {
         let Some(linked) = self.links.get(&link) else { return };
-        if let Err(refused) = linked.outbox.try_send(down) {
-            if let mpsc::error::TrySendError::Full(_) = refused {
-                tracing::warn!(agent = %linked.agent, "agent does not read what it is told, closing its connection");
-                self.metrics.count_closed("slow_reader");
-            }
-            self.drop_link(link);
+        // If the connection has ended, `Gone` is on its way, which tells more.
+        if let Err(mpsc::error::TrySendError::Full(_)) = linked.outbox.try_send(down) {
+            tracing::warn!(agent = %linked.agent, "agent does not read what it is told, closing its connection");
+            self.metrics.count_closed("slow_reader");
+            self.drop_link(link, None);
         }
     }
 
     /// Forgets `link`; its connection ends once its outbox is empty.
-    fn drop_link(&mut self, link: LinkId) {
+    fn drop_link(&mut self, link: LinkId, newer: Option<LinkId>) {
         if let Some(linked) = self.links.remove(&link) {
-            self.machine.handle_gone(link, &linked.agent);
+            self.machine.handle_gone(link, &linked.agent, newer);
         }
     }
 
@@ -202,7 +202,7 @@ impl Intake {
                 tracing::info!(%agent, software, streams, "agent welcomed");
             }
             Notice::Welcomed { agent, software, streams, forked: Some(common) } => {
-                tracing::warn!(%agent, software, streams, %common, "agent welcomed as a copy: another start continues the one in common");
+                tracing::warn!(%agent, software, streams, %common, "agent welcomed as a copy: the start in common goes on elsewhere");
             }
             Notice::Refused { agent, reason } => {
                 self.metrics.refused.inc();
@@ -260,7 +260,9 @@ mod tests {
 
     use super::*;
     use crate::commit::Limits;
+    use crate::ledger::Desk;
     use crate::link::LinkIds;
+    use crate::memory::MemoryLedger;
 
     fn intake() -> (Intake, Receiver<Request>) {
         let (requests, asked) = sync_channel(4);
@@ -299,8 +301,47 @@ mod tests {
         assert!(matches!(words.recv().await, Some(Down::Refused { .. })));
         assert_eq!(words.recv().await, None);
         assert_eq!(others_words.recv().await, Some(Down::HelloAgain { session: 1 }));
-        intake.handle(Event::Gone { link: slow });
+        intake.handle(Event::Gone { link: slow, newer: None });
         assert_eq!(intake.links.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_link_whose_connection_has_ended_is_kept_until_it_is_told_how_it_ended() {
+        let (mut intake, asked) = intake();
+        let (links, agent) = (LinkIds::default(), "pi".parse::<AgentId>().unwrap());
+        let [older, newer] = [(); 2].map(|()| links.next());
+        let link = |intake: &mut Intake, link| {
+            let (outbox, words) = mpsc::channel(4);
+            intake.handle(Event::Linked { link, agent: agent.clone(), outbox });
+            words
+        };
+        let hello = |start, ancestors: &[u64]| {
+            let ancestors = ancestors.iter().copied().map(Epoch::from_random).collect();
+            let epoch = Epoch::from_random(start);
+            Hello { session: start, software: String::new(), epoch, ancestors, streams: vec![] }.encode().into()
+        };
+        let mut desk = Desk::new(Box::new(MemoryLedger::default()));
+        let mut answer = |intake: &mut Intake| {
+            intake.carry_out().unwrap();
+            intake.conclude(desk.answer(asked.try_recv().unwrap(), 0));
+            intake.carry_out().unwrap();
+        };
+        answer(&mut intake);
+
+        let words = link(&mut intake, older);
+        intake.read(older, &agent, Up::Hello, &hello(1, &[]));
+        answer(&mut intake);
+        drop(words);
+        intake.tell(older, Down::HelloAgain { session: 1 });
+        assert!(intake.links.contains_key(&older));
+        intake.handle(Event::Gone { link: older, newer: Some(newer) });
+        assert!(intake.links.is_empty());
+
+        let mut words = link(&mut intake, newer);
+        intake.read(newer, &agent, Up::Hello, &hello(2, &[1]));
+        answer(&mut intake);
+        let Ok(Down::Welcome(welcome)) = words.try_recv() else { panic!("not welcomed") };
+        assert_eq!(welcome.forked, Some(Epoch::from_random(1)));
     }
 
     #[tokio::test]
@@ -313,7 +354,7 @@ mod tests {
         let working = tokio::spawn(intake.run(events, outcomes, shutdown.clone()));
         let link = LinkIds::default().next();
         let mut taken = 0;
-        while tokio::time::timeout(Duration::from_millis(20), way_in.gone(link)).await.is_ok() {
+        while tokio::time::timeout(Duration::from_millis(20), way_in.gone(link, None)).await.is_ok() {
             taken += 1;
             assert!(taken <= 1_024, "the queue is bounded and nobody empties it");
         }

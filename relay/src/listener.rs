@@ -4,6 +4,7 @@
 //! - At the cap a new connection is closed at once; those that are open do not notice.
 //! - The listener survives every error of `accept`.
 //! - An agent id has one connection: a newer one takes over after the older is closed and unlinked.
+//! - Before it is closed, the older shows whether its agent is alive; that takes two seconds at most.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::status::RelayStatus;
 mod access;
 mod connection;
 mod packets;
+mod probe;
 mod seats;
 #[cfg(test)]
 mod tests;

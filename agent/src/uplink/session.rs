@@ -383,8 +383,9 @@ impl Uplink {
         let ordinal = |epoch| self.flows.iter().find(|f| f.epoch == epoch).map_or(0, Flow::ordinal);
         // The last start in common, and how that is known. If several tell, the oldest counts: who left there has what
         // was open then.
-        let mut copy =
-            welcome.forked.map(|common| (ordinal(common), format!("another start already continues start {common}")));
+        let mut copy = welcome
+            .forked
+            .map(|common| (ordinal(common), format!("start {common}, the last that both have, goes on elsewhere")));
         let mut acknowledged = Vec::new();
         let mut refusal = None;
         for granted in &welcome.streams {

@@ -14,6 +14,7 @@ use crate::link::{LinkId, LinkIds};
 use crate::memory::{Fault, MemoryLedger};
 
 mod agent;
+mod law;
 use agent::{Agent, Log, Talk, Up, Wire};
 
 const LIMITS: Limits = Limits { max_bytes: 400, linger: Duration::from_millis(20), budget: 3_000 };
@@ -27,6 +28,8 @@ pub(super) enum Step {
         gap: bool,
     },
     Connect(usize),
+    /// As a connection that the listener gives the seat of whoever has it.
+    TakeOver(usize),
     Disconnect(usize),
     RestartAgent(usize),
     /// An agent keeps that it was welcomed; until then a kill makes it forget.
@@ -78,6 +81,10 @@ pub(super) struct World {
     names: BTreeMap<Source, u64>,
     /// Sources of which another relay acknowledged something: their last frames may never be offered here.
     elsewhere: BTreeSet<Source>,
+    /// The start that said hello last on a link.
+    greeted: BTreeMap<LinkId, Epoch>,
+    /// The start that was alive when a link took its place.
+    displaced: BTreeMap<LinkId, Epoch>,
     /// Which starts were welcomed as those that continue a start.
     heirs: BTreeMap<(AgentId, Epoch), BTreeSet<Epoch>>,
     /// Every start and those before it.
@@ -100,6 +107,8 @@ impl World {
             numbers: 0,
             names: BTreeMap::new(),
             elsewhere: BTreeSet::new(),
+            greeted: BTreeMap::new(),
+            displaced: BTreeMap::new(),
             heirs: BTreeMap::new(),
             lines: BTreeMap::new(),
         };
@@ -131,6 +140,7 @@ impl World {
         match *step {
             Step::Push { agent, stream, gap } => self.push(agent % count, stream, gap),
             Step::Connect(agent) => self.connect(agent % count),
+            Step::TakeOver(agent) => self.take_over(agent % count),
             Step::Disconnect(agent) => self.disconnect(agent % count),
             Step::RestartAgent(agent) => self.restart_agent(agent % count),
             Step::Note(agent) => {
@@ -188,6 +198,8 @@ impl World {
                 self.requests.clear();
                 self.outcomes.clear();
                 self.ghosts.clear();
+                self.greeted.clear();
+                self.displaced.clear();
                 self.agents.iter_mut().for_each(|agent| agent.talk = None);
                 self.machine = Machine::new(LIMITS, self.numbers);
             }
@@ -230,6 +242,31 @@ impl World {
         let talk = Talk { wire, down: VecDeque::new(), session, welcomed: false, sent: BTreeMap::new() };
         agent.talk = Some(talk);
         agent.hello();
+    }
+
+    /// The holder of the seat goes first: a running one that is connected was alive, a link that broke was not.
+    fn take_over(&mut self, agent: usize) {
+        self.disconnect(agent);
+        let id = self.agents[agent].id.clone();
+        let broken = self.ghosts.iter().filter(|wire| wire.agent == id).map(|wire| wire.link).max();
+        let running = (self.agents.iter_mut().filter(|other| other.id == id))
+            .filter(|other| other.talk.as_ref().is_some_and(|talk| broken.is_none_or(|link| link < talk.wire.link)))
+            .max_by_key(|other| other.talk.as_ref().map(|talk| talk.wire.link));
+        let alive = running.and_then(|other| other.talk.take()).map(|talk| talk.wire.link);
+        self.connect(agent);
+        let newer = self.agents[agent].talk.as_ref().map(|talk| talk.wire.link);
+        if let Some(holder) = alive.or(broken) {
+            self.ghosts.retain(|wire| wire.link != holder);
+            self.gone(holder, &id, newer.filter(|_| alive.is_some()));
+        }
+    }
+
+    fn gone(&mut self, link: LinkId, agent: &AgentId, newer: Option<LinkId>) {
+        self.displaced.remove(&link);
+        if let (Some(start), Some(newer)) = (self.greeted.remove(&link), newer) {
+            self.displaced.insert(newer, start);
+        }
+        self.machine.handle_gone(link, agent, newer);
     }
 
     fn disconnect(&mut self, agent: usize) {
@@ -280,13 +317,20 @@ impl World {
             self.arrive(link, &id, up);
         } else {
             self.ghosts.pop_front();
-            self.machine.handle_gone(link, &id);
+            self.gone(link, &id, None);
         }
     }
 
     fn arrive(&mut self, link: LinkId, agent: &AgentId, up: Up) {
         match up {
-            Up::Hello(hello) => self.machine.handle_hello(self.now, link, agent, hello),
+            Up::Hello(hello) => {
+                let start = hello.epoch;
+                self.machine.handle_hello(self.now, link, agent, hello);
+                let seat = self.machine.agents.get(agent).and_then(|known| known.seat.as_ref());
+                if seat.is_some_and(|seat| seat.link == link) {
+                    self.greeted.insert(link, start);
+                }
+            }
             Up::Batch(batch) => self.machine.handle_batch(self.now, link, agent, batch),
         }
     }
@@ -306,54 +350,14 @@ impl World {
             match effect {
                 Effect::Send { link, down } => self.deliver(link, down),
                 Effect::LookUp(look_up) => self.requests.push_back(Request::LookUp(look_up)),
-                Effect::Commit(commit) => self.requests.push_back(Request::Commit(commit)),
+                Effect::Commit(commit) => {
+                    self.check_claims(&commit);
+                    self.requests.push_back(Request::Commit(commit));
+                }
                 Effect::Recover => self.requests.push_back(Request::Recover),
                 Effect::Notice(_) => {}
                 Effect::Fenced(reason) => panic!("{reason}"),
             }
-        }
-    }
-
-    /// Acknowledgements never run ahead of the ledger; one line at most continues a start.
-    fn deliver(&mut self, link: LinkId, down: Down) {
-        let is = |talk: &Talk| talk.wire.link == link;
-        let Some(agent) = self.agents.iter_mut().find(|agent| agent.talk.as_ref().is_some_and(is)) else { return };
-        let position = |epoch, stream| self.ledger.position(&Source::stream(&agent.id, epoch, stream)).unwrap_or(0);
-        match &down {
-            Down::Ack(ack) => assert!(ack.up_to <= position(ack.epoch, ack.stream), "{ack:?}"),
-            Down::Welcome(welcome) => {
-                for granted in &welcome.streams {
-                    assert!(granted.committed <= position(granted.epoch, granted.stream), "{granted:?}");
-                }
-                let heir_of = |start| self.ledger.position(&Source::heir(&agent.id, start)).map(Epoch::from_random);
-                let before = |start: Epoch, later: Epoch| self.lines[&later].contains(&start);
-                match welcome.forked {
-                    None => {
-                        for &ancestor in agent.ancestors() {
-                            assert!(heir_of(ancestor).is_some(), "welcomed before its heir is durable");
-                            let heirs = self.heirs.entry((agent.id.clone(), ancestor)).or_default();
-                            heirs.insert(agent.epoch);
-                            for &heir in heirs.iter().filter(|heir| **heir != agent.epoch) {
-                                assert!(before(heir, agent.epoch), "{heir} and {} continue {ancestor}", agent.epoch);
-                            }
-                        }
-                    }
-                    Some(common) => {
-                        let heir = heir_of(common).unwrap();
-                        assert!(heir != agent.epoch && !before(heir, agent.epoch), "{heir} is of the same line");
-                        assert!(before(common, heir), "{heir} never had {common}");
-                        let line = std::iter::once(agent.epoch).chain(agent.ancestors().iter().copied());
-                        let own: Vec<Epoch> = line.take_while(|start| *start != common).collect();
-                        assert!(own.len() <= agent.named, "{common} is not of the line");
-                        let shared = own.iter().find(|start| before(**start, heir));
-                        assert_eq!(shared, None, "has {heir} too");
-                    }
-                }
-            }
-            _ => {}
-        }
-        if let Some(talk) = &mut agent.talk {
-            talk.down.push_back(down);
         }
     }
 
@@ -397,17 +401,6 @@ impl World {
         }
     }
 
-    fn check(&self) {
-        let streams = || self.machine.agents.values().flat_map(|agent| agent.streams.values());
-        let granted: usize = streams().map(|progress| progress.granted() as usize).sum();
-        assert!(granted <= LIMITS.budget, "{granted} bytes granted");
-        let held: usize = streams().map(super::Progress::held).sum();
-        assert_eq!(held, self.machine.held());
-        for agent in self.machine.agents.values() {
-            assert!(agent.seat.is_some() || agent.streams.values().all(|progress| progress.held() > 0));
-        }
-    }
-
     fn round(&mut self, agent: usize) {
         for lane in 0..3 {
             self.step(&Step::Up { agent, lane });
@@ -447,25 +440,5 @@ impl World {
                 self.step(&step);
             }
         }
-    }
-
-    /// Every name ever given is in the ledger exactly once, in order, with what it stood for.
-    pub(super) fn verify(&self) {
-        let mut next: BTreeMap<Source, u64> = BTreeMap::new();
-        for row in self.ledger.rows() {
-            let due = next.entry(row.source.clone()).or_insert(1);
-            assert_eq!((row.seq, row.index), (*due, 0), "{}", row.source);
-            *due = row.to_seq + 1;
-            if row.json.contains("walking") {
-                let epoch = row.source.as_str().split('/').nth(1).unwrap();
-                assert!(row.json.contains(&format!("\"{epoch}-{}\"", row.seq)), "{}", row.json);
-            }
-        }
-        for (source, end) in self.names.iter().filter(|(source, _)| !self.elsewhere.contains(source)) {
-            assert_eq!(next.get(source), Some(end), "{source}");
-            assert_eq!(self.ledger.position(source), Some(end - 1), "{source}");
-        }
-        assert!(self.machine.agents.is_empty(), "nothing is remembered of agents that are gone");
-        assert!(self.machine.reminded.is_empty() && self.machine.hellos.is_empty());
     }
 }

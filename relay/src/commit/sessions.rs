@@ -55,7 +55,7 @@ impl Machine {
         }
 
         let heir_of = |start| found.position(&Source::heir(agent, start)).map(|heir| Epoch::from_random(heir.get()));
-        match Lineage::of(&hello, heir_of) {
+        match Lineage::of(&hello, self.presence.displaced_by(seat.link), heir_of) {
             Lineage::Continues { unclaimed } if !unclaimed.is_empty() => {
                 let claim = |start| Mark { source: Source::heir(agent, start), from: None, to: hello.epoch.get() };
                 self.heirs.insert(agent.clone(), unclaimed.into_iter().map(claim).collect());

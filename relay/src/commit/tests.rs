@@ -15,6 +15,8 @@ use crate::ledger::{Desk, Outcome, Request};
 use crate::link::{LinkId, LinkIds};
 use crate::memory::{Fault, MemoryLedger};
 
+mod lineage;
+
 fn stream() -> impl Strategy<Value = Stream> {
     prop_oneof![Just(Stream::Raw), Just(Stream::Activity)]
 }
@@ -27,6 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (agent(), stream(), prop::bool::weighted(0.1))
             .prop_map(|(agent, stream, gap)| Step::Push { agent, stream, gap }),
         3 => agent().prop_map(Step::Connect),
+        3 => agent().prop_map(Step::TakeOver),
         1 => agent().prop_map(Step::Disconnect),
         1 => agent().prop_map(Step::RestartAgent),
         2 => agent().prop_map(Step::Note),
@@ -178,72 +181,6 @@ fn greet(bench: &mut Bench, start: u64, ancestors: &[u64]) -> Option<u64> {
 }
 
 #[test]
-fn of_the_starts_that_continue_a_start_one_at_most_is_welcomed_without_hearing_of_the_fork() {
-    let mut bench = Bench::new(WIDE);
-    assert_eq!(greet(&mut bench, 1, &[]), None);
-    assert_eq!(greet(&mut bench, 2, &[1]), None, "the first heir");
-    assert_eq!(greet(&mut bench, 2, &[1]), None, "again");
-    assert_eq!(greet(&mut bench, 3, &[1]), Some(1), "another heir");
-    assert_eq!(greet(&mut bench, 4, &[3]), None, "an heir of the copy");
-    assert_eq!(greet(&mut bench, 5, &[2]), None, "an heir of the original");
-}
-
-#[test]
-fn a_backup_of_a_start_is_a_copy_though_the_next_start_never_reached_a_relay() {
-    let mut bench = Bench::new(WIDE);
-    assert_eq!(greet(&mut bench, 1, &[]), None);
-    assert_eq!(greet(&mut bench, 3, &[2, 1]), None, "start 2 was never heard of");
-    assert_eq!(greet(&mut bench, 12, &[1]), Some(1), "a backup made during start 1");
-    assert_eq!(greet(&mut bench, 13, &[12]), None, "the copy's own line goes on");
-    assert_eq!(greet(&mut bench, 4, &[3]), None, "and the original's");
-}
-
-#[test]
-fn the_copy_too_may_have_starts_that_never_reached_a_relay() {
-    let mut bench = Bench::new(WIDE);
-    assert_eq!(greet(&mut bench, 1, &[]), None);
-    assert_eq!(greet(&mut bench, 2, &[1]), None);
-    assert_eq!(greet(&mut bench, 14, &[13, 12, 1]), Some(1));
-    assert_eq!(greet(&mut bench, 15, &[14, 13, 12, 1]), Some(1), "killed before it took note of the fork");
-    assert_eq!(greet(&mut bench, 16, &[15]), None);
-}
-
-#[test]
-fn a_copy_of_a_start_that_was_never_welcomed_has_that_start_in_common() {
-    let mut bench = Bench::new(WIDE);
-    assert_eq!(greet(&mut bench, 1, &[]), None);
-    // Both begin from start 2, which never reached a relay.
-    assert_eq!(greet(&mut bench, 3, &[2, 1]), None);
-    assert_eq!(greet(&mut bench, 13, &[2, 1]), Some(2));
-    assert_eq!(greet(&mut bench, 14, &[23, 2, 1]), Some(2));
-    // Of a copy's own start there may be copies in turn: what was open in start 1 is still the original's.
-    assert_eq!(greet(&mut bench, 24, &[23, 2, 1]), Some(2));
-    assert_eq!(greet(&mut bench, 33, &[1]), Some(1));
-}
-
-#[test]
-fn a_start_killed_between_its_registration_and_taking_note_of_it_is_continued() {
-    let mut bench = Bench::new(WIDE);
-    assert_eq!(greet(&mut bench, 1, &[]), None);
-    assert_eq!(greet(&mut bench, 2, &[1]), None);
-    assert_eq!(greet(&mut bench, 3, &[2, 1]), None, "start 1 has an heir, which is of this line");
-    assert_eq!(greet(&mut bench, 4, &[3, 2, 1]), None);
-    assert_eq!(greet(&mut bench, 13, &[2, 1]), Some(2), "a copy made before");
-}
-
-#[test]
-fn a_start_that_a_copy_of_it_continued_hears_of_the_fork() {
-    let mut bench = Bench::new(WIDE);
-    assert_eq!(greet(&mut bench, 1, &[]), None);
-    assert_eq!(greet(&mut bench, 2, &[1]), None);
-    assert_eq!(greet(&mut bench, 3, &[2, 1]), None, "a copy made while start 2 was running");
-    assert_eq!(greet(&mut bench, 2, &[1]), Some(2), "start 2 itself, on a new connection");
-    // The same of a start that had not reached a relay when it was copied.
-    assert_eq!(greet(&mut bench, 5, &[4, 3]), None);
-    assert_eq!(greet(&mut bench, 4, &[3]), Some(4));
-}
-
-#[test]
 fn a_start_is_named_once_in_its_line() {
     let mut bench = Bench::new(WIDE);
     for ancestors in [&[2, 1, 2][..], &[1, 7], &[7]] {
@@ -351,7 +288,7 @@ fn the_newest_link_of_an_agent_wins() {
     bench.hello(older, hello(1, 1, &[], 1));
     bench.hello(newer, hello(2, 1, &[], 1));
     assert!(matches!(bench.hello(older, hello(3, 1, &[], 1))[..], [Down::Refused { session: 3, .. }]));
-    bench.machine.handle_gone(older, &bench.agent.clone());
+    bench.machine.handle_gone(older, &bench.agent.clone(), None);
     assert_eq!(acks(&bench.batch(newer, 2, 1, 1)), [1]);
 }
 
@@ -361,7 +298,7 @@ fn what_was_taken_from_a_link_that_is_gone_is_committed_all_the_same() {
     let link = bench.links.next();
     bench.hello(link, hello(1, 1, &[], 1));
     bench.hand_in(link, 1, 1, 2);
-    bench.machine.handle_gone(link, &bench.agent.clone());
+    bench.machine.handle_gone(link, &bench.agent.clone(), None);
     bench.rest();
     assert_eq!(bench.ledger.rows().len(), 0, "it lingers");
     bench.now = bench.machine.poll_timeout().unwrap();

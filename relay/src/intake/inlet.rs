@@ -22,8 +22,8 @@ pub(crate) enum Event {
     Linked { link: LinkId, agent: AgentId, outbox: mpsc::Sender<Down> },
     /// It published `payload`, which keeps its `room` until it was read.
     Publish { link: LinkId, up: Up, payload: Bytes, room: OwnedSemaphorePermit },
-    /// The connection ended.
-    Gone { link: LinkId },
+    /// The connection ended. `newer`: the one that took its place while its agent was alive; it is linked next.
+    Gone { link: LinkId, newer: Option<LinkId> },
 }
 
 /// The intake takes nothing any more: the relay shuts down.
@@ -57,9 +57,9 @@ impl Inlet {
         self.send(Event::Publish { link, up, payload, room }).await
     }
 
-    /// Tells of a connection's end.
-    pub(crate) async fn gone(&self, link: LinkId) -> Result<(), Closed> {
-        self.send(Event::Gone { link }).await
+    /// Tells of a connection's end, and which one took its place while its agent was alive.
+    pub(crate) async fn gone(&self, link: LinkId, newer: Option<LinkId>) -> Result<(), Closed> {
+        self.send(Event::Gone { link, newer }).await
     }
 
     async fn send(&self, event: Event) -> Result<(), Closed> {

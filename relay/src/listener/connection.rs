@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Context;
 use super::access::{Identity, PROTOCOL, Refusal, TAKEOVERS};
 use super::packets::{Expect, Violation};
+use super::probe;
 use super::seats::Seat;
 use super::wire::Wire;
 use crate::intake::{Closed, OUTBOX};
@@ -183,14 +184,18 @@ where
     }
     tracing::info!(%peer, agent = %identity.agent, "agent connected");
     wire.put(&Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false)));
-    let mut session = Session { wire, context, identity, link, words, patience, subscribed: false };
-    let end = tokio::select! {
+    let mut session = Session { wire, context, identity, link, words, patience, subscribed: None };
+    let (end, newer) = tokio::select! {
         biased;
-        () = seat.taken_over() => End::TakenOver,
-        end = session.run() => end,
+        newer = seat.taken_over() => (End::TakenOver, Some(newer)),
+        end = session.run() => (end, None),
+    };
+    let newer = match newer {
+        Some(newer) if session.is_alive().await => Some(newer),
+        _ => None,
     };
     // At shutdown there is nobody left to tell.
-    let _ = context.inlet.gone(link).await;
+    let _ = context.inlet.gone(link, newer).await;
     drop(seat);
     end
 }
@@ -202,7 +207,8 @@ struct Session<'a, S> {
     link: LinkId,
     words: mpsc::Receiver<Down>,
     patience: Duration,
-    subscribed: bool,
+    /// To the words for the agent, with this quality of service at most.
+    subscribed: Option<QoS>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
@@ -210,6 +216,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         match self.serve().await {
             Ok(never) => match never {},
             Err(end) => end,
+        }
+    }
+
+    /// Whether the agent gives a sign of life now.
+    async fn is_alive(&mut self) -> bool {
+        if self.subscribed != Some(QoS::AtLeastOnce) {
+            return false;
+        }
+        tokio::select! {
+            alive = probe::is_alive(self.wire, &self.identity.agent) => alive,
+            () = self.context.shutdown.cancelled() => false,
         }
     }
 
@@ -285,8 +302,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     fn subscribe(&mut self, subscribe: &Subscribe) {
         let codes = subscribe.filters.iter().map(|filter| {
             if self.identity.may_subscribe(&filter.path) {
-                self.subscribed = true;
-                SubscribeReasonCode::Success(QoS::AtMostOnce)
+                let granted = if filter.qos == QoS::AtMostOnce { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+                self.subscribed = Some(granted);
+                SubscribeReasonCode::Success(granted)
             } else {
                 tracing::warn!(agent = %self.identity.agent, filter = filter.path, "refused to subscribe");
                 SubscribeReasonCode::Failure
@@ -300,7 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     fn say(&mut self, word: Option<Down>) -> Result<(), End> {
         let mut word = word.ok_or(End::Unlinked)?;
         loop {
-            if self.subscribed {
+            if self.subscribed.is_some() {
                 let topic = topic::down(&self.identity.agent);
                 self.wire.put(&Packet::Publish(Publish::new(topic, QoS::AtMostOnce, word.encode())));
             }

@@ -12,6 +12,7 @@ use rumqttc::mqttbytes::v4::Packet;
 const MAX_SMALL: usize = 1024;
 
 const CONNECT: u8 = 0x10;
+const PUBACK: u8 = 0x40;
 const SUBSCRIBE: u8 = 0x82;
 const PINGREQ: u8 = 0xc0;
 const DISCONNECT: u8 = 0xe0;
@@ -24,6 +25,8 @@ pub(super) enum Expect {
     Connect,
     /// Whatever an agent says once connected.
     Session,
+    /// That, and PUBACK: something was sent that is to be acknowledged.
+    Probed,
 }
 
 /// What the buffer holds.
@@ -57,8 +60,9 @@ pub(super) fn read(buffer: &mut BytesMut, expect: Expect) -> Result<Read, Violat
     let Some(&first) = buffer.first() else { return Ok(Read::Partial(2)) };
     let limit = match expect {
         Expect::Connect if first == CONNECT => MAX_SMALL,
-        Expect::Session if first & 0xf0 == PUBLISH_TYPE => limits::MAX_PACKET,
-        Expect::Session if [SUBSCRIBE, PINGREQ, DISCONNECT].contains(&first) => MAX_SMALL,
+        Expect::Session | Expect::Probed if first & 0xf0 == PUBLISH_TYPE => limits::MAX_PACKET,
+        Expect::Session | Expect::Probed if [SUBSCRIBE, PINGREQ, DISCONNECT].contains(&first) => MAX_SMALL,
+        Expect::Probed if first == PUBACK => MAX_SMALL,
         _ => return Err(Violation::Unexpected(first)),
     };
     match Packet::read(buffer, limit) {
@@ -99,17 +103,24 @@ mod tests {
         assert_eq!(read(&mut ping(), Expect::Session).unwrap(), Read::Packet(Packet::PingReq));
     }
 
+    #[test]
+    fn puback_comes_only_where_something_is_to_be_acknowledged() {
+        let ack = || BytesMut::from(&[PUBACK, 2, 0, 1][..]);
+        assert!(matches!(read(&mut ack(), Expect::Session), Err(Violation::Unexpected(PUBACK))));
+        assert!(matches!(read(&mut ack(), Expect::Probed), Ok(Read::Packet(Packet::PubAck(ack))) if ack.pkid == 1));
+    }
+
     proptest! {
         #[test]
         fn no_sequence_of_bytes_panics(
-            first in prop::sample::select(vec![CONNECT, SUBSCRIBE, PINGREQ, DISCONNECT, 0x30, 0x32, 0x3d, 0]),
+            first in prop::sample::select(vec![CONNECT, PUBACK, SUBSCRIBE, PINGREQ, DISCONNECT, 0x30, 0x32, 0x3d, 0]),
             rest in prop::collection::vec(any::<u8>(), 0..80),
         ) {
             // The length fits the bytes, so that the bodies are read too.
             let whole = [&[first, rest.len() as u8][..], &rest].concat();
             let torn = [&[first][..], &rest].concat();
             for bytes in [whole, torn] {
-                for expect in [Expect::Connect, Expect::Session] {
+                for expect in [Expect::Connect, Expect::Session, Expect::Probed] {
                     let mut buffer = BytesMut::from(&bytes[..]);
                     while let Ok(Read::Packet(_)) = read(&mut buffer, expect) {}
                 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gaitway_proto::topic::AgentId;
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 use crate::link::LinkId;
@@ -33,8 +34,8 @@ struct Chair {
 #[derive(Debug, Clone)]
 pub(super) struct Holder {
     pub link: LinkId,
-    /// Asks it to end.
-    pub close: CancellationToken,
+    /// The newer connection that wants the seat, which asks this one to end.
+    pub newer: Arc<SetOnce<LinkId>>,
     /// It has ended, and so have those before it.
     pub gone: CancellationToken,
 }
@@ -50,7 +51,7 @@ pub(super) enum Claim {
 
 impl Holder {
     pub(super) fn new(link: LinkId) -> Self {
-        Self { link, close: CancellationToken::new(), gone: CancellationToken::new() }
+        Self { link, newer: Arc::default(), gone: CancellationToken::new() }
     }
 }
 
@@ -111,16 +112,17 @@ impl Seat {
         let Claim::Granted { before } = claim else { return None };
         let seat = Self { seats: Arc::clone(seats), agent: agent.clone(), holder };
         if let Some(before) = before {
-            before.close.cancel();
+            // It has not been set before: a seat is taken from its holder once.
+            let _ = before.newer.set(link);
             // Even if a third takes over meanwhile: it waits for this one, and thereby for the first.
             before.gone.cancelled().await;
         }
         Some(seat)
     }
 
-    /// Resolves when a newer connection takes over.
-    pub(super) async fn taken_over(&self) {
-        self.holder.close.cancelled().await;
+    /// Resolves when a newer connection takes over: to that one.
+    pub(super) async fn taken_over(&self) -> LinkId {
+        *self.holder.newer.wait().await
     }
 }
 
@@ -186,14 +188,15 @@ mod tests {
         let (seats, links) = (Arc::new(Mutex::new(Seats::default())), LinkIds::default());
         let pi: AgentId = "pi".parse().unwrap();
         let first = Seat::take(&seats, &pi, links.next()).await.unwrap();
-        let mut second = Box::pin(Seat::take(&seats, &pi, links.next()));
+        let [newer, newest] = [(); 2].map(|()| links.next());
+        let mut second = Box::pin(Seat::take(&seats, &pi, newer));
         assert!(tokio::time::timeout(Duration::from_secs(1), &mut second).await.is_err());
-        first.taken_over().await;
-        let mut third = Box::pin(Seat::take(&seats, &pi, links.next()));
+        assert_eq!(first.taken_over().await, newer);
+        let mut third = Box::pin(Seat::take(&seats, &pi, newest));
         assert!(tokio::time::timeout(Duration::from_secs(1), &mut third).await.is_err());
         drop(first);
         let second = second.await.unwrap();
-        second.taken_over().await;
+        assert_eq!(second.taken_over().await, newest);
         drop(second);
         drop(third.await.unwrap());
         assert!(seats.lock().unwrap().0[&pi].holder.is_none());

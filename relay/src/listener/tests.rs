@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use gaitway_proto::envelope::Down;
 use gaitway_proto::limits;
-use gaitway_proto::topic::{self, AgentId, Up};
+use gaitway_proto::topic::{self, Up};
 use gaitway_service::metrics::Metrics;
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet, Publish, Subscribe};
+use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet, PubAck, Publish, Subscribe, SubscribeReasonCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -56,6 +56,23 @@ impl Client {
         let mut publish = Publish::new("gaitway/v1/pi/up/raw", QoS::AtLeastOnce, payload);
         publish.pkid = pkid;
         self.send(Packet::Publish(publish)).await;
+    }
+
+    /// Subscribes agent `id` to the words for it.
+    async fn subscribe(&mut self, id: &str, qos: QoS) {
+        let mut subscribe = Subscribe::new(topic::down(&id.parse().unwrap()), qos);
+        subscribe.pkid = 1;
+        self.send(Packet::Subscribe(subscribe)).await;
+        let Some(Packet::SubAck(ack)) = self.receive().await else { panic!() };
+        assert_eq!((ack.pkid, ack.return_codes), (1, vec![SubscribeReasonCode::Success(qos)]));
+    }
+
+    /// The packet id of the probe, which must come next.
+    async fn probed(&mut self) -> u16 {
+        let Some(Packet::Publish(probe)) = self.receive().await else { panic!() };
+        assert_eq!(probe.qos, QoS::AtLeastOnce);
+        assert_eq!(Down::decode(&probe.payload), Ok(Down::HelloAgain { session: 0 }));
+        probe.pkid
     }
 
     /// How long until the connection is closed.
@@ -160,11 +177,7 @@ async fn a_packet_that_drips_is_closed() {
 async fn a_publish_is_acknowledged_when_the_intake_has_room_for_it_and_words_flow_meanwhile() {
     let mut house = house();
     let (mut client, outbox) = house.connected(60).await;
-    let pi: AgentId = "pi".parse().unwrap();
-    let mut subscribe = Subscribe::new(topic::down(&pi), QoS::AtLeastOnce);
-    subscribe.pkid = 1;
-    client.send(Packet::Subscribe(subscribe)).await;
-    assert!(matches!(client.receive().await, Some(Packet::SubAck(ack)) if ack.pkid == 1));
+    client.subscribe("pi", QoS::AtLeastOnce).await;
 
     for pkid in 1..=2 {
         client.publish(pkid, vec![0; limits::MAX_PAYLOAD]).await;
@@ -211,10 +224,7 @@ async fn a_client_that_does_not_read_is_closed_and_the_others_are_not() {
 async fn a_link_that_the_intake_drops_is_closed_after_its_last_words() {
     let mut house = house();
     let (mut client, outbox) = house.connected(60).await;
-    let mut subscribe = Subscribe::new("gaitway/v1/pi/down/ack", QoS::AtLeastOnce);
-    subscribe.pkid = 1;
-    client.send(Packet::Subscribe(subscribe)).await;
-    client.receive().await;
+    client.subscribe("pi", QoS::AtLeastOnce).await;
     outbox.send(Down::HelloAgain { session: 9 }).await.unwrap();
     drop(outbox);
     assert!(matches!(client.receive().await, Some(Packet::Publish(_))));
@@ -231,6 +241,152 @@ async fn the_older_connection_is_unlinked_before_the_newer_is_linked() {
     assert!(matches!(house.events.recv().await, Some(Event::Linked { .. })));
     assert_eq!(older.receive().await, None);
     assert!(matches!(newer.receive().await, Some(Packet::ConnAck(_))));
+}
+
+/// Connects once more as "pi"; tells whether the older connection was alive, and how long the newer waited.
+async fn taken_over(house: &mut House) -> (bool, Duration, Client) {
+    let begun = Instant::now();
+    let mut newer = house.client();
+    newer.connect("pi", 60).await;
+    let told = loop {
+        match house.events.recv().await {
+            Some(Event::Gone { newer, .. }) => break newer,
+            Some(Event::Publish { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    let Some(Event::Linked { link, outbox, .. }) = house.events.recv().await else { panic!() };
+    // The house's own outbox for it lives as long as its client.
+    tokio::spawn(async move { outbox.closed().await });
+    assert!(matches!(newer.receive().await, Some(Packet::ConnAck(_))));
+    assert!(told.is_none_or(|newer| newer == link), "the newer one's name");
+    (told.is_some(), begun.elapsed(), newer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_connection_that_answers_is_alive_and_closed_at_once() {
+    let mut house = house();
+    let (mut older, _outbox) = house.connected(60).await;
+    older.subscribe("pi", QoS::AtLeastOnce).await;
+    let answering = async {
+        let pkid = older.probed().await;
+        // What it had under way comes before the answer, and is not acknowledged any more.
+        older.publish(7, "x").await;
+        older.send(Packet::PingReq).await;
+        older.send(Packet::PubAck(PubAck::new(pkid))).await;
+        older.receive().await
+    };
+    let ((alive, waited, mut newer), end) = tokio::join!(taken_over(&mut house), answering);
+    assert_eq!((alive, waited, end), (true, Duration::ZERO, None));
+    assert_eq!(house.closed("taken_over"), 1);
+    newer.send(Packet::PingReq).await;
+    assert_eq!(newer.receive().await, Some(Packet::PingResp));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_connection_whose_publish_waits_for_the_intake_can_still_answer() {
+    let mut house = house();
+    let (mut older, _outbox) = house.connected(60).await;
+    older.subscribe("pi", QoS::AtLeastOnce).await;
+    for pkid in 1..=2 {
+        older.publish(pkid, vec![0; limits::MAX_PAYLOAD]).await;
+        assert!(matches!(older.receive().await, Some(Packet::PubAck(_))));
+    }
+    for pkid in 3..=4 {
+        older.publish(pkid, vec![0; 40_000]).await;
+    }
+    let answering = async {
+        let pkid = older.probed().await;
+        older.send(Packet::PubAck(PubAck::new(pkid))).await;
+    };
+    let ((alive, ..), ()) = tokio::join!(taken_over(&mut house), answering);
+    assert!(alive);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_connection_that_does_not_answer_is_dead_after_two_seconds_whatever_else_it_sends() {
+    let mut silent = house();
+    let (mut older, _outbox) = silent.connected(60).await;
+    older.subscribe("pi", QoS::AtLeastOnce).await;
+    let (alive, waited, _newer) = taken_over(&mut silent).await;
+    assert_eq!((alive, waited), (false, Duration::from_secs(2)));
+    assert!(older.closed_after().await < Duration::from_secs(1));
+
+    let mut busy = house();
+    let (mut older, _outbox) = busy.connected(60).await;
+    older.subscribe("pi", QoS::AtLeastOnce).await;
+    let pinging = tokio::spawn(async move {
+        let other = older.probed().await + 1;
+        let mut bytes = BytesMut::new();
+        Packet::PingReq.write(&mut bytes, usize::MAX).unwrap();
+        Packet::PubAck(PubAck::new(other)).write(&mut bytes, usize::MAX).unwrap();
+        while older.stream.write_all(&bytes).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let (alive, waited, _newer) = taken_over(&mut busy).await;
+    assert_eq!((alive, waited), (false, Duration::from_secs(2)));
+    pinging.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_connection_that_ends_while_it_is_asked_is_dead() {
+    for last in [Some(Packet::Disconnect), Some(Packet::PingResp), None] {
+        let mut house = house();
+        let (mut older, _outbox) = house.connected(60).await;
+        older.subscribe("pi", QoS::AtLeastOnce).await;
+        let ending = async {
+            older.probed().await;
+            if let Some(last) = last.clone() {
+                older.send(last).await;
+                return Some(older);
+            }
+            drop(older);
+            None
+        };
+        let ((alive, waited, _newer), _older) = tokio::join!(taken_over(&mut house), ending);
+        assert_eq!((alive, waited), (false, Duration::ZERO), "{last:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_connection_that_does_not_read_is_dead_after_two_seconds() {
+    let mut house = house();
+    let (mut older, outbox) = house.connected(60).await;
+    older.subscribe("pi", QoS::AtLeastOnce).await;
+    for _ in 0..20 {
+        outbox.send(Down::Refused { session: 1, reason: "x".repeat(10_000) }).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (alive, waited, _newer) = taken_over(&mut house).await;
+    assert_eq!((alive, waited), (false, Duration::from_secs(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_connection_that_subscribed_to_nothing_is_not_asked() {
+    let mut house = house();
+    let (mut bare, _outbox) = house.connected(60).await;
+    let (alive, waited, mut newer) = taken_over(&mut house).await;
+    assert_eq!((alive, waited), (false, Duration::ZERO));
+    assert_eq!(bare.receive().await, None);
+    newer.subscribe("pi", QoS::AtMostOnce).await;
+    let (alive, waited, _newest) = taken_over(&mut house).await;
+    assert_eq!((alive, waited), (false, Duration::ZERO));
+    assert_eq!(newer.receive().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shutdown_does_not_wait_for_an_answer() {
+    let mut house = house();
+    let (mut older, _outbox) = house.connected(60).await;
+    older.subscribe("pi", QoS::AtLeastOnce).await;
+    let begun = Instant::now();
+    let mut newer = house.client();
+    newer.connect("pi", 60).await;
+    older.probed().await;
+    house.context.shutdown.cancel();
+    assert!(matches!(house.events.recv().await, Some(Event::Gone { newer: None, .. })));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //!
 //! - The buffer grows with the bytes that came, never with those announced, and is given back after a large packet.
 //! - A write that the peer does not read fails after a while.
+//! - Bytes go out whole and in order, even if a write is abandoned and taken up again.
 
 use std::io;
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(super) struct Wire<S> {
     stream: S,
     incoming: BytesMut,
     outgoing: BytesMut,
+    /// Bytes of `outgoing` that the stream has taken.
+    written: usize,
     /// Bytes that the packet begun still lacks, at least.
     lacks: usize,
     /// When the packet begun must be whole.
@@ -41,7 +44,7 @@ pub(super) struct Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, incoming: BytesMut::new(), outgoing: BytesMut::new(), lacks: 2, due: None }
+        Self { stream, incoming: BytesMut::new(), outgoing: BytesMut::new(), written: 0, lacks: 2, due: None }
     }
 
     /// The next packet among the bytes that came, if it is whole.
@@ -86,16 +89,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         debug_assert!(written.is_ok(), "own packets are well formed: {written:?}");
     }
 
-    /// Writes what was put.
+    /// Writes what was put. Nothing is lost or doubled if the future is dropped.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         if self.outgoing.is_empty() {
             return Ok(());
         }
         let write = async {
-            self.stream.write_all(&self.outgoing).await?;
+            while self.written < self.outgoing.len() {
+                match self.stream.write(&self.outgoing[self.written..]).await? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    bytes => self.written += bytes,
+                }
+            }
             self.stream.flush().await
         };
         timeout(WRITE_WITHIN, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        self.written = 0;
         if self.outgoing.capacity() > KEEP {
             self.outgoing = BytesMut::new();
         } else {
@@ -163,6 +172,21 @@ mod tests {
             let _ = timeout(Duration::from_millis(1), wire.fill()).await;
         }
         assert!(wire.held() <= 2 * LARGE_READ, "{}", wire.held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_go_out_whole_and_in_order_though_a_write_is_abandoned() {
+        let (near, far) = tokio::io::duplex(16);
+        let (mut wire, mut far) = (Wire::new(near), Wire::new(far));
+        let publish = |text: &str| Publish::new("t", QoS::AtMostOnce, text);
+        wire.put(&Packet::Publish(publish("longer than what the pipe holds")));
+        assert!(timeout(Duration::from_secs(1), wire.flush()).await.is_err());
+        wire.put(&Packet::Publish(publish("next")));
+        let read = async { [receive(&mut far).await, receive(&mut far).await] };
+        let (written, read) = tokio::join!(wire.flush(), read);
+        written.unwrap();
+        let payloads = read.map(|packet| if let Packet::Publish(p) = packet { p.payload } else { panic!() });
+        assert_eq!(payloads, ["longer than what the pipe holds", "next"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ use gaitway_relay::{RelayConfig, RelayStatus, Secret};
 use gaitway_service::health::Health;
 use gaitway_service::metrics::Metrics;
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet, Publish, Subscribe};
+use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet, PubAck, Publish, Subscribe};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -157,6 +157,14 @@ impl Client {
         let items = (first..first + frames).map(|seq| Item::Frame(frame(seq).into())).collect();
         let batch = Batch { session, epoch: epoch(), stream: Stream::Activity, first, items };
         self.publish(Up::Activity, batch.encode()).await;
+    }
+
+    /// Answers that it is alive when a newer connection comes, and is closed.
+    pub async fn is_taken_over(&mut self) {
+        let Some(Packet::Publish(probe)) = self.receive().await else { panic!("not asked") };
+        assert_eq!(probe.qos, QoS::AtLeastOnce);
+        self.send(Packet::PubAck(PubAck::new(probe.pkid))).await;
+        assert_eq!(self.receive().await, None);
     }
 
     pub async fn is_alive(&mut self) -> bool {
