@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use harness::Random;
 use harness::phone::{Phone, Pushed, Url};
 use harness::process::Process;
 use harness::proxy::Proxy;
-use harness::warehouse::{assert_exact, count};
-use harness::{Random, await_that};
+use harness::warehouse::{assert_exact, await_drained, count};
 use nix::sys::signal::Signal;
 
 const PHONES: u64 = 4;
@@ -78,14 +78,6 @@ fn assert_all_exact(warehouse: &Path, pushed: &[(Phone, Pushed)]) {
     }
     assert_eq!(count(warehouse, "SELECT count(*) FROM ACTIVITY_RECORDS"), expected as i64, "and nothing else");
     assert_eq!(count(warehouse, "SELECT count(*) FROM GAPS"), 0);
-}
-
-/// Waits until the spool is empty and every session's windows are closed and committed.
-fn await_drained(spool: &Path) {
-    await_that("all windows are closed", || count(spool, "SELECT count(*) FROM session WHERE open") == 0);
-    await_that("the spool is drained", || {
-        count(spool, "SELECT (SELECT count(*) FROM raw) + (SELECT count(*) FROM activity)") == 0
-    });
 }
 
 #[test]

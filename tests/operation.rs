@@ -7,23 +7,13 @@ mod harness;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use harness::await_that;
-use harness::phone::{Phone, Pushed, Url};
+use harness::phone::{Phone, Pushed, push};
 use harness::process::Process;
 use harness::warehouse::{assert_exact, count};
 use nix::sys::signal::Signal;
-
-fn push(url: &str, phone: &Phone, ids: impl IntoIterator<Item = u64>, pushed: &mut Pushed) {
-    let url: Url = Arc::new(Mutex::new(Some(url.to_owned())));
-    for id in ids {
-        assert!(phone.push(&url, id, &AtomicBool::new(false)));
-        pushed.insert(id, phone.message(id));
-    }
-}
 
 #[test]
 fn a_signal_ends_it_cleanly_in_the_middle_of_a_push() {

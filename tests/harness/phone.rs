@@ -113,3 +113,12 @@ impl Phone {
         (self, pushed)
     }
 }
+
+/// Pushes messages of `phone`, each answered 200.
+pub(crate) fn push(url: &str, phone: &Phone, ids: impl IntoIterator<Item = u64>, pushed: &mut Pushed) {
+    let url: Url = Arc::new(Mutex::new(Some(url.to_owned())));
+    for id in ids {
+        assert!(phone.push(&url, id, &AtomicBool::new(false)));
+        pushed.insert(id, phone.message(id));
+    }
+}

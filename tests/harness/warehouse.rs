@@ -1,6 +1,6 @@
 //! What is in a local warehouse, held against what phones were answered for and what windows must be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use gaitway_agent::windows::reference::Reference;
@@ -120,4 +120,32 @@ fn assert_windows<'a>(path: &Path, phone: &Phone, messages: impl Iterator<Item =
             assert!((a - b).abs() <= 1e-9 * b.abs().max(1e-9), "{stored:?} is not {expected:?}");
         }
     }
+}
+
+/// Asserts that nothing has a name that something else has.
+pub(crate) fn assert_no_duplicates(warehouse: &Path) {
+    for (table, name) in [
+        ("ACTIVITY_RECORDS", "deviceId, sessionId, messageId, readingIndex"),
+        ("USER_ACTIVITY_PROCESSED", "deviceId, sessionId, windowStart"),
+    ] {
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {table} GROUP BY {name} HAVING count(*) > 1)");
+        assert_eq!(count(warehouse, &sql), 0, "doubled in {table}");
+    }
+}
+
+/// The messages of `phone` that have a row.
+pub(crate) fn message_ids(warehouse: &Path, phone: &Phone) -> BTreeSet<u64> {
+    let connection = open(warehouse);
+    let mut statement =
+        connection.prepare("SELECT DISTINCT messageId FROM ACTIVITY_RECORDS WHERE deviceId = ?1").unwrap();
+    let ids = statement.query_map([&phone.device], |row| row.get::<_, i64>(0)).unwrap();
+    ids.map(|id| id.unwrap() as u64).collect()
+}
+
+/// Waits until the windows of every session are closed and the spool is empty.
+pub(crate) fn await_drained(spool: &Path) {
+    super::await_that("all windows are closed", || count(spool, "SELECT count(*) FROM session WHERE open") == 0);
+    super::await_that("the spool is drained", || {
+        count(spool, "SELECT (SELECT count(*) FROM raw) + (SELECT count(*) FROM activity)") == 0
+    });
 }
