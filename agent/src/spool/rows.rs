@@ -375,9 +375,9 @@ impl Rows<'_> {
         Ok(Room { used: (pages - free) * size, reusable: free * size, disk_free: 0, disk_total: 0 })
     }
 
-    /// Moves the log into the file and empties it, unless a reader is in the way: then that happens later.
+    /// Moves the log into the file as far as no reader is in the way; waits for nobody.
     pub fn checkpoint(&self) -> Result<()> {
-        self.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        self.0.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
     /// Gives up to `pages` free pages back to the file system.
