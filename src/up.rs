@@ -45,7 +45,6 @@ pub(crate) struct Args {
 
 #[derive(Debug, Serialize)]
 struct AgentFlags {
-    data_dir: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     http: Option<SocketAddr>,
 }
@@ -69,8 +68,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     let Args { data_dir, http, mqtt, config: file } = args;
     let file = file.as_deref();
-    let flags = AgentFlags { data_dir: data_dir.join("agent"), http };
-    let mut agent: AgentConfig = config::load("agent", file, Some("agent"), flags)?;
+    let mut agent: AgentConfig = config::load("agent", file, Some("agent"), AgentFlags { http })?;
     let relay: RelayConfig = config::load("relay", file, Some("relay"), RelayFlags { mqtt })?;
     let sink: SinkConfig = config::load("sink", file, Some("sink"), NoFlags {})?;
 
@@ -78,6 +76,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if agent.relay != OwnRelay::default() {
         bail!("agent.relay is set, but `up` runs a relay of its own: remove it, or use `gaitway agent`");
     }
+    if agent.data_dir != AgentConfig::default().data_dir {
+        bail!("agent.data_dir is set, but `up` keeps everything in one folder: remove it, and give --data-dir");
+    }
+    agent.data_dir = data_dir.join("agent");
 
     let shutdown = signals::shutdown()?;
     let _locked = DataDir::lock(&data_dir)?;

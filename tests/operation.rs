@@ -101,6 +101,7 @@ fn mistakes_are_named_with_what_to_do() {
         ("[agent.spool]\nmax_bytes = \"lots\"\n", &free, "`agent.spool.max_bytes` is \"lots\""),
         ("[agent.windows]\nlength = \"5s\"\n", &free, "windows.length of 5s"),
         ("[agent.relay]\naddress = \"mqtt://pi\"\n", &free, "`up` runs a relay of its own"),
+        ("[agent]\ndata_dir = \"x\"\n", &free, "agent.data_dir is set"),
         ("[relay]\nmqtt = \"0.0.0.0:1883\"\n", &free, "without a secret"),
         ("", &["--http", "8000"], "such as 0.0.0.0:8000"),
     ] {
