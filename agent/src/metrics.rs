@@ -25,6 +25,7 @@ pub struct AgentMetrics {
     held: Counter,
     windows: Family<Label, Counter>,
     refused: Family<Label, Counter>,
+    let_go: Counter,
     dropped_messages: Counter,
     dropped_readings: Counter,
     /// Transactions that could not be written.
@@ -48,6 +49,8 @@ impl AgentMetrics {
             registry.register("held_messages", "Pushes that wait to be confirmed", self.held.clone());
             registry.register("windows", "Windows closed", self.windows.clone());
             registry.register("refused_pushes", "Pushes refused", self.refused.clone());
+            let let_go = self.let_go.clone();
+            registry.register("let_go_windows", "Windows not told because another may have told them", let_go);
             registry.register("dropped_messages", "Pushes dropped by the spool's cap", self.dropped_messages.clone());
             registry.register("dropped_readings", "Readings dropped by the spool's cap", self.dropped_readings.clone());
             let failed = self.failed_transactions.clone();
@@ -70,6 +73,7 @@ impl AgentMetrics {
         self.late.inc_by(news.late);
         self.wild.inc_by(news.wild);
         self.held.inc_by(news.held);
+        self.let_go.inc_by(news.let_go);
         self.dropped_messages.inc_by(news.dropped_messages);
         self.dropped_readings.inc_by(news.dropped_readings);
         for window in &news.windows {

@@ -274,6 +274,7 @@ fn a_copy_lets_go_of_windows_opened_before_its_start() {
     assert!(agent.windows().len() > told.len());
     agent.copied(1);
     assert_eq!(agent.windows(), told, "what this start closed of them is let go of");
+    assert!(!agent.metrics.encode().contains("gaitway_agent_let_go_windows_total 0\n"), "and counted");
     agent.push(&body("walk", 2, 130, 60)).unwrap();
     let starts: Vec<i64> = agent.windows()[told.len()..].iter().map(|w| w.start / SECOND).collect();
     assert_eq!(starts.first(), Some(&130), "what its first message may not have found open is told: {starts:?}");

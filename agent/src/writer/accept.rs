@@ -81,8 +81,9 @@ impl State {
         let batch = Batch { median_time: push.median_time, samples: &push.samples };
         let mut observed = session.windows.observe(&self.settings.windows, &batch);
         if copied || std::mem::take(&mut session.lost) {
+            let closed = observed.closed.len();
             observed.closed.retain(|closed| !closed.inherited);
-            session.windows.let_go();
+            self.news.let_go += (closed - observed.closed.len()) as u64 + session.windows.let_go().windows;
         }
 
         session.row.messages += 1;

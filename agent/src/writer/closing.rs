@@ -51,7 +51,7 @@ impl State {
         for (id, bytes) in rows.inherited(first)? {
             let mut frame = ActivityFrame::decode(&bytes)
                 .map_err(|error| Error::FromSqlConversionFailure(1, Type::Blob, Box::new(error)))?;
-            windows += frame.windows.len();
+            windows += frame.windows.len() as u64;
             frame.windows.clear();
             rows.replace_activity(id, &frame.encode())?;
         }
@@ -62,13 +62,11 @@ impl State {
             let session = self.sessions.by_id(rows, *id, now)?;
             session.windows.begin_epoch(ordinal);
             // Another continues this very start: which windows it took along, nobody here knows.
-            if common == ordinal {
-                session.windows.let_go_of_all()
-            } else {
-                session.windows.let_go()
-            };
+            let gone = if common == ordinal { session.windows.let_go_of_all() } else { session.windows.let_go() };
+            windows += gone.windows;
             session.save(rows)?;
         }
+        self.news.let_go += windows;
         tracing::warn!(
             windows,
             sessions = open.len(),

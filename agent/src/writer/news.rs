@@ -16,6 +16,8 @@ pub(crate) struct News {
     pub(crate) late: u64,
     pub(crate) wild: u64,
     pub(crate) held: u64,
+    /// Windows that are not told: a copy's, or lost with a damaged session.
+    pub(crate) let_go: u64,
     pub(crate) dropped_messages: u64,
     pub(crate) dropped_readings: u64,
     /// Why a push found no room.

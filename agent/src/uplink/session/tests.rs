@@ -1,8 +1,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gaitway_proto::envelope::{Ack, Granted, Offer};
-use gaitway_proto::limits::BATCH_TARGET;
+use gaitway_proto::envelope::{Ack, Granted, Hello, Offer, Welcome};
+use gaitway_proto::limits::{BATCH_TARGET, MAX_HELLO_STREAMS};
 use proptest::prelude::*;
 
 use super::model::{Step, World};
