@@ -136,6 +136,14 @@ fn an_id_that_is_none_is_kept_among_the_unknown_fields() {
 }
 
 #[test]
+fn an_error_behind_readings_printed_alike_is_told_by_its_place() {
+    let reading = r#"{"name":"a","time":1,"values":{"x":1}}"#;
+    let body = format!("{{\"payload\":[\n{reading},\n{reading},\n{reading},\n{{\"name\":nope");
+    let Err(Refusal::NotJson(said)) = parse(body.as_bytes()) else { panic!("refused as what it is") };
+    assert!(said.contains("line 5 column 10"), "{said}");
+}
+
+#[test]
 fn of_duplicate_keys_the_last_wins() {
     let body = r#"{"deviceId":"a","deviceId":"d","sessionId":"s","payload":[1],"payload":[
         {"name":"x","name":"y","time":1,"values":{"k":1,"k":2}},
@@ -198,7 +206,48 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+/// Readings as an app prints them, sensors taking turns, with numbers and bytes that now and then are another's.
+fn printed() -> impl Strategy<Value = String> {
+    const NUMBERS: [&str; 12] = [
+        "0",
+        "-0",
+        "-0.0",
+        "3",
+        "-9223372036854775808",
+        "18446744073709551615",
+        "1e3",
+        "0.30000001192092896",
+        "-1.5E-7",
+        "123456789012345678901234567890123456789012345678",
+        "null",
+        "\"1\"",
+    ];
+    const LAYOUTS: [&str; 5] = [
+        r#"{"name":"accelerometer","time":T,"accuracy":A,"values":{"z":V,"y":V,"x":V}}"#,
+        r#"{"name":"gyroscope","time":T,"values":{"z":V,"y":V,"x":V}}"#,
+        r#"{"values":{"k":V},"time":T,"name":"barometer"}"#,
+        r#"{ "name" : "accelerometer", "time" : T, "values" : { "x" : V, "y" : V, "z" : V } }"#,
+        r#"{"name":"gyroscope","time":T,"values":{"z":V,"y":V,"x":V,"z":V}}"#,
+    ];
+    let float = any::<f64>().prop_filter("finite", |v| v.is_finite()).prop_map(|v| format!("{v:?}"));
+    let axis = prop_oneof![4 => any::<f32>().prop_filter("finite", |v| v.is_finite()).prop_map(|v| format!("{v:?}")),
+        2 => float, 1 => prop::sample::select(NUMBERS.to_vec()).prop_map(str::to_owned)];
+    let time = prop_oneof![9 => any::<i64>().prop_map(|v| v.to_string()), 1 => Just("1760000000.5e9".to_owned())];
+    let reading = (0..LAYOUTS.len(), time, 0_i64..4, prop::collection::vec(axis, 4)).prop_map(
+        |(layout, time, accuracy, axes)| {
+            let text = LAYOUTS[layout].replacen('T', &time, 1).replacen('A', &accuracy.to_string(), 1);
+            axes.iter().fold(text, |text, axis| text.replacen('V', axis, 1))
+        },
+    );
+    prop::collection::vec(reading, 0..40).prop_map(|readings| readings.join(","))
+}
+
 proptest! {
+    #[test]
+    fn readings_printed_alike_are_read_whole(readings in printed()) {
+        assert_whole(&format!(r#"{{"deviceId":"d","sessionId":"s","payload":[{readings}],"late":1}}"#));
+    }
+
     #[test]
     fn any_payload_is_read_whole(payload in prop::collection::vec(json(), 0..8), id in 0_u32..9) {
         let body = serde_json::json!({"deviceId": "d", "sessionId": "s", "messageId": id, "payload": payload});

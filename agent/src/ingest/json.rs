@@ -1,10 +1,56 @@
 //! JSON values out of a pull parser, with the numbers' rule and a bound on nesting.
 
+use std::ops::{Deref, DerefMut};
+
 use gaitway_proto::limits;
 use gaitway_proto::value::{Fields, Value};
 use jiter::{Jiter, JiterError, Peek};
 
 use super::Refusal;
+
+/// A pull parser that can step over what was read without it.
+pub(super) struct Json<'b> {
+    body: &'b [u8],
+    /// Where in the body the parser began.
+    base: usize,
+    parser: Jiter<'b>,
+}
+
+impl<'b> Json<'b> {
+    pub(super) fn new(body: &'b [u8]) -> Self {
+        Self { body, base: 0, parser: Jiter::new(body) }
+    }
+
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'b [u8] {
+        &self.body[self.base + self.parser.current_index()..]
+    }
+
+    /// Goes on after the next `bytes`.
+    pub(super) fn step_over(&mut self, bytes: usize) {
+        self.base += self.parser.current_index() + bytes;
+        self.parser = Jiter::new(&self.body[self.base..]);
+    }
+
+    fn describe(&self, error: &JiterError) -> String {
+        let place = Jiter::new(self.body).error_position(self.base + error.index);
+        format!("{} at {place}", error.error_type)
+    }
+}
+
+impl<'b> Deref for Json<'b> {
+    type Target = Jiter<'b>;
+
+    fn deref(&self) -> &Jiter<'b> {
+        &self.parser
+    }
+}
+
+impl<'b> DerefMut for Json<'b> {
+    fn deref_mut(&mut self) -> &mut Jiter<'b> {
+        &mut self.parser
+    }
+}
 
 /// What stops the reading of a body.
 pub(super) enum Stop {
@@ -20,9 +66,9 @@ impl From<JiterError> for Stop {
 }
 
 impl Stop {
-    pub(super) fn into_refusal(self, json: &Jiter<'_>) -> Refusal {
+    pub(super) fn into_refusal(self, json: &Json<'_>) -> Refusal {
         match self {
-            Self::Syntax(error) => Refusal::NotJson(error.description(json)),
+            Self::Syntax(error) => Refusal::NotJson(json.describe(&error)),
             Self::TooDeep => {
                 Refusal::TooLarge { what: "the nesting of the body", limit: format!("{} levels", limits::MAX_DEPTH) }
             }

@@ -4,11 +4,11 @@ use gaitway_proto::frame::{Builder, Packed};
 use gaitway_proto::limits;
 use gaitway_proto::message::MAX_MESSAGE_ID;
 use gaitway_proto::value::{Fields, Value};
-use jiter::{Jiter, Peek};
+use jiter::Peek;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Refusal;
-use super::json::{Stop, value};
+use super::json::{Json, Stop, value};
 use super::reading::Reader;
 use crate::windows::{Sample, lower_median};
 
@@ -68,7 +68,7 @@ pub fn parse_without_id(body: &[u8]) -> Result<Push, Refusal> {
 }
 
 fn parse_as(body: &[u8], head: Head) -> Result<Push, Refusal> {
-    let mut json = Jiter::new(body);
+    let mut json = Json::new(body);
     let (head, payload) = read(&mut json, head).map_err(|stop| stop.into_refusal(&json))?;
     let device = id("deviceId", head.device)?;
     let session = id("sessionId", head.session)?;
@@ -94,7 +94,7 @@ fn parse_as(body: &[u8], head: Head) -> Result<Push, Refusal> {
     })
 }
 
-fn read(json: &mut Jiter<'_>, mut head: Head) -> Result<(Head, Payload), Stop> {
+fn read(json: &mut Json<'_>, mut head: Head) -> Result<(Head, Payload), Stop> {
     let peek = json.peek()?;
     if peek != Peek::Object {
         value(json, peek, 0)?;
@@ -115,7 +115,7 @@ fn read(json: &mut Jiter<'_>, mut head: Head) -> Result<(Head, Payload), Stop> {
     Ok((head, payload))
 }
 
-fn read_payload(json: &mut Jiter<'_>, peek: Peek) -> Result<Payload, Stop> {
+fn read_payload(json: &mut Json<'_>, peek: Peek) -> Result<Payload, Stop> {
     let mut payload = Payload::default();
     let mut reader = Reader::new();
     match peek {
@@ -123,7 +123,13 @@ fn read_payload(json: &mut Jiter<'_>, peek: Peek) -> Result<Payload, Stop> {
         Peek::Array => {
             let mut next = json.known_array()?;
             while let Some(peek) = next {
-                let read = reader.read(json, peek, &mut payload.frame)?;
+                let read = match reader.read_alike(json.rest(), &mut payload.frame) {
+                    Some((read, bytes)) => {
+                        json.step_over(bytes);
+                        read
+                    }
+                    None => reader.read(json, peek, &mut payload.frame)?,
+                };
                 payload.times.extend(read.time);
                 payload.samples.extend(read.sample);
                 payload.test = read.test && payload.frame.readings() == 1;

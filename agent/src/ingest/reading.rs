@@ -9,6 +9,7 @@ use jiter::{Jiter, Peek};
 
 use super::Refusal;
 use super::json::{Stop, value};
+use super::layout::{Layouts, Slot, Spans};
 use crate::windows::{Sample, is_usable_time};
 
 /// Level of nesting at which a reading stands: body, payload, reading.
@@ -26,10 +27,13 @@ const MAX_FIELDS: usize = 1000;
 /// A reading longer than this could become a record above [`limits::MAX_RECORD`]: its size is measured.
 const MEASURED_FROM: usize = limits::MAX_RECORD / 8;
 
-/// Reads readings one after the other; holds what one leaves to the next to save allocations.
+/// Reads readings one after the other; what one looked like helps to read the next.
 pub(super) struct Reader {
     name: String,
     values: Vec<(Cow<'static, str>, Value)>,
+    /// Where the numbers of the reading stand.
+    spans: Spans,
+    layouts: Layouts,
 }
 
 /// What the windows need to know of a reading.
@@ -54,7 +58,22 @@ struct Known {
 
 impl Reader {
     pub(super) fn new() -> Self {
-        Self { name: String::new(), values: Vec::with_capacity(16) }
+        Self {
+            name: String::new(),
+            values: Vec::with_capacity(16),
+            spans: Spans::default(),
+            layouts: Layouts::default(),
+        }
+    }
+
+    /// Reads the reading at the start of `rest` into `frame` if it differs from an earlier one in nothing but its
+    /// numbers; gives its length too.
+    pub(super) fn read_alike(&mut self, rest: &[u8], frame: &mut Builder) -> Option<(Read, usize)> {
+        let (alike, bytes) = self.layouts.read(rest)?;
+        let time = alike.time;
+        let sample = alike.axes.and_then(|axes| Sample::from_axes(time, axes));
+        frame.push_alike(alike.block, time, alike.accuracy, alike.values);
+        Some((Read { time: usable(Some(time)), sample, test: false }, bytes))
     }
 
     /// Reads one element of `payload` into `frame`.
@@ -74,9 +93,15 @@ impl Reader {
                 measure(&Value::Object(known.extra.clone()))?;
             }
             let sample = self.sample(time);
+            let test = self.name == TEST;
+            let regular = known.extra.is_empty() && !test;
+            let axes = if self.name == CLASSIFIED { self.axes() } else { None };
             let head = Plain { name: &self.name, time, accuracy: known.accuracy, extra: known.extra };
-            frame.push_plain(head, &mut self.values);
-            return Ok(Read { time: usable(Some(time)), sample, test: self.name == TEST });
+            let block = frame.push_plain(head, &mut self.values);
+            if regular {
+                self.layouts.learn(block, json.slice_to_current(start), start, &self.spans, axes);
+            }
+            return Ok(Read { time: usable(Some(time)), sample, test });
         }
 
         // Rare enough to read it twice: the original is kept whole.
@@ -87,10 +112,12 @@ impl Reader {
 
     fn known_fields(&mut self, json: &mut Jiter<'_>) -> Result<Known, Stop> {
         self.values.clear();
+        self.spans.clear();
         let mut known = Known::default();
         let mut field = json.known_object()?.map(Field::of);
         while let Some(name) = field {
             let peek = json.peek()?;
+            let from = json.current_index();
             match name {
                 Field::Name if peek == Peek::String && !known.name => {
                     self.name.clear();
@@ -100,10 +127,12 @@ impl Reader {
                 Field::Time if peek.is_num() && known.time.is_none() => {
                     known.time = value(json, peek, DEPTH + 1)?.as_integer();
                     known.odd |= known.time.is_none();
+                    self.spans.note(Slot::Time, from..json.current_index());
                 }
                 Field::Accuracy if peek.is_num() && known.accuracy.is_none() => {
                     known.accuracy = value(json, peek, DEPTH + 1)?.as_integer();
                     known.odd |= known.accuracy.is_none();
+                    self.spans.note(Slot::Accuracy, from..json.current_index());
                 }
                 Field::Values if peek == Peek::Object && !known.values => {
                     self.values(json)?;
@@ -126,10 +155,18 @@ impl Reader {
         let mut key = json.known_object()?.map(common_key);
         while let Some(name) = key {
             let peek = json.peek()?;
+            let from = json.current_index();
             let value = value(json, peek, DEPTH + 2)?;
-            match self.values.iter_mut().find(|(k, _)| *k == name) {
-                Some((_, first)) => *first = value,
-                None => self.values.push((name, value)),
+            if peek.is_num() {
+                self.spans.note(Slot::Value, from..json.current_index());
+            } else {
+                self.spans.spoil();
+            }
+            if let Some((_, first)) = self.values.iter_mut().find(|(k, _)| *k == name) {
+                *first = value;
+                self.spans.spoil();
+            } else {
+                self.values.push((name, value));
             }
             if self.values.len() > MAX_FIELDS {
                 return Err(Stop::Refused(Refusal::TooLarge {
@@ -146,8 +183,15 @@ impl Reader {
         if self.name != CLASSIFIED {
             return None;
         }
-        let axis = |axis: &str| self.values.iter().find(|(key, _)| key == axis)?.1.as_number();
-        Sample::from_axes(time, [axis("x")?, axis("y")?, axis("z")?])
+        let axis = |column: usize| self.values[column].1.as_number();
+        let [x, y, z] = self.axes()?;
+        Sample::from_axes(time, [axis(x)?, axis(y)?, axis(z)?])
+    }
+
+    /// Where x, y, z stand among the values.
+    fn axes(&self) -> Option<[usize; 3]> {
+        let axis = |axis: &str| self.values.iter().position(|(key, _)| key == axis);
+        Some([axis("x")?, axis("y")?, axis("z")?])
     }
 }
 

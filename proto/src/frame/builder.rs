@@ -58,8 +58,9 @@ impl Builder {
         self.order.len()
     }
 
-    /// Appends a reading in the app's format; takes the values, whose keys must differ from each other.
-    pub fn push_plain(&mut self, reading: Plain<'_>, values: &mut Vec<(Cow<'_, str>, Value)>) {
+    /// Appends a reading in the app's format; takes the values, whose keys must differ from each other. Gives the
+    /// number of its shape, by which [`push_alike`](Self::push_alike) adds more of it.
+    pub fn push_plain(&mut self, reading: Plain<'_>, values: &mut Vec<(Cow<'_, str>, Value)>) -> u32 {
         let index = self.block_of(&reading, values);
         let block = &mut self.blocks[index as usize];
         let first = block.times.is_empty();
@@ -82,6 +83,24 @@ impl Builder {
             }
         }
         self.order.push(Some(index));
+        index
+    }
+
+    /// Appends a reading of the same `shape` as an earlier one: same name, keys of `values` in the same order, as many,
+    /// `accuracy` if that one had it, no unknown fields.
+    pub fn push_alike(&mut self, shape: u32, time: i64, accuracy: Option<i64>, values: impl Iterator<Item = Value>) {
+        let block = &mut self.blocks[shape as usize];
+        block.times.push(time);
+        if let (Some(column), Some(accuracy)) = (&mut block.accuracy, accuracy) {
+            column.push(Value::I64(accuracy));
+        }
+        for (column, value) in block.columns.iter_mut().zip(values) {
+            column.push(value);
+        }
+        if let Some(last) = self.last.replace(shape) {
+            self.blocks[last as usize].follower = Some(shape);
+        }
+        self.order.push(Some(shape));
     }
 
     /// Appends a reading outside the app's format.
