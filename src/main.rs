@@ -39,19 +39,18 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(args) => serve(up::run(args)),
+        Command::Up(args) => serve(async { up::run(args).await.map(|()| ExitCode::SUCCESS) }),
         Command::Agent(args) => serve(gaitway_agent::command::run(args)),
         Command::Replay(args) => replay::run(args),
     }
 }
 
 /// Runs a service on as few threads as keep phones and relay apart.
-fn serve(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+fn serve(service: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(service)?;
-    Ok(ExitCode::SUCCESS)
+    runtime.block_on(service)
 }

@@ -3,15 +3,16 @@
 
 mod banner;
 mod live;
+mod together;
 
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use gaitway_agent::command::address;
-use gaitway_agent::config::{AgentConfig, RelayConfig as OwnRelay};
+use gaitway_agent::config::AgentConfig;
 use gaitway_agent::status::AgentStatus;
 use gaitway_relay::{RelayConfig, RelayStatus};
 use gaitway_service::health::Health;
@@ -68,26 +69,22 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     let Args { data_dir, http, mqtt, config: file } = args;
     let file = file.as_deref();
-    let mut agent: AgentConfig = config::load("agent", file, Some("agent"), AgentFlags { http })?;
-    let relay: RelayConfig = config::load("relay", file, Some("relay"), RelayFlags { mqtt })?;
-    let sink: SinkConfig = config::load("sink", file, Some("sink"), NoFlags {})?;
-
-    agent.windows.params()?;
-    if agent.relay != OwnRelay::default() {
-        bail!("agent.relay is set, but `up` runs a relay of its own: remove it, or use `gaitway agent`");
-    }
-    if agent.data_dir != AgentConfig::default().data_dir {
-        bail!("agent.data_dir is set, but `up` keeps everything in one folder: remove it, and give --data-dir");
-    }
+    let agent = config::read::<AgentConfig>("agent", file, Some("agent"), AgentFlags { http })?;
+    let relay = config::read::<RelayConfig>("relay", file, Some("relay"), RelayFlags { mqtt })?;
+    let sink = config::read::<SinkConfig>("sink", file, Some("sink"), NoFlags {})?;
+    together::check(&agent, &relay, &sink)?;
+    let secret = relay.config.load_secret().map_err(|wrong| relay.refuse(wrong))?;
+    let (mut agent, mut relay, sink) = (agent.config, relay.config, sink.config);
     agent.data_dir = data_dir.join("agent");
+    agent.relay.secret = secret.as_ref().map(|secret| secret.reveal().to_owned());
+    (relay.secret, relay.secret_file) = (secret, None);
 
     let shutdown = signals::shutdown()?;
     let _locked = DataDir::lock(&data_dir)?;
-    let push = gaitway_agent::bind(&agent).await?;
-    let mqtt = gaitway_relay::bind(&relay).await?;
+    let push = gaitway_agent::bind(&agent)?;
+    let mqtt = gaitway_relay::bind(&relay)?;
     let push_address = push.local_addr()?;
     agent.relay.address = format!("mqtt://{}", reachable(mqtt.local_addr()?)).parse()?;
-    agent.relay.secret = relay.load_secret()?.map(|secret| secret.reveal().to_owned());
 
     let (health, metrics) = (Health::new(), Metrics::new());
     let path = data_dir.join("warehouse.db");

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use gaitway_proto::topic::AgentId;
@@ -13,6 +14,10 @@ use serde::Serialize;
 use crate::config::AgentConfig;
 use crate::status::AgentStatus;
 use crate::uplink::RelayAddress;
+
+mod spool;
+
+use spool::SpoolCommand;
 
 /// Takes pushes of phones, classifies them and forwards everything to a relay.
 #[derive(Debug, clap::Args)]
@@ -32,6 +37,16 @@ pub struct Args {
     /// The agent's name at the relay [default: made from the host's name]
     #[arg(long, value_name = "ID")]
     agent_id: Option<AgentId>,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+/// What is done instead of running an agent.
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    /// Look into a spool; get out of a damaged one what can be got out
+    #[command(subcommand)]
+    Spool(SpoolCommand),
 }
 
 /// An address to listen on, as a flag.
@@ -57,16 +72,20 @@ struct RelayFlags {
     address: RelayAddress,
 }
 
-/// Runs the command until a signal ends it.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+/// Runs the command until it is done, an agent until a signal ends it.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { config: file, data_dir, http, relay, agent_id, task } = args;
+    if let Some(Task::Spool(command)) = task {
+        return spool::run(command, file.as_deref(), data_dir);
+    }
     logs::init();
-    let Args { config: file, data_dir, http, relay, agent_id } = args;
     let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
-    let config: AgentConfig = config::load("agent", file.as_deref(), None, flags)?;
-    config.windows.params()?;
+    let loaded = config::read::<AgentConfig>("agent", file.as_deref(), None, flags)?;
+    let config = loaded.config.clone().with_password().map_err(|wrong| loaded.refuse(wrong))?;
     let shutdown = signals::shutdown()?;
-    let listener = crate::bind(&config).await?;
+    let listener = crate::bind(&config)?;
     tracing::info!(address = %listener.local_addr()?, "taking pushes at /data");
     let status = Arc::new(AgentStatus::default());
-    crate::run(config, listener, status, &Health::new(), &Metrics::new(), shutdown).await
+    crate::run(config, listener, status, &Health::new(), &Metrics::new(), shutdown).await?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,18 +1,33 @@
 //! What the agent can be told: `/etc/gaitway/agent.toml`, `GAITWAY_AGENT__…`, flags.
+//!
+//! - What makes no sense, or could not pass on what it promises, is refused before anything is opened.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use gaitway_proto::identity;
 use gaitway_proto::topic::AgentId;
+use gaitway_proto::{identity, limits};
+use gaitway_service::config::{Check, Wrong, duration};
 use serde::{Deserialize, Serialize};
 
 use crate::classify::Threshold;
 use crate::spool::cap::SpoolConfig;
 use crate::uplink::RelayAddress;
-use crate::windows::Params;
+use crate::windows::{Params, ParamsError};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
+/// A smaller spool could not hold the greatest push, and would refuse it for ever.
+const LEAST_SPOOL: u64 = 9 << 20;
+
+const _: () = assert!(
+    limits::MAX_FRAME + 512 * 1024 <= LEAST_SPOOL as usize,
+    "the greatest frame and what stands around it fit into the smallest spool"
+);
 
 /// The whole configuration of an agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,6 +36,7 @@ pub struct AgentConfig {
     /// Where the spool lies.
     pub data_dir: PathBuf,
     /// Where phones push to, and where health and metrics are.
+    #[serde(with = "gaitway_service::config::address")]
     pub http: SocketAddr,
     /// The agent's name at the relay; made from the host's name and kept in the spool where it is not told.
     pub agent_id: Option<AgentId>,
@@ -99,45 +115,154 @@ impl Default for WindowsConfig {
     }
 }
 
+impl Check for AgentConfig {
+    fn check(&self) -> Result<(), Wrong> {
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(Wrong::new("data_dir", "must be the name of a folder"));
+        }
+        let SpoolConfig { max_bytes, min_free_percent, when_full: _, remember } = &self.spool;
+        Wrong::unless_size_within("spool.max_bytes", *max_bytes, LEAST_SPOOL..=1 << 50)?;
+        Wrong::unless_within("spool.min_free_percent", min_free_percent, 0.0..=90.0)?;
+        Wrong::unless_time_within("spool.remember", *remember, HOUR..=CENTURY)?;
+        self.windows.check()?;
+        self.relay.check()
+    }
+}
+
+impl AgentConfig {
+    /// With the relay's password read from where it stands.
+    pub fn with_password(mut self) -> Result<Self, Wrong> {
+        self.relay.password = self.relay.load_password()?;
+        self.relay.password_file = None;
+        Ok(self)
+    }
+}
+
 impl RelayConfig {
+    fn check(&self) -> Result<(), Wrong> {
+        if self.password.is_some() && self.password_file.is_some() {
+            return Err(Wrong::new("relay.password_file", "cannot stand beside `relay.password`: keep one of them"));
+        }
+        match self.password.as_deref() {
+            Some("") => {
+                Err(Wrong::new("relay.password", "must not be empty: leave it out where the relay has no secret"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The password, from its key or its file.
+    fn load_password(&self) -> Result<Option<String>, Wrong> {
+        let Some(file) = &self.password_file else { return Ok(self.password.clone()) };
+        let wrong = |problem: String| Wrong::new("relay.password_file", problem);
+        let text = std::fs::read_to_string(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        match text.trim() {
+            "" => Err(wrong("must name a file that holds the password; this one is empty".to_owned())),
+            password => Ok(Some(password.to_owned())),
+        }
+    }
+
     /// The password of `agent`, from wherever it is.
     pub fn read_password(&self, agent: &AgentId) -> anyhow::Result<Option<String>> {
-        if let Some(secret) = &self.secret {
-            return Ok(Some(identity::password(secret.as_bytes(), agent)));
-        }
-        match (&self.password, &self.password_file) {
-            (Some(_), Some(_)) => anyhow::bail!("relay.password and relay.password_file are both set: keep one"),
-            (Some(password), None) => Ok(Some(password.clone())),
-            (None, Some(file)) => {
-                let text = std::fs::read_to_string(file)
-                    .with_context(|| format!("relay.password_file {} cannot be read", file.display()))?;
-                Ok(Some(text.trim().to_owned()))
-            }
-            (None, None) => Ok(None),
+        match &self.secret {
+            Some(secret) => Ok(Some(identity::password(secret.as_bytes(), agent))),
+            None => self.load_password().with_context(|| format!("agent {agent} has no password for its relay")),
         }
     }
 }
 
 impl WindowsConfig {
+    fn check(&self) -> Result<(), Wrong> {
+        Wrong::unless_time_within("windows.silence", self.silence, Duration::from_millis(100)..=DAY)?;
+        self.params().map(drop)
+    }
+
     /// The parameters, checked.
-    pub fn params(&self) -> anyhow::Result<Params> {
-        let nanoseconds = |key: &str, duration: Duration| {
-            i64::try_from(duration.as_nanos()).with_context(|| format!("windows.{key} of {duration:?} is too long"))
-        };
+    pub fn params(&self) -> Result<Params, Wrong> {
         let [stationary, walking, running] = self.thresholds;
-        let classifier = Threshold::new(stationary, walking, running).context("windows.thresholds cannot be used")?;
-        anyhow::ensure!(!self.silence.is_zero(), "windows.silence must be above 0");
-        Params::new(
-            nanoseconds("length", self.length)?,
-            nanoseconds("slide", self.slide)?,
-            nanoseconds("lateness", self.lateness)?,
-            classifier,
-        )
-        .with_context(|| {
-            format!(
-                "windows.length of {:?}, windows.slide of {:?} and windows.lateness of {:?} do not go together",
-                self.length, self.slide, self.lateness
-            )
+        let classifier = Threshold::new(stationary, walking, running).map_err(|_| {
+            Wrong::new("windows.thresholds", "must be three numbers above 0, each greater than the last")
+        })?;
+        // What is too long for a number of nanoseconds is far too long for a window.
+        let nanoseconds = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        let (length, slide, lateness) = (nanoseconds(self.length), nanoseconds(self.slide), nanoseconds(self.lateness));
+        Params::new(length, slide, lateness, classifier).map_err(|error| {
+            let [length, slide, lateness] = [self.length, self.slide, self.lateness].map(duration::shown);
+            match error {
+                ParamsError::Slide(_) => Wrong::new("windows.slide", "must be a multiple of 100ms, at least that"),
+                ParamsError::Window(_) => Wrong::new(
+                    "windows.length",
+                    format!("must fit: the length, {length}, is a multiple of the slide, {slide}, and at most 1h"),
+                )
+                .or("windows.slide"),
+                ParamsError::Lateness(_) => Wrong::new("windows.lateness", "must be from 0s to 1h"),
+                ParamsError::Panes(panes) => Wrong::new(
+                    "windows.slide",
+                    format!(
+                        "must fit: length, {length}, and lateness, {lateness}, are {panes} slides of {slide} long; \
+                         1000 are possible"
+                    ),
+                )
+                .or("windows.length")
+                .or("windows.lateness"),
+            }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_make_sense() {
+        AgentConfig::default().check().unwrap();
+    }
+
+    type Spoil = fn(&mut AgentConfig);
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_key() {
+        let refused = |change: fn(&mut AgentConfig)| {
+            let mut config = AgentConfig::default();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        let cases: [(Spoil, &str); 14] = [
+            (|c| c.data_dir = PathBuf::new(), "`data_dir` must be"),
+            (|c| c.spool.max_bytes = LEAST_SPOOL - 1, "`spool.max_bytes` must be from 9MiB to"),
+            (|c| c.spool.min_free_percent = f64::NAN, "`spool.min_free_percent` must be from 0.0 to 90.0"),
+            (|c| c.spool.min_free_percent = 90.5, "`spool.min_free_percent`"),
+            (|c| c.spool.remember = Duration::ZERO, "`spool.remember` must be from 1h to"),
+            (|c| c.windows.silence = Duration::MAX, "`windows.silence` must be from 100ms to 1d"),
+            (|c| c.windows.slide = Duration::from_millis(150), "`windows.slide` must be a multiple of 100ms"),
+            (|c| c.windows.slide = Duration::from_secs(3), "`windows.length`, `windows.slide` must fit"),
+            (|c| c.windows.length = Duration::MAX, "and at most 1h"),
+            (|c| c.windows.lateness = 2 * HOUR, "`windows.lateness` must be from 0s to 1h"),
+            (|c| (c.windows.length, c.windows.lateness) = (HOUR, HOUR), "1000 are possible"),
+            (|c| c.windows.thresholds = [8.0, 2.0, f64::INFINITY], "`windows.thresholds` must be"),
+            (|c| c.relay.password = Some(String::new()), "`relay.password` must not be empty"),
+            (
+                |c| (c.relay.password, c.relay.password_file) = (Some("p".into()), Some("f".into())),
+                "`relay.password_file` cannot stand beside `relay.password`",
+            ),
+        ];
+        for (change, expected) in cases {
+            let said = refused(change);
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_read_from_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        let mut config = AgentConfig::default();
+        config.relay.password_file = Some(file.clone());
+        assert!(config.clone().with_password().unwrap_err().to_string().contains("cannot be read"));
+        std::fs::write(&file, " \n").unwrap();
+        assert!(config.clone().with_password().unwrap_err().to_string().contains("empty"));
+        std::fs::write(&file, "hush\n").unwrap();
+        assert_eq!(config.with_password().unwrap().relay.password.as_deref(), Some("hush"));
     }
 }

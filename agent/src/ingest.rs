@@ -17,9 +17,15 @@ pub enum Refusal {
     /// The body is JSON, but not a push: 400.
     #[error("the body is not a Sensor Logger push: {0}")]
     NotAPush(String),
-    /// The body's `Content-Encoding` cannot be undone: 400.
+    /// The body did not arrive whole, or its `Content-Encoding` cannot be undone: 400.
     #[error("{0}")]
     Encoding(String),
+    /// A web page of another site has a browser send it; holds which: 403.
+    #[error("a web page of {0} sent this; only Sensor Logger may push to this address")]
+    Foreign(String),
+    /// Its `Content-Type` or `Content-Encoding` is not one that is read: 415.
+    #[error("{0}")]
+    Unsupported(String),
     /// Above a limit: 413.
     #[error("{what} is above the limit of {limit}")]
     TooLarge {
@@ -53,6 +59,8 @@ impl Refusal {
             Self::NotJson(_) => "not_json",
             Self::NotAPush(_) => "not_a_push",
             Self::Encoding(_) => "encoding",
+            Self::Foreign(_) => "foreign",
+            Self::Unsupported(_) => "unsupported",
             Self::TooLarge { .. } => "too_large",
             Self::NoRoom(_) => "no_room",
             Self::Slow(_) => "slow",

@@ -15,7 +15,7 @@ struct Cli {
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     match command::run(Cli::parse().args).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("gaitway-agent: {error:#}");
             ExitCode::FAILURE

@@ -28,6 +28,9 @@ pub struct AgentMetrics {
     let_go: Counter,
     dropped_messages: Counter,
     dropped_readings: Counter,
+    damaged_frames: Counter,
+    /// Spools that were damaged, removed or replaced while in use.
+    pub lost_spools: Counter,
     /// Transactions that could not be written.
     pub failed_transactions: Counter,
     waiting: Family<Label, Gauge>,
@@ -53,6 +56,10 @@ impl AgentMetrics {
             registry.register("let_go_windows", "Windows not told because another may have told them", let_go);
             registry.register("dropped_messages", "Pushes dropped by the spool's cap", self.dropped_messages.clone());
             registry.register("dropped_readings", "Readings dropped by the spool's cap", self.dropped_readings.clone());
+            let damaged = self.damaged_frames.clone();
+            registry.register("damaged_frames", "Frames of the spool whose checksum did not hold", damaged);
+            let lost = "Spools damaged, removed or replaced, each followed by a new one";
+            registry.register("lost_spools", lost, self.lost_spools.clone());
             let failed = self.failed_transactions.clone();
             registry.register("failed_transactions", "Transactions that could not be written", failed);
             registry.register("waiting_frames", "Frames that wait for the relay", self.waiting.clone());
@@ -76,6 +83,7 @@ impl AgentMetrics {
         self.let_go.inc_by(news.let_go);
         self.dropped_messages.inc_by(news.dropped_messages);
         self.dropped_readings.inc_by(news.dropped_readings);
+        self.damaged_frames.inc_by(news.damaged);
         for window in &news.windows {
             self.windows.get_or_create(&[("activity", window.activity.as_str())]).inc();
         }

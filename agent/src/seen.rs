@@ -97,6 +97,11 @@ impl Seen {
         Change { removed, range, slot: number % BODIES as u64, number, body }
     }
 
+    /// The ids that were accepted: first and last of each range, rising.
+    pub fn ranges(&self) -> Vec<(u64, u64)> {
+        self.ranges.0.iter().map(|(first, last)| (*first, *last)).collect()
+    }
+
     /// How many ids below the greatest are missing: pushes lost between phone and agent, or still on their way.
     pub fn holes(&self) -> u64 {
         let Some((_, greatest)) = self.ranges.0.last_key_value() else { return 0 };

@@ -1,40 +1,51 @@
 //! Starts the agent's parts and holds them together.
+//!
+//! - A spool that is lost while in use ends the parts that use it, not the process: what is left of it is set aside, they
+//!   begin again with a new one, and pushes that were under way are answered from there.
+//! - Spools that are lost again and again end the process: then it is the disk.
 
-use std::path::Path;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use gaitway_proto::ledger::{Epoch, Stream};
-use gaitway_proto::topic::AgentId;
-use gaitway_service::health::Health;
+use gaitway_service::health::{Health, Part};
 use gaitway_service::lock::DataDir;
 use gaitway_service::metrics::Metrics;
 use gaitway_service::tasks::Tasks;
-use gaitway_service::{clock, notify};
-use rusqlite::{Connection, TransactionBehavior};
+use gaitway_service::{clock, notify, server};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::AgentConfig;
 use crate::ingest::http::{self, Door};
 use crate::metrics::AgentMetrics;
+use crate::spool::damage::{self, Loss};
+use crate::spool::presence::Presence;
+use crate::spool::quarantine;
 use crate::spool::reader::Reader;
-use crate::spool::rows::Rows;
-use crate::spool::schema;
 use crate::status::AgentStatus;
-use crate::uplink::{self, ToAgent, UplinkConfig};
-use crate::writer::state::{Settings, State};
-use crate::writer::{self, Command, Outlets};
+use crate::uplink::{self, ToAgent, UplinkConfig, UplinkMetrics};
+use crate::writer::state::Settings;
+use crate::writer::{self, Command, Ended, Inbox, Outlets};
+
+mod beginning;
+pub(crate) mod kept_id;
+
+use beginning::{Begun, Former, begin};
 
 /// Words of the uplink that may wait for the writer.
 const WORDS: usize = 64;
 
-/// The listener for phones.
-pub async fn bind(config: &AgentConfig) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(config.http).await.with_context(|| {
+/// So many spools lost within [`WITHIN`] end the process.
+const MOST_LOST: usize = 3;
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// The listener for phones. Needs a runtime around it.
+pub fn bind(config: &AgentConfig) -> anyhow::Result<TcpListener> {
+    server::bind(config.http).with_context(|| {
         format!("cannot listen on {}: another program may use it; choose another address with --http", config.http)
     })
 }
@@ -48,52 +59,33 @@ pub async fn run(
     metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let params = config.windows.params()?;
-    let locked = DataDir::lock(&config.data_dir)?;
-    let path = locked.path().join("spool.db");
     let settings = Settings {
-        path: path.clone(),
-        spool: config.spool,
-        windows: params,
+        path: config.data_dir.join("spool.db"),
+        spool: config.spool.clone(),
+        windows: config.windows.params()?,
         silence: config.windows.silence,
         wall_clock,
     };
-    let tracks_sent = settings.tracks_sent();
-    let configured = config.agent_id;
-    let spool_path = path.clone();
-    let (connection, state, agent) =
-        tokio::task::spawn_blocking(move || begin(&spool_path, settings, configured)).await??;
-    tracing::info!(%agent, epoch = %state.spool_state().epoch, spool = %path.display(), "agent starts");
-
-    let agent_metrics = AgentMetrics::default();
+    let (agent_metrics, uplink_metrics) = (AgentMetrics::default(), UplinkMetrics::default());
     agent_metrics.register(metrics);
+    uplink_metrics.register(metrics);
     let (commands, inbox) = mpsc::channel(writer::QUEUE);
-    let (state_out, state_in) = watch::channel(state.spool_state());
-    let (marks_out, marks_in) = watch::channel(state.sent_marks());
-    let reader = Reader::open(&path, state_in.clone(), tracks_sent.then_some(marks_in), commands.clone())?;
-    let outlets = Outlets {
-        state: state_out,
-        marks: marks_out,
-        status: status.clone(),
+    let keeper = Keeper {
+        settings,
+        config,
+        commands: commands.downgrade(),
+        status,
         metrics: agent_metrics.clone(),
-        health: health.part("spool"),
+        uplink_metrics,
+        spool: health.part("spool"),
+        link: health.part("relay link"),
     };
 
+    // Nobody is let in before the first spool is in use.
+    let (begun, locked) = keeper.begin(Former::default()).await?;
     let mut tasks = Tasks::new();
-    let runtime = Handle::current();
-    tasks.spawn_blocking("spool writer", move || {
-        let _locked = locked;
-        writer::run(connection, state, inbox, &runtime, &outlets)
-    })?;
-    let (words, words_in) = mpsc::channel(WORDS);
-    tasks.spawn("uplink words", pass_on(words_in, commands.clone()));
-    let password = config.relay.read_password(&agent)?;
-    let uplink_config = UplinkConfig { relay: config.relay.address, agent, password };
-    let (part, uplink_metrics, stop) = (health.part("relay link"), metrics.clone(), shutdown.clone());
-    tasks.spawn("uplink", async move {
-        let status = status.uplink.clone();
-        uplink::run(uplink_config, reader, state_in, words, status, part, &uplink_metrics, stop).await
-    });
+    let stop = shutdown.clone();
+    tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
     let door = Door { writer: commands, metrics: agent_metrics };
     let router = http::router(door).merge(gaitway_service::http::router(health, metrics));
     tasks.spawn("http", http::serve(listener, router, shutdown.clone()));
@@ -106,46 +98,161 @@ fn wall_clock() -> Option<i64> {
     clock::synchronised().then(clock::now_micros)
 }
 
-/// Opens the spool and names this start in it.
-fn begin(path: &Path, settings: Settings, configured: Option<AgentId>) -> anyhow::Result<(Connection, State, AgentId)> {
-    let mut connection = schema::open(path)?;
-    let epoch = Epoch::from_random(getrandom::u64().context("the system gives no random numbers")?);
-    let started_at = gaitway_proto::schema::rfc3339(clock::now_micros().saturating_mul(1000));
-    let fresh = fresh_agent_id()?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let rows = Rows(&transaction);
-    let mut queue = rows.begin_start(epoch, &started_at, settings.tracks_sent())?;
-    let kept = rows.agent(|| configured.clone().unwrap_or(fresh))?;
-    let agent = match configured {
-        Some(configured) if configured != kept => {
-            let waiting: u64 = Stream::ALL.iter().map(|stream| queue.waiting(*stream)).sum();
-            if waiting > 0 {
-                bail!(
-                    "the spool {} holds {waiting} frames named by agent {kept}: run it with that agent_id until the \
-                     relay has them, then change it to {configured}",
-                    path.display()
-                );
-            }
-            // Its earlier starts have another's name: to the relay of this one they never were.
-            for ordinal in queue.forget_earlier() {
-                rows.forget_start(ordinal)?;
-            }
-            rows.set_agent(&configured)?;
-            configured
-        }
-        _ => kept,
-    };
-    let state = State::load(settings, queue, &rows, Instant::now())?;
-    transaction.commit()?;
-    Ok((connection, state, agent))
+/// Keeps a spool in use.
+struct Keeper {
+    settings: Settings,
+    config: AgentConfig,
+    /// The door's end keeps the channel open.
+    commands: mpsc::WeakSender<Command>,
+    status: Arc<AgentStatus>,
+    metrics: AgentMetrics,
+    uplink_metrics: UplinkMetrics,
+    spool: Part,
+    link: Part,
 }
 
-/// The host's name and four random digits: two machines made from one image get names of their own.
-fn fresh_agent_id() -> anyhow::Result<AgentId> {
-    let host = gethostname::gethostname().to_string_lossy().chars().take(50).collect::<String>();
-    let digits = getrandom::u32().context("the system gives no random numbers")? & 0xffff;
-    let id = AgentId::from_free_text(&format!("{host}-{digits:04x}"));
-    id.context("the host's name makes no agent id; set agent_id")
+/// A spool that was lost while in use.
+struct Lost {
+    loss: Loss,
+    presence: Presence,
+    inbox: Inbox,
+}
+
+type Locked = gaitway_service::lock::Locked;
+
+impl Keeper {
+    async fn run(
+        &self,
+        mut begun: Begun,
+        mut locked: Locked,
+        mut inbox: Inbox,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut losses = VecDeque::new();
+        loop {
+            let (agent, ordinal) = (begun.agent.clone(), begun.state.ordinal());
+            let Some(lost) = self.live(begun, inbox, locked, &shutdown).await? else { return Ok(()) };
+            let happened = damage::sentence(&self.settings.path, &lost.loss);
+            self.spool.not_ready(happened.as_str());
+            self.metrics.lost_spools.inc();
+            losses.push_back(Instant::now());
+            if losses.len() > MOST_LOST {
+                losses.pop_front();
+            }
+            if losses.len() == MOST_LOST && losses.front().is_some_and(|first| first.elapsed() < WITHIN) {
+                bail!(
+                    "{happened}; that is the third spool lost within {} s: its disk fails, or another program meddles",
+                    WITHIN.as_secs()
+                );
+            }
+            let former = Former::lost(lost.loss, lost.presence, agent, ordinal);
+            (begun, locked) = self.begin(former).await?;
+            inbox = lost.inbox.settled();
+        }
+    }
+
+    /// Locks the data directory and opens a spool in it.
+    async fn begin(&self, former: Former) -> anyhow::Result<(Begun, Locked)> {
+        let locked = DataDir::lock(&self.config.data_dir)?;
+        let (dir, settings) = (self.config.data_dir.clone(), self.settings.clone());
+        let configured = self.config.agent_id.clone();
+        let begin = move || {
+            let begun = begin(&dir, &settings, configured.as_ref(), former)?;
+            Ok::<_, anyhow::Error>((begun, quarantine::aside_in(&dir)))
+        };
+        let (begun, aside) = tokio::task::spawn_blocking(begin).await??;
+        for notice in &begun.notices {
+            tracing::error!("{notice}");
+        }
+        let notice = begun.notices.last().cloned().or_else(|| remainder(&aside));
+        if let Some(notice) = notice {
+            if begun.notices.is_empty() {
+                tracing::warn!("{notice}");
+            }
+            self.spool.note(notice.as_str());
+            self.status.notice(notice);
+        }
+        tracing::info!(
+            agent = %begun.agent,
+            epoch = %begun.state.spool_state().epoch,
+            spool = %self.settings.path.display(),
+            "agent starts"
+        );
+        Ok((begun, locked))
+    }
+
+    /// Uses a spool until `shutdown`, or until it is lost.
+    async fn live(
+        &self,
+        begun: Begun,
+        inbox: Inbox,
+        locked: Locked,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Option<Lost>> {
+        let Begun { connection, state, agent, .. } = begun;
+        let Some(commands) = self.commands.upgrade() else { return Ok(None) };
+        let (state_out, state_in) = watch::channel(state.spool_state());
+        let (marks_out, marks_in) = watch::channel(state.sent_marks());
+        let marks = self.settings.tracks_sent().then_some(marks_in);
+        let reader = Reader::open(&self.settings.path, state_in.clone(), marks, commands.clone())?;
+        let outlets = Outlets {
+            state: state_out,
+            marks: marks_out,
+            status: self.status.clone(),
+            metrics: self.metrics.clone(),
+            health: self.spool.clone(),
+        };
+
+        let mut tasks = Tasks::new();
+        let life = shutdown.child_token();
+        let (runtime, end, (lost_out, mut lost)) = (Handle::current(), life.clone(), oneshot::channel());
+        tasks.spawn_blocking("spool writer", move || {
+            let _locked = locked;
+            if let Ended::Lost { loss, presence, inbox } = writer::run(connection, state, inbox, &runtime, &outlets)? {
+                // The others hear of it before the writer's own ends of their channels are gone.
+                drop(lost_out.send(Lost { loss, presence, inbox }));
+                end.cancel();
+            }
+            Ok(())
+        })?;
+        let (words, words_in) = mpsc::channel(WORDS);
+        tasks.spawn("uplink words", pass_on(words_in, commands));
+        let password = self.config.relay.read_password(&agent)?;
+        let config = UplinkConfig { relay: self.config.relay.address.clone(), agent, password };
+        let (status, link, counters) = (self.status.uplink.clone(), self.link.clone(), self.uplink_metrics.clone());
+        tasks.spawn("uplink", uplink::run(config, reader, state_in, words, status, link, counters, life.clone()));
+
+        let ended = tasks.join(life);
+        tokio::pin!(ended);
+        tokio::select! {
+            biased;
+            Ok(mut lost) = &mut lost => {
+                let outcome = tokio::select! {
+                    outcome = &mut ended => outcome,
+                    () = lost.inbox.hold() => ended.await,
+                };
+                // What a part says of the spool's end is said by its loss.
+                if let Err(error) = outcome {
+                    tracing::debug!(error = format!("{error:#}"), "a part did not end well with its spool");
+                }
+                Ok(Some(lost))
+            }
+            outcome = &mut ended => outcome.map(|()| None),
+        }
+    }
+}
+
+/// What to say of files that were set aside earlier and still lie there.
+fn remainder(aside: &[std::path::PathBuf]) -> Option<String> {
+    let first = aside.first()?.display();
+    let others = match aside.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "{first}{others} was set aside earlier: `gaitway agent spool salvage` gets out what can be got out; delete it once it \
+         is no longer needed"
+    ))
 }
 
 /// Hands the uplink's words to the writer, in their order.

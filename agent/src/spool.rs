@@ -8,9 +8,20 @@
 //!
 //! [`queue`] is the pure bookkeeping of names, [`schema`] the file, [`rows`] the statements, [`cap`] decides when it is
 //! full, [`reader`] serves the uplink from a connection of its own. The one writer is [`crate::writer`].
+//!
+//! When it is hurt: [`damage`] tells which errors mean that, [`presence`] whether the file is still the one that was
+//! opened, [`quarantine`] moves it aside, [`mend`] puts gaps in place of damaged frames. [`check`], [`salvage`] and
+//! [`export`] look at a file, bring what is left of it into another, or write it out.
 
 pub mod cap;
+pub mod check;
+pub mod damage;
+pub mod export;
+pub mod mend;
+pub mod presence;
+pub mod quarantine;
 pub mod queue;
 pub mod reader;
 pub mod rows;
+pub mod salvage;
 pub mod schema;

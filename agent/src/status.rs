@@ -35,6 +35,8 @@ pub struct AgentSnapshot {
     pub waiting: (u64, u64),
     /// Pages of the spool in use, bytes.
     pub spool_bytes: u64,
+    /// What happened to the spool before the one in use, and what to do.
+    pub notice: Option<String>,
 }
 
 /// One phone.
@@ -52,6 +54,10 @@ impl AgentStatus {
     /// The state now.
     pub fn snapshot(&self) -> AgentSnapshot {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn notice(&self, notice: String) {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).notice = Some(notice);
     }
 
     pub(crate) fn tell(&self, heard: Vec<Heard>, duplicates: u64, waiting: &[(Stream, u64)], spool_bytes: u64) {

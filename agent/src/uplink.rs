@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 pub use address::{BadRelayAddress, RelayAddress};
 pub use link::run;
-pub use status::{UplinkSnapshot, UplinkStatus};
+pub use status::{UplinkMetrics, UplinkSnapshot, UplinkStatus};
 
 /// How the agent reaches its relay.
 #[derive(Clone)]

@@ -3,34 +3,44 @@
 //! - All commands that waited while the last transaction was synced go into the next one, in the order in which they
 //!   came: one fsync for many pushes.
 //! - Nobody is answered before the transaction is on the disk; if it fails, nothing in memory remembers it.
-//! - Bookkeeping that can be done again (acknowledgements, deletions, that this start was welcomed) waits for a push's transaction, a second at most.
+//! - Nobody is answered unless the file is still where it was opened, and the one that was opened.
+//! - What a lost file left unanswered is kept for the next one.
+//! - Bookkeeping that can be done again (acknowledgements, deletions, that this start was welcomed) waits for a push's
+//!   transaction, two seconds at most: longer than a phone's pause between pushes.
 //!
 //! [`state`] is what a transaction does; this is the loop around it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_service::health::Part;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::ingest::{Push, Refusal};
 use crate::metrics::AgentMetrics;
+use crate::spool::damage::{self, Loss};
+use crate::spool::presence::Presence;
 use crate::spool::queue::SentMarks;
 use crate::spool::rows::Rows;
+use crate::spool::schema;
 use crate::status::AgentStatus;
 use crate::uplink::SpoolState;
 
 mod accept;
 mod closing;
+mod inbox;
+mod mending;
 pub(crate) mod news;
 mod sessions;
 pub mod state;
 mod upkeep;
 
+pub use inbox::Inbox;
 use state::{Answer, State};
 
 /// Commands that may wait for the writer; beyond it callers wait.
@@ -41,7 +51,7 @@ const MAX_COMMANDS: usize = 512;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long bookkeeping that can be done again may wait for a transaction.
-const LAZY: Duration = Duration::from_secs(1);
+const LAZY: Duration = Duration::from_secs(2);
 
 /// How long to wait after a failed transaction that nobody waits for.
 const RETRY: Duration = Duration::from_secs(1);
@@ -74,6 +84,21 @@ pub enum Command {
     },
     /// Everything in the spool may be sent from now on; answered with how far that is.
     MarkSent(oneshot::Sender<SentMarks>),
+    /// A frame is damaged or missing: a gap takes its place.
+    Mend {
+        /// The start that named it.
+        epoch: Epoch,
+        /// The stream.
+        stream: Stream,
+        /// Its seq.
+        seq: u64,
+        /// Microseconds since the Unix epoch, wall clock.
+        noticed_at: i64,
+        /// Answered once that is on the disk.
+        done: oneshot::Sender<()>,
+    },
+    /// A reader found the file damaged, and how.
+    Damaged(String),
 }
 
 /// A push with what the agent knows of its arrival.
@@ -113,32 +138,73 @@ pub struct Outlets {
     pub health: Part,
 }
 
-/// Runs until every sender of `commands` is gone, then keeps what can be kept and ends. Blocks its thread.
+/// How the writer ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Every sender of commands is gone; what can be kept is.
+    Closed,
+    /// The file can be used no longer.
+    Lost {
+        /// Why.
+        loss: Loss,
+        /// What of the files is still this spool's.
+        presence: Presence,
+        /// What nobody was answered for.
+        inbox: Inbox,
+    },
+}
+
+/// Runs until every sender of commands is gone, or until the file is lost. Blocks its thread.
 pub fn run(
     connection: Connection,
     state: State,
-    mut commands: mpsc::Receiver<Command>,
+    inbox: impl Into<Inbox>,
     runtime: &Handle,
     outlets: &Outlets,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Ended> {
+    let Inbox { mut waiting, mut commands } = inbox.into();
+    let path = state.path();
+    let presence =
+        Presence::of(path).with_context(|| format!("spool {} is not where it was opened", path.display()))?;
     outlets.health.ready();
-    let mut writer = Writer { connection, state, batch: Vec::new(), outlets, complained: None };
+    let mut writer = Writer { connection, state, batch: Vec::new(), presence, lost: None, outlets, complained: None };
     loop {
         let deadline = writer.state.next_deadline();
         let wait = deadline.map_or(Duration::from_secs(60), |at| at.saturating_duration_since(Instant::now()));
-        let first = runtime.block_on(async { tokio::time::timeout(wait, commands.recv()).await });
+        let first = match waiting.pop_front() {
+            Some(command) => Ok(Some(command)),
+            None => runtime.block_on(async { tokio::time::timeout(wait, commands.recv()).await }),
+        };
         let closed = matches!(first, Ok(None));
         let mut asked = false;
         if let Ok(Some(command)) = first {
-            asked = writer.collect(command, &mut commands);
+            asked = writer.collect(command, || waiting.pop_front().or_else(|| commands.try_recv().ok()));
         }
         let now = Instant::now();
-        if asked || closed || writer.state.is_due(now) {
+        if writer.lost.is_none() && (asked || closed || writer.state.is_due(now)) {
             writer.transact(now);
         }
-        if closed {
-            return Ok(());
+        if let Some(loss) = writer.lost.take() {
+            let Writer { connection, batch, presence, .. } = writer;
+            leave(connection, &loss);
+            let mut inbox = Inbox::from(commands);
+            batch.into_iter().chain(waiting).for_each(|command| inbox.keep(command));
+            return Ok(Ended::Lost { loss, presence, inbox });
         }
+        if closed {
+            return Ok(Ended::Closed);
+        }
+    }
+}
+
+/// Closes a lost file. Its log is left alone, except where it has no name any more: then what it holds goes into the
+/// file.
+fn leave(connection: Connection, loss: &Loss) {
+    if *loss != Loss::LogVanished {
+        schema::keep_log(&connection, true);
+    }
+    if let Err((_, error)) = connection.close() {
+        tracing::debug!(%error, "a lost spool does not close well");
     }
 }
 
@@ -147,13 +213,16 @@ struct Writer<'o> {
     state: State,
     /// What waits for the next transaction; after a failure, what was not a push.
     batch: Vec<Command>,
+    presence: Presence,
+    /// Why the file can be used no longer.
+    lost: Option<Loss>,
     outlets: &'o Outlets,
     complained: Option<Instant>,
 }
 
 impl Writer<'_> {
     /// Takes `first` and what waits behind it into the batch, what can wait only into the state. Whether somebody waits.
-    fn collect(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>) -> bool {
+    fn collect(&mut self, first: Command, mut behind: impl FnMut() -> Option<Command>) -> bool {
         let (mut bytes, mut asked) = (0, false);
         let mut next = Some(first);
         while let Some(command) = next {
@@ -162,6 +231,7 @@ impl Writer<'_> {
                     self.state.note_acknowledged(epoch, stream, up_to, Instant::now() + LAZY);
                 }
                 Command::Welcomed => self.state.note_welcomed(Instant::now() + LAZY),
+                Command::Damaged(what) => self.lost = Some(Loss::Damaged(what)),
                 command => {
                     if let Command::Push(received, _) = &command {
                         bytes += received.body.len();
@@ -171,7 +241,7 @@ impl Writer<'_> {
                 }
             }
             let room = self.batch.len() < MAX_COMMANDS && bytes < MAX_BYTES;
-            next = if room { commands.try_recv().ok() } else { None };
+            next = if room { behind() } else { None };
         }
         asked
     }
@@ -189,15 +259,25 @@ impl Writer<'_> {
         });
         match result {
             Ok(answers) => {
+                // What was written to a file that is not at its path any more is not kept.
+                self.lost = self.presence.loss();
+                if self.lost.is_some() {
+                    return;
+                }
                 let wrote = self.connection.total_changes() != before;
                 self.tell(answers, wrote);
             }
             Err(error) => {
+                self.lost = self.presence.loss().or_else(|| damage::of(&error).map(Loss::Damaged));
+                if self.lost.is_some() {
+                    return;
+                }
                 self.state.undo(undo, now + RETRY);
                 self.fail(&error, now);
             }
         }
         if let Err(error) = self.state.shrink(&Rows(&self.connection), now) {
+            self.lost = damage::of(&error).map(Loss::Damaged);
             tracing::warn!(%error, "the spool's file cannot give space back");
         }
     }
@@ -212,6 +292,11 @@ impl Writer<'_> {
             None => {}
         }
         outlets.state.send_replace(self.state.spool_state());
+        let copied = self.batch.iter().any(|command| matches!(command, Command::Copied { .. }));
+        if self.state.news.let_go > 0 && !copied {
+            let windows = self.state.news.let_go;
+            tracing::warn!(windows, "windows that were told before this spool, or by another, were let go of");
+        }
         let marks = self.state.sent_marks();
         outlets.marks.send_replace(marks.clone());
         self.state.committed(&outlets.status, &outlets.metrics);
@@ -219,7 +304,7 @@ impl Writer<'_> {
             // Whoever asked may be gone: then nobody needs the answer.
             match (command, answer) {
                 (Command::Push(_, to), Answer::Push(result)) => drop(to.send(result)),
-                (Command::Copied { done, .. }, _) => drop(done.send(())),
+                (Command::Copied { done, .. } | Command::Mend { done, .. }, _) => drop(done.send(())),
                 (Command::MarkSent(to), _) => drop(to.send(marks.clone())),
                 _ => {}
             }

@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::VecDeque;
 use std::io::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Method, Request, StatusCode, header};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -14,10 +18,41 @@ use gaitway_agent::metrics::AgentMetrics;
 use gaitway_agent::writer::{Accepted, Command};
 use gaitway_proto::limits;
 use http_body_util::BodyExt as _;
+use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 const PUSH: &str = r#"{"messageId":1,"deviceId":"d","sessionId":"s","payload":[{"name":"a","time":1,"values":{}}]}"#;
+
+/// A body that does not say how long it is.
+struct Pieces {
+    rest: VecDeque<Bytes>,
+    ends: bool,
+}
+
+impl Pieces {
+    fn of(body: &[u8], each: usize) -> Self {
+        Self { rest: body.chunks(each).map(Bytes::copy_from_slice).collect(), ends: true }
+    }
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.rest.pop_front() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None if self.ends => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// A body of which nothing ever comes.
+fn endless() -> Body {
+    Body::new(Pieces { rest: VecDeque::new(), ends: false })
+}
 
 /// A door whose writer answers every push with `answer`.
 fn door(answer: Result<Accepted, Refusal>) -> axum::Router {
@@ -65,13 +100,40 @@ async fn the_test_button_is_answered_and_nothing_reaches_the_writer() {
 
 #[tokio::test]
 async fn what_is_no_push_is_answered_400_with_a_sentence() {
-    for (body, sentence) in [("nope", "not JSON"), ("{}", "no deviceId"), (r#"{"deviceId":"d"}"#, "no sessionId")] {
-        let (status, answer) = push(open(), body).await;
+    let deep = "[".repeat(100_000);
+    for (body, sentence) in [
+        ("", "not JSON"),
+        (" ", "not JSON"),
+        ("nope", "not JSON"),
+        ("{\"deviceId\":\"d", "not JSON"),
+        ("{} {}", "not JSON"),
+        ("{\"deviceId\":NaN}", "not JSON"),
+        ("{\"deviceId\":\"d\",\"sessionId\":\"s\",\"payload\":[{\"values\":{\"x\":Infinity}}]}", "not JSON"),
+        ("{\"deviceId\":\"d\",\"sessionId\":\"s\",\"payload\":[{\"values\":{\"x\":-NaN}}]}", "not JSON"),
+        ("{\"deviceId\":\"\\ud800\"}", "not JSON"),
+        ("{'deviceId':'d'}", "not JSON"),
+        ("{}", "no deviceId"),
+        ("[]", "not an object"),
+        ("7", "not an object"),
+        ("\"text\"", "not an object"),
+        ("null", "not an object"),
+        (r#"{"deviceId":"d"}"#, "no sessionId"),
+        (r#"{"deviceId":"d","sessionId":""}"#, "no sessionId"),
+        (r#"{"deviceId":7,"sessionId":"s"}"#, "no deviceId"),
+        (r#"{"deviceId":["d"],"sessionId":"s"}"#, "no deviceId"),
+        (r#"{"deviceId":"d","sessionId":null}"#, "no sessionId"),
+    ] {
+        let (status, answer) = push(open(), body.to_owned()).await;
         assert_eq!(status, 400, "{body}");
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
         assert_eq!(answer["status"], "error");
-        assert!(answer["message"].as_str().unwrap().contains(sentence), "{answer}");
+        assert!(answer["message"].as_str().unwrap().contains(sentence), "{body}: {answer}");
     }
+    let (status, answer) = push(open(), b"\xff\xfe{}".to_vec()).await;
+    assert_eq!(status, 400, "{answer}");
+    let (status, answer) = push(open(), deep).await;
+    assert_eq!(status, 413, "{answer}");
+    assert!(answer.contains("nesting"), "{answer}");
 }
 
 #[tokio::test]
@@ -79,6 +141,60 @@ async fn what_is_over_the_limits_is_answered_413() {
     let (status, answer) = push(open(), vec![b' '; limits::MAX_BODY + 1]).await;
     assert_eq!(status, 413, "{answer}");
     assert!(answer.contains("the body is above the limit"), "{answer}");
+    for key in ["deviceId", "sessionId", "userId"] {
+        let long = PUSH.replacen('{', &format!(r#"{{"userId":"u","{key}":"{}","#, "i".repeat(limits::MAX_ID + 1)), 1);
+        // The last of duplicate keys wins.
+        let long = long.replace(&format!(r#","{key}":"{}""#, &key[..1]), "");
+        let (status, answer) = push(open(), long).await;
+        assert_eq!(status, 413, "{key}: {answer}");
+        assert!(answer.contains(key) && !answer.contains("iii"), "{answer}");
+    }
+    for deep in ["[".repeat(100_000), "{\"a\":".repeat(100_000)] {
+        let nested = PUSH.replacen("\"values\":{}", &format!("\"values\":{{\"x\":{deep}"), 1);
+        let (status, answer) = push(open(), nested).await;
+        assert_eq!(status, 413, "{answer}");
+        assert!(answer.contains("nesting"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_would_take_far_more_memory_than_its_bytes_is_answered_413() {
+    let nested = PUSH.replacen("\"values\":{}", &format!("\"values\":{{\"x\":[{}0]}}", "0,".repeat(300_000)), 1);
+    let (status, answer) = push(open(), nested).await;
+    assert_eq!(status, 413, "{answer}");
+    assert!(answer.contains("nested in one field"), "{answer}");
+    let rows = format!(r#"{{"deviceId":"d","sessionId":"s","payload":[{}0]}}"#, "0,".repeat(300_000));
+    let (status, answer) = push(open(), rows).await;
+    assert_eq!(status, 413, "{answer}");
+    assert!(answer.contains("the number of readings"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_taken_up_to_the_limit() {
+    assert_eq!(push(open(), Body::new(Pieces::of(PUSH.as_bytes(), 7))).await.0, 200);
+    let large = vec![b' '; limits::MAX_BODY + 1];
+    assert_eq!(push(open(), Body::new(Pieces::of(&large, 64 * 1024))).await.0, 413);
+}
+
+#[tokio::test]
+async fn valid_json_of_odd_types_is_kept_and_answered_200() {
+    for odd in [
+        r#"{"deviceId":"d","sessionId":"s"}"#,
+        r#"{"deviceId":"d","sessionId":"s","payload":[]}"#,
+        r#"{"deviceId":"d","sessionId":"s","payload":null}"#,
+        r#"{"deviceId":"d","sessionId":"s","payload":7}"#,
+        r#"{"deviceId":"d","sessionId":"s","payload":[7,null,"x",[]]}"#,
+        r#"{"deviceId":"d","sessionId":"s","messageId":-1,"payload":[{"name":"a","time":1,"values":{}}]}"#,
+        r#"{"deviceId":"d","sessionId":"s","messageId":1.5,"payload":[{"name":"a","time":1,"values":{}}]}"#,
+        r#"{"deviceId":"d","sessionId":"s","messageId":1e300,"payload":[{"name":"a","time":1,"values":{}}]}"#,
+        r#"{"deviceId":"d","sessionId":"s","messageId":"1","payload":[{"name":"a","time":1,"values":{}}]}"#,
+        r#"{"deviceId":"d","sessionId":"s","messageId":99999999999999999999999,"userId":7,"payload":[]}"#,
+        r#"{"deviceId":"d","sessionId":"s","payload":[{"name":"a","time":1e999,"values":{"x":1e999,"y":-1e999,"z":"NaN"}}]}"#,
+        r#"{"deviceId":"d","sessionId":"s","payload":[{"name":7,"time":"x","values":[1,2],"accuracy":{}}]}"#,
+    ] {
+        let (status, answer) = push(open(), odd).await;
+        assert_eq!(status, 200, "{odd}: {answer}");
+    }
 }
 
 #[tokio::test]
@@ -91,12 +207,64 @@ async fn a_gzip_body_is_decoded_up_to_the_limit() {
     let encoded = |body: Vec<u8>, encoding: &str| {
         Request::post("/data").header(header::CONTENT_ENCODING, encoding).body(Body::from(body)).unwrap()
     };
-    assert_eq!(send(open(), encoded(gzip(PUSH.as_bytes()), "gzip")).await.0, 200);
+    let whole = gzip(PUSH.as_bytes());
+    assert_eq!(send(open(), encoded(whole.clone(), "gzip")).await.0, 200);
+    let (one, other) = PUSH.as_bytes().split_at(20);
+    let members = [gzip(one), gzip(b""), gzip(other)].concat();
+    assert_eq!(send(open(), encoded(members, "gzip")).await.0, 200);
     let bomb = gzip(&vec![b' '; 4 * limits::MAX_BODY]);
     assert!(bomb.len() < limits::MAX_BODY / 10);
     assert_eq!(send(open(), encoded(bomb, "gzip")).await.0, 413);
-    assert_eq!(send(open(), encoded(PUSH.into(), "gzip")).await.0, 400);
-    assert_eq!(send(open(), encoded(PUSH.into(), "br")).await.0, 400);
+    let many = gzip(&vec![b' '; 1 << 20]).repeat(9);
+    assert_eq!(send(open(), encoded(many, "gzip")).await.0, 413);
+    let mut flipped = whole.clone();
+    let checksum = flipped.len() - 5;
+    flipped[checksum] ^= 1;
+    for broken in [PUSH.into(), whole[..whole.len() - 9].to_vec(), [&whole[..], b"more"].concat(), flipped, Vec::new()]
+    {
+        assert_eq!(send(open(), encoded(broken, "gzip")).await.0, 400);
+    }
+    for encoding in ["br", "deflate", "gzip, gzip"] {
+        let (status, answer) = send(open(), encoded(PUSH.into(), encoding)).await;
+        assert_eq!(status, 415);
+        assert!(answer.contains(encoding) && answer.contains("must be gzip"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_phone_sends_is_refused_before_its_body_is_read() {
+    let kind = |kind: &str| Request::post("/data").header(header::CONTENT_TYPE, kind);
+    let (status, answer) = send(open(), kind("text/plain;charset=UTF-8").body(endless()).unwrap()).await;
+    assert_eq!(status, 415);
+    assert!(answer.contains("text/plain;charset=UTF-8") && answer.contains("application/json"), "{answer}");
+    let foreign = kind("application/json").header(header::ORIGIN, "https://evil.example");
+    let (status, answer) = send(open(), foreign.body(endless()).unwrap()).await;
+    assert_eq!(status, 403);
+    assert!(answer.contains("https://evil.example"), "{answer}");
+    let json = kind("application/json; charset=utf-8").body(Body::from(PUSH)).unwrap();
+    assert_eq!(send(open(), json).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_takes_too_long_is_answered_408() {
+    let (status, answer) = push(open(), endless()).await;
+    assert_eq!(status, 408);
+    assert!(answer.contains("did not arrive within 30 s"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_finds_no_room_for_its_body_is_asked_to_come_again() {
+    let router = open();
+    // Without a length each may have the greatest body: four fill the room for as long as they may take, four wait.
+    let slow: Vec<_> = (0..8).map(|_| tokio::spawn(push(router.clone(), endless()))).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (status, answer) = push(router.clone(), PUSH).await;
+    assert_eq!(status, 503);
+    assert!(answer.contains("busy with other pushes"), "{answer}");
+    for slow in slow {
+        assert_eq!(slow.await.unwrap().0, 408);
+    }
+    assert_eq!(push(router, PUSH).await.0, 200);
 }
 
 #[tokio::test]
@@ -119,4 +287,13 @@ async fn a_browser_is_told_what_the_address_is_for() {
     let (status, answer) = send(open(), request).await;
     assert_eq!(status, 405);
     assert!(answer.contains("Sensor Logger pushes to this address"), "{answer}");
+    for method in [Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::PATCH] {
+        let request = Request::builder().method(method).uri("/data").body(Body::empty()).unwrap();
+        let response = open().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()[header::ALLOW], "POST");
+        assert!(!response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+    }
+    let elsewhere = Request::get("/favicon.ico").body(Body::empty()).unwrap();
+    assert_eq!(send(open(), elsewhere).await.0, 404);
 }

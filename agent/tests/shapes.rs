@@ -119,7 +119,7 @@ fn a_number_beyond_f64_is_kept_as_its_text() {
     let body = r#"{"deviceId":"d","sessionId":"s","payload":[{"name":"a","time":1,"values":{"x":1e999}}]}"#;
     let message = message(&parse(body.as_bytes()).unwrap());
     let Reading::Plain(reading) = &message.readings[0] else { panic!("odd") };
-    assert_eq!(reading.values["x"], Value::from("1e999"));
+    assert_eq!(reading.values.get("x"), Some(&Value::from("1e999")));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn an_id_that_is_none_is_kept_among_the_unknown_fields() {
     }
     let body = br#"{"deviceId":"d","sessionId":"s","messageId":7,"payload":[1]}"#;
     let refused = message(&parse_without_id(body).unwrap());
-    assert_eq!((refused.header.message_id, &refused.extra["messageId"]), (None, &Value::I64(7)));
+    assert_eq!((refused.header.message_id, refused.extra.get("messageId")), (None, Some(&Value::I64(7))));
 }
 
 #[test]
@@ -187,6 +187,16 @@ fn what_could_not_pass_a_later_hop_is_refused() {
     assert!(matches!(parse(body.as_bytes()), Err(Refusal::TooLarge { what: "a reading", .. })));
     let body = body.replace(&image, &image[..limits::MAX_RECORD / 2]);
     assert_eq!(parse(body.as_bytes()).unwrap().packed.readings(), 1);
+}
+
+#[test]
+fn more_readings_than_a_body_of_the_apps_can_hold_are_refused() {
+    let body = |readings: usize| {
+        format!(r#"{{"deviceId":"d","sessionId":"s","payload":[{}]}}"#, vec!["1"; readings].join(","))
+    };
+    assert!(parse(body(limits::MAX_READINGS).as_bytes()).is_ok());
+    let refused = parse(body(limits::MAX_READINGS + 1).as_bytes()).unwrap_err();
+    assert_eq!(refused.to_string(), format!("the number of readings is above the limit of {}", limits::MAX_READINGS));
 }
 
 fn json() -> impl Strategy<Value = serde_json::Value> {

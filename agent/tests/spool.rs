@@ -52,7 +52,7 @@ fn an_id_reused_with_other_content_is_stored_under_its_hash() {
     let messages = agent.messages();
     assert_eq!(messages.len(), 2);
     assert_eq!(messages[1].header.message_id, None);
-    assert_eq!(messages[1].extra["messageId"], Value::I64(7));
+    assert_eq!(messages[1].extra.get("messageId"), Some(&Value::I64(7)));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits;
 use crate::record::{self, Body, Origin, Record};
 use crate::wire::{WireError, open, seal};
 
@@ -73,6 +74,9 @@ impl ActivityFrame {
         let frame: Self = open(bytes)?;
         if frame.windows.iter().any(|w| !w.mean.is_finite() || !w.confidence.is_finite()) {
             return Err(WireError::Malformed("number of a window"));
+        }
+        if [&frame.device, &frame.session, &frame.classifier].into_iter().any(|id| id.len() > limits::MAX_ID) {
+            return Err(WireError::TooLarge { what: "length of an id", limit: limits::MAX_ID });
         }
         Ok(frame)
     }

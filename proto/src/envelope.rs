@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Epoch, Stream};
 use crate::limits;
-pub use crate::wire::{VERSION, WireError};
+pub use crate::wire::{VERSION, WireError, is_whole};
 use crate::wire::{at_most, open, seal};
 
 /// A random number for each connection.
@@ -72,7 +72,7 @@ pub struct Batch {
 pub enum Item {
     /// An encoded [`Frame`](crate::frame::Frame) or [`ActivityFrame`](crate::activity::ActivityFrame); takes one seq.
     Frame(Bytes),
-    /// Frames dropped before they were ever sent; takes their seqs.
+    /// Frames dropped before they were ever sent, or damaged; takes their seqs.
     Gap(Gap),
 }
 
@@ -94,7 +94,7 @@ impl Item {
     }
 }
 
-/// Frames dropped by the spool's cap.
+/// Frames that will not come: dropped by the spool's cap, or damaged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// How many seqs are missing.
@@ -192,6 +192,9 @@ impl Hello {
         let hello: Self = open(payload)?;
         if hello.streams.iter().any(|o| o.first == 0 || o.next < o.first || o.next > i64::MAX as u64) {
             return Err(WireError::Malformed("positions of a stream"));
+        }
+        if hello.software.len() > limits::MAX_SOFTWARE {
+            return Err(WireError::TooLarge { what: "name of the software", limit: limits::MAX_SOFTWARE });
         }
         Ok(hello)
     }

@@ -9,15 +9,14 @@
 //! files in `proto/tests/golden` pin it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::limits;
 use crate::message::{Header, Message, PlainReading, Reading};
-use crate::value::{Fields, Value};
-use crate::wire::{WireError, open, seal};
+use crate::value::{Fields, Value, spelling};
+use crate::wire::{VERSION, WireError, open, seal};
 
 mod builder;
 mod column;
@@ -95,6 +94,22 @@ struct WireBlock {
     extras: Option<Vec<String>>,
 }
 
+impl Body {
+    /// The fewest bytes that its JSON can have had in a push.
+    fn spelling(&self) -> usize {
+        let of = |texts: &[String], aside: usize| -> usize {
+            texts.iter().map(|text| spelling(text).saturating_sub(aside)).sum()
+        };
+        let of_block = |block: &WireBlock| -> usize {
+            // Unknown fields stood among the others, without braces.
+            let extras = block.extras.as_ref().map_or(0, |extras| of(extras, 2));
+            let json = |column: &WireColumn| if let WireColumn::Json(texts) = column { of(texts, 0) } else { 0 };
+            extras + block.columns.iter().map(json).sum::<usize>()
+        };
+        of(std::slice::from_ref(&self.extra), 2) + of(&self.odd, 0) + self.blocks.iter().map(of_block).sum::<usize>()
+    }
+}
+
 impl Packed {
     /// How many readings it holds.
     pub fn readings(&self) -> u32 {
@@ -144,6 +159,7 @@ impl Frame {
         if plain.len() != envelope.decoded_len as usize || !rest.is_empty() {
             return Err(WireError::Malformed("size of a frame"));
         }
+        check("JSON in a frame", body.spelling(), limits::MAX_BODY)?;
 
         let frame = Self {
             header: envelope.header,
@@ -153,6 +169,7 @@ impl Frame {
             order: body.order,
         };
         frame.check_order(envelope.readings as usize)?;
+        frame.check_spread()?;
         Ok(frame)
     }
 
@@ -166,6 +183,17 @@ impl Frame {
             return Err(WireError::Malformed("order of readings"));
         }
         Ok(())
+    }
+
+    /// What a block holds once stands in every row of it, as it did in the push: refused is what no push could have said.
+    fn check_spread(&self) -> Result<(), WireError> {
+        let Header { device, session, user, .. } = &self.header;
+        for id in [Some(device), Some(session), user.as_ref()].into_iter().flatten() {
+            check("length of an id", id.len(), limits::MAX_ID)?;
+        }
+        let row = |b: &Block| b.keys.iter().fold(32 + b.name.len(), |bytes, key| bytes + key.len() + 4);
+        let spread = self.blocks.iter().fold(0, |bytes: usize, b| bytes.saturating_add(row(b) * b.times.len()));
+        check("size of a frame as readings", spread, limits::MAX_BODY)
     }
 
     /// How many readings it holds.
@@ -224,7 +252,7 @@ impl Block {
             time: self.times[row],
             accuracy: self.accuracy.as_ref().map(|a| a[row]),
             values: self.values(row),
-            extra: self.extras.as_ref().map_or_else(BTreeMap::new, |e| e[row].clone()),
+            extra: self.extras.as_ref().map_or_else(Fields::new, |e| e[row].clone()),
         }
     }
 }
@@ -239,4 +267,28 @@ fn json(text: &str) -> Result<Value, WireError> {
 
 fn fields(text: &str) -> Result<Fields, WireError> {
     serde_json::from_str(text).map_err(|_| WireError::Malformed("unknown fields"))
+}
+
+/// What a frame says of its size, before anything is decompressed. [`Frame::decode`] refuses a frame that holds more
+/// bytes than it claims, and one that holds another number of readings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claims {
+    /// Bytes of the columns once decompressed.
+    pub decoded: usize,
+    /// Readings.
+    pub readings: usize,
+}
+
+impl Claims {
+    /// Of the bytes of [`Packed::seal`]. The checksum is left to [`Frame::decode`].
+    pub fn read(bytes: &[u8]) -> Result<Self, WireError> {
+        type HeaderParts<'a> = (&'a str, &'a str, Option<&'a str>, Option<u64>, i64, bool);
+        let Some((&VERSION, body)) = bytes.split_first() else { return Err(WireError::Malformed("version")) };
+        let ((_, readings, decoded), _) = postcard::take_from_bytes::<(HeaderParts<'_>, u32, u32)>(body)
+            .map_err(|_| WireError::Malformed("body does not parse"))?;
+        let claims = Self { decoded: decoded as usize, readings: readings as usize };
+        check("size of a frame", claims.decoded, limits::MAX_FRAME_DECODED)?;
+        check("number of readings in a frame", claims.readings, limits::MAX_READINGS)?;
+        Ok(claims)
+    }
 }

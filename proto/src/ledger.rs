@@ -18,7 +18,20 @@ pub mod conformance;
 
 /// The random name of one agent start. Positive as `i64`, so that it fits a column of any warehouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64")]
 pub struct Epoch(u64);
+
+/// A number beyond 2⁶³, which is no epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0:016x} is not the name of an agent start")]
+pub struct BadEpoch(pub u64);
+
+impl TryFrom<u64> for Epoch {
+    type Error = BadEpoch;
+    fn try_from(bits: u64) -> Result<Self, BadEpoch> {
+        if i64::try_from(bits).is_ok() { Ok(Self(bits)) } else { Err(BadEpoch(bits)) }
+    }
+}
 
 impl Epoch {
     /// An epoch from 64 random bits.
@@ -127,6 +140,10 @@ pub enum LedgerError {
         /// Where it is.
         found: Option<u64>,
     },
+    /// The submit is one that this ledger can never take: a bug of the caller's, or a limit. The same submit again fails
+    /// again.
+    #[error("nothing was stored, the submit cannot be taken: {0}")]
+    Rejected(String),
     /// This owner was replaced for good: end the process, do not restart it.
     #[error("replaced by another owner: {0}")]
     Fenced(String),

@@ -199,9 +199,9 @@ pub fn rfc3339(nanoseconds: i64) -> String {
 
 /// An instant as the tutorial's `YYYY-MM-DD HH:MM:SS`, UTC; a fraction of a second is cut off.
 pub fn seed_time(nanoseconds: i64) -> String {
-    let whole = nanoseconds.div_euclid(1_000_000_000);
-    let text = rfc3339(whole * 1_000_000_000);
-    text.trim_end_matches('Z').replacen('T', " ", 1)
+    let whole = jiff::Timestamp::from_second(nanoseconds.div_euclid(1_000_000_000))
+        .expect("every i64 of nanoseconds lies in the years 1677 to 2262");
+    whole.to_string().trim_end_matches('Z').replacen('T', " ", 1)
 }
 
 #[cfg(test)]
@@ -214,6 +214,7 @@ mod tests {
         assert_eq!(rfc3339(1_700_000_002_500_000_000), "2023-11-14T22:13:22.5Z");
         assert_eq!(seed_time(1_700_000_002_999_999_999), "2023-11-14 22:13:22");
         assert_eq!(seed_time(-1), "1969-12-31 23:59:59");
+        assert_eq!(seed_time(i64::MIN), "1677-09-21 00:12:43");
         rfc3339(i64::MIN);
         rfc3339(i64::MAX);
     }

@@ -1,9 +1,11 @@
 //! A JSON value as the phone sent it.
 
-use std::collections::BTreeMap;
-
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+mod fields;
+
+pub use fields::Fields;
 
 /// Any JSON value. A number is an `i64` or `u64` if it was written as an integer that fits, else an `f64`, else
 /// (`1e999`) its text. Spelling and key order are not kept; of duplicate keys the last wins.
@@ -26,9 +28,6 @@ pub enum Value {
     /// An object.
     Object(Fields),
 }
-
-/// The fields of a JSON object.
-pub type Fields = BTreeMap<String, Value>;
 
 impl Value {
     /// The value as a finite number: numbers, and strings that spell one.
@@ -65,6 +64,32 @@ impl Value {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a value holds no map with keys other than strings")
     }
+}
+
+/// The fewest bytes in which the same as `json` can be said. Only numbers can be said in fewer: `1e15` is kept as
+/// `1000000000000000.0`; each counts as one.
+pub(crate) fn spelling(json: &str) -> usize {
+    let (mut bytes, mut rest) = (0, json.as_bytes().iter().copied().peekable());
+    while let Some(byte) = rest.next() {
+        bytes += 1;
+        match byte {
+            b'"' => {
+                while let Some(byte) = rest.next() {
+                    bytes += 1;
+                    match byte {
+                        b'"' => break,
+                        b'\\' => bytes += usize::from(rest.next().is_some()),
+                        _ => {}
+                    }
+                }
+            }
+            b'-' | b'0'..=b'9' => {
+                while rest.next_if(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')).is_some() {}
+            }
+            _ => {}
+        }
+    }
+    bytes
 }
 
 /// `v` as an integer, if it is one and lies in `i64`.
@@ -179,6 +204,20 @@ mod tests {
         assert_eq!(Value::F64(9.3e18).as_integer(), None);
         assert_eq!(Value::U64(u64::MAX).as_integer(), None);
         assert_eq!(Value::Bool(true).as_integer(), None);
+    }
+
+    #[test]
+    fn a_number_may_have_been_spelled_in_a_byte_and_the_rest_not_in_fewer() {
+        for (json, bytes) in [
+            ("", 0),
+            ("null", 4),
+            ("-1000000000000000.0", 1),
+            ("[1e-9,2.5,true]", 10),
+            (r#"{"a1":{},"b\"2":"3\\"}"#, 22),
+            (r#""open\"#, 6),
+        ] {
+            assert_eq!(spelling(json), bytes, "{json}");
+        }
     }
 
     #[test]

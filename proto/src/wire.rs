@@ -59,6 +59,14 @@ pub(crate) fn open<T: DeserializeOwned>(payload: &[u8]) -> Result<T, WireError> 
     }
 }
 
+/// Whether a payload or frame is as it was written: the checksum at its end is that of what stands before it. Its version
+/// and what it says are not looked at.
+pub fn is_whole(payload: &[u8]) -> bool {
+    let Some(end) = payload.len().checked_sub(CRC_BYTES).filter(|end| *end >= 1) else { return false };
+    let (sealed, crc) = payload.split_at(end);
+    crc32c::crc32c(sealed).to_le_bytes() == crc
+}
+
 /// For `#[serde(deserialize_with)]`: a sequence of at most `MOST` elements; what is longer is refused before its
 /// elements are read.
 pub(crate) fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
@@ -91,4 +99,21 @@ where
     }
 
     deserializer.deserialize_seq(Bounded::<MOST, T>(PhantomData))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_flipped_bit_is_seen_without_reading_what_is_said() {
+        let payload = seal(&(7_u64, "text"));
+        assert!(is_whole(&payload));
+        for bit in 0..payload.len() * 8 {
+            let mut damaged = payload.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_whole(&damaged), "bit {bit}");
+        }
+        assert!(!is_whole(&[]) && !is_whole(&payload[..4]) && !is_whole(&[0; 64]));
+    }
 }

@@ -103,6 +103,13 @@ fn impossible_positions_are_refused() {
 }
 
 #[test]
+fn an_epoch_that_no_ledger_could_keep_is_refused() {
+    let name = |bits: u64| serde_json::from_value::<Epoch>(bits.into());
+    assert_eq!(name(i64::MAX as u64).unwrap(), Epoch::from_random(u64::MAX));
+    assert!(name(i64::MAX as u64 + 1).unwrap_err().to_string().contains("not the name of an agent start"));
+}
+
+#[test]
 fn more_than_the_limits_is_refused() {
     let mut bad = hello();
     bad.streams = vec![bad.streams[0]; limits::MAX_HELLO_STREAMS + 1];
@@ -112,7 +119,10 @@ fn more_than_the_limits_is_refused() {
     bad.ancestors = (0..=limits::MAX_ANCESTORS as u64).map(Epoch::from_random).collect();
     assert!(Hello::decode(&bad.encode()).is_err());
     bad.ancestors.pop();
+    bad.software = "s".repeat(limits::MAX_SOFTWARE);
     assert!(Hello::decode(&bad.encode()).is_ok());
+    bad.software.push('s');
+    assert!(Hello::decode(&bad.encode()).is_err());
     let mut bad = batch();
     bad.items = vec![bad.items[0].clone(); limits::MAX_BATCH_ITEMS + 1];
     assert!(Batch::decode(&bad.encode()).is_err());

@@ -4,8 +4,10 @@
 
 use std::borrow::Cow;
 
-use gaitway_proto::frame::{Builder, Frame, Packed, Plain};
+use gaitway_proto::envelope::WireError;
+use gaitway_proto::frame::{Builder, Claims, Frame, Packed, Plain};
 use gaitway_proto::ledger::{Epoch, Stream};
+use gaitway_proto::limits;
 use gaitway_proto::message::{Header, MAX_MESSAGE_ID, Message, PlainReading, Reading};
 use gaitway_proto::record::{Body, Origin, Record};
 use gaitway_proto::value::{Fields, Value};
@@ -65,13 +67,13 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
-            prop::collection::btree_map(".{0,4}", inner, 0..4).prop_map(Value::Object),
+            prop::collection::btree_map(".{0,4}", inner, 0..4).prop_map(|fields| Value::Object(fields.into())),
         ]
     })
 }
 
 fn fields(keys: &'static str) -> impl Strategy<Value = Fields> {
-    prop::collection::btree_map(keys, value(), 0..4)
+    prop::collection::btree_map(keys, value(), 0..4).prop_map(Fields::from)
 }
 
 fn axes(number: impl Strategy<Value = Value> + Clone) -> impl Strategy<Value = Fields> {
@@ -153,8 +155,19 @@ proptest! {
     }
 
     #[test]
+    fn what_a_frame_claims_is_true(message in message()) {
+        let bytes = pack(&message).seal(&message.header);
+        let claims = Claims::read(&bytes).unwrap();
+        prop_assert_eq!(claims.readings, message.readings.len());
+        prop_assert!(claims.decoded >= claims.readings, "{:?}", claims);
+    }
+
+    #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Frame::decode(&bytes);
+        let _ = Claims::read(&bytes);
+        // As version 1, so that the body is read too.
+        let _ = Claims::read(&[&[1], &bytes[..]].concat());
     }
 
     #[test]
@@ -166,25 +179,61 @@ proptest! {
     }
 }
 
+#[test]
+fn a_frame_that_would_spread_to_more_than_a_push_can_say_is_refused() {
+    let plain = |name: &str, keys: usize, rows: i64| {
+        let values: Fields = (0..keys).map(|key| (format!("{key:04}"), Value::Null)).collect();
+        let reading = |time| PlainReading {
+            name: name.to_owned(),
+            time,
+            accuracy: None,
+            values: values.clone(),
+            extra: Fields::new(),
+        };
+        let readings = (0..rows).map(|time| Reading::Plain(reading(time))).collect();
+        let message = Message { header: header(), extra: Fields::new(), readings };
+        Frame::decode(&pack(&message).seal(&message.header)).map(|frame| frame.readings())
+    };
+    assert_eq!(plain("s", 400, 2_400), Ok(2_400));
+    let refused = Err(WireError::TooLarge { what: "size of a frame as readings", limit: limits::MAX_BODY });
+    assert_eq!(plain("s", 400, 2_800), refused);
+    assert_eq!(plain(&"s".repeat(100_000), 0, 100), refused);
+
+    let odd = |value: Value| {
+        let message = Message { header: header(), extra: Fields::new(), readings: vec![Reading::Odd(value)] };
+        Frame::decode(&pack(&message).seal(&message.header)).map(|frame| frame.readings())
+    };
+    let floats = |count| Value::Array(vec![Value::F64(1e15); count]);
+    assert_eq!(odd(floats(1_400_000)), Ok(1), "as 1e15 they fit");
+    let object = Value::Object([(String::new(), Value::I64(0))].into());
+    let refused = Err(WireError::TooLarge { what: "JSON in a frame", limit: limits::MAX_BODY });
+    assert_eq!(odd(Value::Array(vec![object; 1_200_000])), refused);
+
+    let mut header = header();
+    header.device = "d".repeat(limits::MAX_ID + 1);
+    let long = Frame::decode(&Builder::new().finish().seal(&header)).map(|frame| frame.readings());
+    assert_eq!(long, Err(WireError::TooLarge { what: "length of an id", limit: limits::MAX_ID }));
+}
+
 /// The columns and `reading` of a record hold all that the reading said.
 fn assert_tells(record: &Record<'_>, reading: &Reading, message_extra: &Fields) {
     let Body::Raw(raw) = &record.body else { panic!("a frame gives raw records") };
     let mut kept: Fields = raw.reading.as_deref().map(|t| serde_json::from_str(t).unwrap()).unwrap_or_default();
     if !message_extra.is_empty() {
-        let key = kept.keys().filter(|k| k.starts_with("message")).max().unwrap().clone();
+        let key = kept.iter().map(|(key, _)| key).filter(|k| k.starts_with("message")).max().unwrap().clone();
         assert_eq!(kept.remove(&key), Some(Value::Object(message_extra.clone())));
     }
     match reading {
         Reading::Odd(Value::Object(original)) => assert_eq!(&kept, original),
-        Reading::Odd(original) => assert_eq!(kept["original"], *original),
+        Reading::Odd(original) => assert_eq!(kept.get("original"), Some(original)),
         Reading::Plain(plain) => {
             assert_eq!(raw.sensor, Some(plain.name.as_str()));
             assert_eq!(raw.timestamp, Some(plain.time));
             assert_eq!(raw.accuracy, plain.accuracy);
             let in_columns = plain.values.len() == 3
-                && ["x", "y", "z"].iter().all(|a| plain.values.get(*a).is_some_and(Value::is_number));
+                && ["x", "y", "z"].iter().all(|a| plain.values.get(a).is_some_and(Value::is_number));
             for (axis, column) in ["x", "y", "z"].iter().zip(raw.xyz) {
-                assert_eq!(column, plain.values.get(*axis).and_then(Value::as_number));
+                assert_eq!(column, plain.values.get(axis).and_then(Value::as_number));
             }
             if !in_columns {
                 assert_eq!(kept.remove("values"), Some(Value::Object(plain.values.clone())));

@@ -13,7 +13,10 @@
 //! - One commit and one look-up are under way at a time, in the order of their effects.
 //! - After a ledger error everything taken and not committed is forgotten, every session ends, and nothing is
 //!   submitted before the ledger has recovered and its positions were read again.
+//! - A ledger that rejected a commit is asked for the next one after a long pause, and is not called ready before it has
+//!   taken one.
 //! - The bytes granted to all sessions together stay within the budget.
+//! - A commit stays within a bound by what its frames claim to become in memory; a heavier frame goes alone.
 //! - A stream is remembered only while a session offers it or entries of it are uncommitted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,7 +45,7 @@ mod turns;
 
 use backoff::Backoff;
 pub(crate) use durable::{Durable, Position};
-pub(crate) use effect::{Commit, Effect, Entry, LookUp, Missing, Notice, Part, Said};
+pub(crate) use effect::{Commit, Effect, Entry, Failure, LookUp, Missing, Notice, Part, Said};
 use grants::Shares;
 use presence::Presence;
 use progress::{Progress, Taking};
@@ -84,10 +87,12 @@ pub(crate) struct Machine {
     /// Heirs to be set by the next commit.
     heirs: BTreeMap<AgentId, Vec<Mark>>,
     flight: Option<Flight>,
-    /// Bytes taken and not committed.
+    /// Memory of what was taken and not committed, bytes.
     held: usize,
     reminded: BTreeMap<LinkId, Instant>,
     presence: Presence,
+    /// The ledger rejected a commit, and has taken none since.
+    rejected: bool,
     backoff: Backoff,
     last_id: u64,
     effects: VecDeque<Effect>,
@@ -156,6 +161,7 @@ impl Machine {
             held: 0,
             reminded: BTreeMap::new(),
             presence: Presence::default(),
+            rejected: false,
             backoff: Backoff::new(seed),
             last_id: 0,
             effects: VecDeque::from([Effect::Recover]),
@@ -178,9 +184,14 @@ impl Machine {
         }
     }
 
-    /// Bytes taken from agents and not committed.
+    /// Memory of what was taken from agents and not committed, bytes.
     pub(crate) fn held(&self) -> usize {
         self.held
+    }
+
+    /// Of that, what is `agent`'s.
+    pub(crate) fn held_by(&self, agent: &AgentId) -> usize {
+        self.agents.get(agent).map_or(0, |known| known.streams.values().map(Progress::held).sum())
     }
 
     /// Agents with a session.
@@ -230,15 +241,15 @@ impl Machine {
         };
         let stands = progress.waits();
         match progress.take(first, items) {
-            Taking::Took { bytes, duplicates } => {
-                self.held += bytes;
-                if bytes > 0 {
-                    self.turns.add(now, Name { agent: agent.clone(), epoch, stream }, stands, bytes);
+            Taking::Took { size, duplicates } => {
+                self.held += size.held;
+                if size.wire > 0 {
+                    self.turns.add(now, Name { agent: agent.clone(), epoch, stream }, stands, size.wire);
                 }
                 if duplicates > 0 {
                     self.notice(Notice::Duplicates(duplicates));
                 }
-                if bytes == 0 {
+                if size.wire == 0 {
                     self.repeat_ack(agent, epoch, stream);
                 }
                 self.pump(now);
@@ -282,6 +293,9 @@ impl Machine {
     pub(crate) fn handle_committed(&mut self, now: Instant, id: u64, durable: &Durable) {
         let Some(flight) = self.flight.take_if(|flight| flight.id == id) else { return };
         self.backoff.reset();
+        if std::mem::take(&mut self.rejected) {
+            self.notice(Notice::LedgerReady);
+        }
         for (name, to) in flight.parts {
             let Some(up_to) = durable.reached(&name.source(), to) else {
                 let reason = format!("{} was committed up to {to} but the ledger does not tell so", name.source());
@@ -315,7 +329,9 @@ impl Machine {
         match outcome {
             Ok(()) => {
                 self.phase = Phase::Running;
-                self.notice(Notice::LedgerReady);
+                if !self.rejected {
+                    self.notice(Notice::LedgerReady);
+                }
                 self.pump(now);
             }
             Err(error) => self.fail(now, &error),

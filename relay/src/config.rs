@@ -5,27 +5,35 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::ensure;
 use gaitway_proto::limits;
+use gaitway_service::config::{Check, Wrong};
 use serde::{Deserialize, Serialize};
 
 use crate::commit::Limits;
+
+/// A smaller budget could never grant the greatest frame.
+const LEAST_BUDGET: u64 = 9 << 20;
+
+const _: () = assert!(limits::MAX_PAYLOAD <= LEAST_BUDGET as usize, "the smallest budget grants the greatest frame");
 
 /// The relay's configuration, the body of `relay.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelayConfig {
     /// Where agents connect: MQTT 3.1.1 over TCP. Without a secret it must be a loopback address.
+    #[serde(with = "gaitway_service::config::address")]
     pub mqtt: SocketAddr,
     /// The secret that agents' passwords are made of.
     pub secret: Option<Secret>,
     /// A file that holds the secret instead; white space around it does not count.
     pub secret_file: Option<PathBuf>,
-    /// Most connections at a time; more are closed at once.
+    /// Most agents connected at a time; another is told so and closed.
     pub max_connections: usize,
     /// What goes into one commit.
     pub commit: CommitConfig,
     /// Where `/healthz`, `/readyz` and `/metrics` are served; nowhere if not set.
+    #[serde(with = "gaitway_service::config::address")]
     pub admin: Option<SocketAddr>,
 }
 
@@ -86,20 +94,51 @@ impl Default for CommitConfig {
     }
 }
 
+impl Check for RelayConfig {
+    fn check(&self) -> Result<(), Wrong> {
+        if self.check_exposure(self.mqtt).is_err() {
+            return Err(Wrong::new(
+                "mqtt",
+                "must not be without a secret, or anybody could pose as an agent: set `secret` or `secret_file`, or \
+                 listen on 127.0.0.1",
+            ));
+        }
+        if self.secret.is_some() && self.secret_file.is_some() {
+            return Err(Wrong::new("secret_file", "cannot stand beside `secret`: keep one of them"));
+        }
+        if self.secret.as_ref().is_some_and(|secret| secret.0.is_empty()) {
+            return Err(Wrong::new("secret", "must not be empty; make one with: openssl rand -hex 32"));
+        }
+        if self.admin.is_some_and(|admin| admin == self.mqtt && admin.port() != 0) {
+            return Err(Wrong::new("admin", "must be another address than `mqtt`"));
+        }
+        let CommitConfig { max_bytes, linger, budget } = self.commit;
+        Wrong::unless_within("max_connections", &self.max_connections, 1..=100_000)?;
+        Wrong::unless_size_within("commit.max_bytes", max_bytes, 4 << 10..=64 << 20)?;
+        // Agents begin a new session where there is no progress for 10 s.
+        Wrong::unless_time_within("commit.linger", linger, Duration::ZERO..=Duration::from_secs(5))?;
+        Wrong::unless_size_within("commit.budget", budget, LEAST_BUDGET..=1 << 30)
+    }
+}
+
 impl RelayConfig {
     /// The secret, from wherever it was set; none if it was not.
-    pub fn load_secret(&self) -> anyhow::Result<Option<Secret>> {
-        let secret = match (&self.secret, &self.secret_file) {
-            (Some(_), Some(_)) => bail!("both secret and secret_file are set; keep one of them"),
-            (Some(secret), None) => secret.clone(),
+    pub fn load_secret(&self) -> Result<Option<Secret>, Wrong> {
+        let (key, secret) = match (&self.secret, &self.secret_file) {
+            (Some(_), Some(_)) => {
+                return Err(Wrong::new("secret_file", "cannot stand beside `secret`: keep one of them"));
+            }
+            (Some(secret), None) => ("secret", secret.clone()),
             (None, Some(path)) => {
                 let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the relay's secret from {}", path.display()))?;
-                Secret::new(text.trim())
+                    .map_err(|error| Wrong::new("secret_file", format!("cannot be read: {error}")))?;
+                ("secret_file", Secret::new(text.trim()))
             }
             (None, None) => return Ok(None),
         };
-        ensure!(!secret.0.is_empty(), "the relay's secret is empty; make one with: openssl rand -hex 32");
+        if secret.0.is_empty() {
+            return Err(Wrong::new(key, "holds no secret, it is empty; make one with: openssl rand -hex 32"));
+        }
         Ok(Some(secret))
     }
 
@@ -114,10 +153,8 @@ impl RelayConfig {
     }
 
     pub(crate) fn limits(&self) -> anyhow::Result<Limits> {
+        self.check()?;
         let CommitConfig { max_bytes, linger, budget } = self.commit;
-        ensure!(max_bytes > 0, "commit.max_bytes must be greater than 0");
-        ensure!(self.max_connections > 0, "max_connections must be greater than 0");
-        ensure!(linger <= Duration::from_secs(5), "commit.linger must be at most 5s: agents wait 10 s for progress");
         Ok(Limits { max_bytes: usize::try_from(max_bytes)?, linger, budget: usize::try_from(budget)? })
     }
 
@@ -141,6 +178,32 @@ mod tests {
         assert!(config.check_exposure(open).unwrap_err().to_string().contains("0.0.0.0:1883 without a secret"));
         config.secret = Some(Secret::new("s"));
         config.check_exposure(open).unwrap();
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_key() {
+        type Change = fn(&mut RelayConfig);
+        RelayConfig::default().check().unwrap();
+        let refused = |change: Change| {
+            let mut config = RelayConfig::default();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        let cases: [(Change, &str); 9] = [
+            (|c| c.mqtt = ([0, 0, 0, 0], 1883).into(), "`mqtt` must not be without a secret"),
+            (|c| c.admin = Some(c.mqtt), "`admin` must be another address"),
+            (|c| c.secret = Some(Secret::new("")), "`secret` must not be empty"),
+            (|c| (c.secret, c.secret_file) = (Some(Secret::new("s")), Some("f".into())), "keep one of them"),
+            (|c| c.max_connections = 0, "`max_connections` must be from 1 to"),
+            (|c| c.commit.max_bytes = 0, "`commit.max_bytes` must be from 4KiB to 64MiB"),
+            (|c| c.commit.max_bytes = u64::MAX, "`commit.max_bytes`"),
+            (|c| c.commit.linger = Duration::from_secs(6), "`commit.linger` must be from 0s to 5s"),
+            (|c| c.commit.budget = LEAST_BUDGET - 1, "`commit.budget` must be from 9MiB to 1GiB"),
+        ];
+        for (change, expected) in cases {
+            let said = refused(change);
+            assert!(said.contains(expected), "{said}");
+        }
     }
 
     #[test]

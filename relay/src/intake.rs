@@ -5,7 +5,9 @@
 //! - A payload that cannot be read is answered with a refusal and a reason.
 //! - A link that does not take its words is dropped; the others are not held up.
 //! - A link whose connection has ended is kept until it is told how it ended.
+//! - While more is held of one agent than its part nothing more is read from it, and the others go on.
 //! - While more is held than allowed nothing more is read from agents.
+//! - What one agent does over and over is in the log once a minute.
 //! - At shutdown the commit under way is waited for and acknowledged.
 
 use std::collections::HashMap;
@@ -19,21 +21,25 @@ use gaitway_proto::envelope::{Batch, Down, Hello};
 use gaitway_proto::ledger::Stream;
 use gaitway_proto::topic::{AgentId, Up};
 use gaitway_service::health::Part;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::Fenced;
-use crate::commit::{Effect, Machine, Notice};
+use crate::commit::{Effect, Failure, Machine, Notice};
 use crate::ledger::{Outcome, Request, Tally};
 use crate::link::LinkId;
 use crate::metrics::RelayMetrics;
 use crate::status::RelayStatus;
+use crate::throttle::Throttle;
 
 mod inlet;
 pub(crate) use inlet::{Closed, Event, Inlet, inlet};
 
 /// How long the commit under way is waited for at shutdown.
 const FINISH_WITHIN: Duration = Duration::from_secs(7);
+
+/// Part of what may be held that one agent may take up, and one payload more.
+const PARTS: usize = 4;
 
 /// Words that may wait for one agent: a commit may acknowledge each stream of a hello.
 pub(crate) const OUTBOX: usize = 2 * gaitway_proto::limits::MAX_HELLO_STREAMS;
@@ -47,12 +53,15 @@ pub(crate) struct Intake {
     pub status: Arc<RelayStatus>,
     pub health: Part,
     pub links: HashMap<LinkId, Linked>,
+    pub throttle: Throttle,
 }
 
 /// A connection as the intake sees it.
 pub(crate) struct Linked {
     agent: AgentId,
     outbox: mpsc::Sender<Down>,
+    /// Kept while too much of the agent is held.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Intake {
@@ -87,11 +96,16 @@ impl Intake {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Linked { link, agent, outbox } => {
-                self.links.insert(link, Linked { agent, outbox });
+                self.links.insert(link, Linked { agent, outbox, turn: None });
             }
-            Event::Publish { link, up, payload, room: _room } => {
+            Event::Publish { link, up, payload, room: _room, turn } => {
                 if let Some(agent) = self.links.get(&link).map(|linked| linked.agent.clone()) {
                     self.read(link, &agent, up, &payload);
+                    if let Some(linked) = self.links.get_mut(&link)
+                        && has_its_part(&self.machine, self.most_held, &agent)
+                    {
+                        linked.turn = Some(turn);
+                    }
                 }
             }
             Event::Gone { link, newer } => self.drop_link(link, newer),
@@ -138,6 +152,11 @@ impl Intake {
             }
             Outcome::Failed(error) => self.machine.handle_failed(now, &error),
         }
+        for linked in self.links.values_mut().filter(|linked| linked.turn.is_some()) {
+            if !has_its_part(&self.machine, self.most_held, &linked.agent) {
+                linked.turn = None;
+            }
+        }
     }
 
     fn carry_out(&mut self) -> anyhow::Result<()> {
@@ -167,7 +186,10 @@ impl Intake {
         let Some(linked) = self.links.get(&link) else { return };
         // If the connection has ended, `Gone` is on its way, which tells more.
         if let Err(mpsc::error::TrySendError::Full(_)) = linked.outbox.try_send(down) {
-            tracing::warn!(agent = %linked.agent, "agent does not read what it is told, closing its connection");
+            if let Some(untold) = self.throttle.tell(Instant::now(), Some(&linked.agent), "slow_reader") {
+                let agent = &linked.agent;
+                tracing::warn!(%agent, untold, "agent does not read what it is told, closing its connection");
+            }
             self.metrics.count_closed("slow_reader");
             self.drop_link(link, None);
         }
@@ -180,7 +202,7 @@ impl Intake {
         }
     }
 
-    fn count(&self, tally: &Tally, took: Duration) {
+    fn count(&mut self, tally: &Tally, took: Duration) {
         let metrics = &self.metrics;
         metrics.commits.inc();
         metrics.commit_seconds.observe(took.as_secs_f64());
@@ -191,56 +213,82 @@ impl Intake {
         metrics.bytes.inc_by(tally.bytes);
         metrics.unreadable.inc_by(tally.unreadable);
         self.status.committed(tally.frames, tally.readings, tally.windows);
-        if let Some(first) = &tally.first_unreadable {
-            tracing::error!(frames = tally.unreadable, first, "frames could not be read, gaps are noted for them");
+        if let Some(first) = &tally.first_unreadable
+            && let Some(untold) = self.throttle.tell(Instant::now(), None, "unreadable")
+        {
+            let frames = tally.unreadable;
+            tracing::error!(frames, first, untold, "frames could not be read, gaps are noted for them");
         }
     }
 
-    fn note(&self, notice: Notice) {
+    fn note(&mut self, notice: Notice) {
+        let Self { metrics, throttle, .. } = self;
+        let mut tell = |agent, kind| throttle.tell(Instant::now(), Some(agent), kind);
         match notice {
             Notice::Welcomed { agent, software, streams, forked: None } => {
-                tracing::info!(%agent, software, streams, "agent welcomed");
+                if let Some(untold) = tell(&agent, "welcomed") {
+                    tracing::info!(%agent, software, streams, untold, "agent welcomed");
+                }
             }
             Notice::Welcomed { agent, software, streams, forked: Some(common) } => {
-                tracing::warn!(%agent, software, streams, %common, "agent welcomed as a copy: the start in common goes on elsewhere");
+                if let Some(untold) = tell(&agent, "forked") {
+                    tracing::warn!(%agent, software, streams, %common, untold, "agent welcomed as a copy: the start in common goes on elsewhere");
+                }
             }
             Notice::Refused { agent, reason } => {
-                self.metrics.refused.inc();
-                tracing::warn!(%agent, reason, "refused what an agent sent");
+                metrics.refused.inc();
+                if let Some(untold) = tell(&agent, "refused") {
+                    tracing::warn!(%agent, reason, untold, "refused what an agent sent");
+                }
             }
             Notice::Duplicates(items) => {
-                self.metrics.duplicates.inc_by(items);
+                metrics.duplicates.inc_by(items);
             }
             Notice::Rewound { agent, epoch, stream, next, got } => {
-                self.metrics.rewinds.inc();
-                tracing::info!(%agent, %epoch, %stream, next, got, "a seq is missing, asking for it");
+                metrics.rewinds.inc();
+                if let Some(untold) = tell(&agent, "rewound") {
+                    tracing::info!(%agent, %epoch, %stream, next, got, untold, "a seq is missing, asking for it");
+                }
             }
             Notice::Elsewhere { name, from, to } => {
                 let (agent, epoch, stream) = (&name.agent, name.epoch, name.stream);
-                tracing::error!(%agent, %epoch, %stream, from, to, "acknowledged by another relay before, noting a gap");
+                if let Some(untold) = tell(agent, "elsewhere") {
+                    tracing::error!(%agent, %epoch, %stream, from, to, untold, "acknowledged by another relay before, noting a gap");
+                }
             }
             Notice::LedgerReady => {
                 self.health.ready();
                 self.status.set_error(None);
                 tracing::info!("ledger ready");
             }
-            Notice::LedgerFailed { error, conflict, pause } => {
+            Notice::LedgerFailed { error, failure, pause } => {
                 self.metrics.ledger_errors.inc();
                 self.health.not_ready(error.clone());
                 self.status.set_error(Some(error.clone()));
                 let retry_in = format!("{} ms", pause.as_millis());
-                if conflict {
-                    tracing::error!(
+                match failure {
+                    Failure::Conflict => tracing::error!(
                         error,
                         retry_in,
                         "another owner writes to this ledger, starting over from its marks"
-                    );
-                } else {
-                    tracing::warn!(error, retry_in, "ledger failed, agents send again what it has not");
+                    ),
+                    Failure::Rejected => tracing::error!(
+                        error,
+                        retry_in,
+                        "the ledger can never take what it was given: a mistake of this program, please report it"
+                    ),
+                    Failure::Unavailable => {
+                        tracing::warn!(error, retry_in, "ledger failed, agents send again what it has not");
+                    }
                 }
             }
         }
     }
+}
+
+/// Whether so much of `agent` is held that nothing more is read from it.
+fn has_its_part(machine: &Machine, most_held: usize, agent: &AgentId) -> bool {
+    machine.held_by(agent) >= (most_held / PARTS).max(1)
 }
 
 async fn sleep_until(wake: Option<Instant>) {
@@ -254,9 +302,11 @@ async fn sleep_until(wake: Option<Instant>) {
 mod tests {
     use std::sync::mpsc::{Receiver, sync_channel};
 
+    use gaitway_proto::envelope::{Item, Offer};
     use gaitway_proto::ledger::Epoch;
     use gaitway_service::health::Health;
     use gaitway_service::metrics::Metrics;
+    use tokio::sync::Semaphore;
 
     use super::*;
     use crate::commit::Limits;
@@ -270,11 +320,12 @@ mod tests {
         let intake = Intake {
             machine: Machine::new(limits, 1),
             requests,
-            most_held: 1_000,
+            most_held: 4_000,
             metrics: RelayMetrics::register(&Metrics::new()),
             status: Arc::default(),
             health: Health::new().part("relay ledger"),
             links: HashMap::new(),
+            throttle: Throttle::default(),
         };
         (intake, asked)
     }
@@ -342,6 +393,47 @@ mod tests {
         answer(&mut intake);
         let Ok(Down::Welcome(welcome)) = words.try_recv() else { panic!("not welcomed") };
         assert_eq!(welcome.forked, Some(Epoch::from_random(1)));
+    }
+
+    #[tokio::test]
+    async fn of_an_agent_of_which_too_much_is_held_nothing_more_is_read_and_the_others_go_on() {
+        let (mut intake, asked) = intake();
+        let (links, mut desk) = (LinkIds::default(), Desk::new(Box::new(MemoryLedger::default())));
+        let [greedy, other] = ["greedy", "other"].map(|id| {
+            let (link, turn) = (links.next(), Arc::new(Semaphore::new(1)));
+            let (outbox, words) = mpsc::channel(8);
+            intake.handle(Event::Linked { link, agent: id.parse().unwrap(), outbox });
+            (link, turn, words)
+        });
+        let mut answer = |intake: &mut Intake| {
+            intake.carry_out().unwrap();
+            while let Ok(request) = asked.try_recv() {
+                intake.conclude(desk.answer(request, 0));
+                intake.carry_out().unwrap();
+            }
+        };
+        answer(&mut intake);
+        let publish = |intake: &mut Intake, of: &(LinkId, Arc<Semaphore>, _), up, payload: Vec<u8>| {
+            let turn = Arc::clone(&of.1).try_acquire_owned().unwrap();
+            let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            intake.handle(Event::Publish { link: of.0, up, payload: payload.into(), room, turn });
+        };
+        let (epoch, stream) = (Epoch::from_random(1), Stream::Raw);
+        for of in [&greedy, &other] {
+            let streams = vec![Offer { epoch, ordinal: 1, stream, first: 1, next: 1 }];
+            let hello = Hello { session: 1, software: String::new(), epoch, ancestors: vec![], streams };
+            publish(&mut intake, of, Up::Hello, hello.encode());
+            answer(&mut intake);
+        }
+        let batch = |bytes| {
+            let items = vec![Item::Frame(vec![0; bytes].into())];
+            Batch { session: 1, epoch, stream, first: 1, items }.encode()
+        };
+        publish(&mut intake, &greedy, Up::Raw, batch(1_000));
+        publish(&mut intake, &other, Up::Raw, batch(1));
+        assert_eq!((greedy.1.available_permits(), other.1.available_permits()), (0, 1));
+        answer(&mut intake);
+        assert_eq!((intake.machine.held(), greedy.1.available_permits()), (0, 1), "committed: it may go on");
     }
 
     #[tokio::test]

@@ -22,13 +22,14 @@ use gaitway_proto::ledger::Ledger;
 use gaitway_service::health::Health;
 use gaitway_service::metrics::Metrics;
 use gaitway_service::tasks::Tasks;
-use gaitway_service::{clock, http};
+use gaitway_service::{clock, http, server};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 mod commit;
 mod config;
+mod descriptors;
 mod intake;
 mod ledger;
 mod link;
@@ -38,6 +39,7 @@ mod listener;
 mod memory;
 mod metrics;
 mod status;
+mod throttle;
 
 pub use config::{CommitConfig, RelayConfig, Secret};
 pub use status::RelayStatus;
@@ -46,6 +48,7 @@ use commit::Machine;
 use intake::{Intake, inlet};
 use listener::{Access, Context};
 use metrics::RelayMetrics;
+use throttle::Throttle;
 
 /// The ledger has another owner now. The error of [`run`] can be downcast to it; the process then exits with
 /// [`EXIT_FENCED`].
@@ -59,10 +62,11 @@ pub const EXIT_FENCED: u8 = 78;
 /// Requests that may be under way to the ledger's thread: a recovery, a look-up and a commit.
 const REQUESTS: usize = 4;
 
-/// Opens the listener that [`run`] serves. Refuses to listen on an address that others can reach without a secret.
-pub async fn bind(config: &RelayConfig) -> anyhow::Result<TcpListener> {
+/// Opens the listener that [`run`] serves. Refuses to listen on an address that others can reach without a secret. Needs a runtime
+/// around it.
+pub fn bind(config: &RelayConfig) -> anyhow::Result<TcpListener> {
     config.check_exposure(config.mqtt)?;
-    TcpListener::bind(config.mqtt).await.with_context(|| {
+    server::bind(config.mqtt).with_context(|| {
         format!(
             "cannot listen for agents on {}; another relay or a broker may run there: choose another address with \
              --mqtt or the key mqtt",
@@ -85,6 +89,7 @@ pub async fn run(
     let address = listener.local_addr().context("the relay's listener has no address")?;
     config.check_exposure(address)?;
     let limits = config.limits()?;
+    descriptors::provide(config.max_connections);
     let access = Access::new(config.load_secret()?);
     let seed = getrandom::u64().context("the system gives no random numbers")?;
     let counters = RelayMetrics::register(metrics);
@@ -100,8 +105,9 @@ pub async fn run(
         status: Arc::clone(&status),
         health: health.part("relay ledger"),
         links: HashMap::new(),
+        throttle: Throttle::default(),
     };
-    let context = Context::new(access, way_in, counters, status, shutdown.clone());
+    let context = Context::new(access, way_in, config.max_connections, counters, status, shutdown.clone());
 
     let mut tasks = Tasks::new();
     tasks.spawn_blocking("ledger", move || {
@@ -109,10 +115,9 @@ pub async fn run(
         Ok(())
     })?;
     tasks.spawn("relay intake", intake.run(events, outcomes, shutdown.clone()));
-    tasks.spawn("relay listener", listener::listen(listener, Arc::new(context), config.max_connections));
+    tasks.spawn("relay listener", listener::listen(listener, Arc::new(context)));
     if let Some(admin) = config.admin {
-        let listener = TcpListener::bind(admin)
-            .await
+        let listener = server::bind(admin)
             .with_context(|| format!("cannot serve health and metrics on {admin}; set admin to a free address"))?;
         tasks.spawn("relay admin", http::serve(listener, health.clone(), metrics.clone(), shutdown.clone()));
     }

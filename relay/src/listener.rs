@@ -1,19 +1,20 @@
 //! MQTT 3.1.1, as far as agents speak it: no broker, for there is nobody else to send anything to.
 //!
 //! - Whatever one client does ends its own connection at most.
-//! - At the cap a new connection is closed at once; those that are open do not notice.
+//! - Whoever has not proven who it is takes no place of an agent's, and is heard of in the log once a minute.
+//! - At the cap of agents a new one is told so and closed; those that are connected do not notice.
 //! - The listener survives every error of `accept`.
 //! - An agent id has one connection: a newer one takes over after the older is closed and unlinked.
 //! - Before it is closed, the older shows whether its agent is alive; that takes two seconds at most.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use gaitway_proto::topic::AgentId;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,9 +22,11 @@ use crate::intake::Inlet;
 use crate::link::LinkIds;
 use crate::metrics::RelayMetrics;
 use crate::status::RelayStatus;
+use crate::throttle::Throttle;
 
 mod access;
 mod connection;
+mod lobby;
 mod packets;
 mod probe;
 mod seats;
@@ -32,6 +35,7 @@ mod tests;
 mod wire;
 
 pub(crate) use access::Access;
+use lobby::Lobby;
 use seats::Seats;
 
 /// The pause after a failed `accept`, such as one for want of file descriptors.
@@ -39,24 +43,44 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// What all connections share.
 pub(crate) struct Context {
-    pub access: Access,
-    pub inlet: Inlet,
-    pub links: LinkIds,
-    pub seats: Arc<Mutex<Seats>>,
-    pub metrics: RelayMetrics,
-    pub status: Arc<RelayStatus>,
-    pub shutdown: CancellationToken,
+    access: Access,
+    inlet: Inlet,
+    links: LinkIds,
+    lobby: Lobby,
+    seats: Arc<Mutex<Seats>>,
+    throttle: Mutex<Throttle>,
+    metrics: RelayMetrics,
+    status: Arc<RelayStatus>,
+    shutdown: CancellationToken,
 }
 
 impl Context {
+    /// For at most `most` agents at a time.
     pub(crate) fn new(
         access: Access,
         inlet: Inlet,
+        most: usize,
         metrics: RelayMetrics,
         status: Arc<RelayStatus>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { access, inlet, links: LinkIds::default(), seats: Arc::default(), metrics, status, shutdown }
+        Self {
+            access,
+            inlet,
+            links: LinkIds::default(),
+            lobby: Lobby::new(lobby::PLACES),
+            seats: Arc::new(Mutex::new(Seats::new(most))),
+            throttle: Mutex::default(),
+            metrics,
+            status,
+            shutdown,
+        }
+    }
+
+    /// Whether to log an event of `kind`; see [`Throttle::tell`].
+    fn tell(&self, agent: Option<&AgentId>, kind: &'static str) -> Option<u64> {
+        let now = tokio::time::Instant::now().into_std();
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner).tell(now, agent, kind)
     }
 }
 
@@ -81,10 +105,8 @@ impl Accept for TcpListener {
 }
 
 /// Serves connections until shutdown, then waits for those that are open to end.
-pub(crate) async fn listen(mut source: impl Accept, context: Arc<Context>, most: usize) -> anyhow::Result<()> {
-    let places = Arc::new(Semaphore::new(most));
+pub(crate) async fn listen(mut source: impl Accept, context: Arc<Context>) -> anyhow::Result<()> {
     let connections = TaskTracker::new();
-    let (mut full, mut failing) = (false, false);
     loop {
         let accepted = tokio::select! {
             () = context.shutdown.cancelled() => break,
@@ -93,23 +115,14 @@ pub(crate) async fn listen(mut source: impl Accept, context: Arc<Context>, most:
         let (stream, peer) = match accepted {
             Ok(connection) => connection,
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "cannot accept connections now, trying on");
+                if let Some(untold) = context.tell(None, "accept_error") {
+                    tracing::warn!(%error, untold, "cannot accept connections now, trying on");
                 }
                 context.metrics.count_closed("accept_error");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        failing = false;
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            if !std::mem::replace(&mut full, true) {
-                tracing::warn!(max_connections = most, %peer, "too many connections, closing new ones");
-            }
-            context.metrics.count_closed("capacity");
-            continue;
-        };
-        full = false;
         let context = Arc::clone(&context);
         connections.spawn(async move {
             context.metrics.connections.inc();
@@ -117,7 +130,6 @@ pub(crate) async fn listen(mut source: impl Accept, context: Arc<Context>, most:
             connection::serve(stream, peer, &context).await;
             context.status.disconnected();
             context.metrics.connections.dec();
-            drop(place);
         });
     }
     drop(source);

@@ -31,7 +31,7 @@ fn position(relay: &Relay, client: &Client) -> Option<u64> {
 
 #[tokio::test]
 async fn a_batch_is_acknowledged_once_it_is_in_the_ledger() {
-    let relay = Relay::start(|_| {}).await;
+    let relay = Relay::start(|_| {});
     let mut pi = Client::enter(&relay, "pi").await;
     assert!(matches!(pi.hello(1, 4).await, Some(Down::Welcome(_))));
     pi.activity(1, 1, 2).await;
@@ -54,7 +54,7 @@ async fn a_batch_is_acknowledged_once_it_is_in_the_ledger() {
 
 #[tokio::test]
 async fn rumqttc_is_understood() {
-    let relay = Relay::start(|_| {}).await;
+    let relay = Relay::start(|_| {});
     let id = "pi".parse().unwrap();
     let mut options = MqttOptions::new("pi", "127.0.0.1", relay.address.port());
     options.set_credentials("pi", identity::password(SECRET.as_bytes(), &id));
@@ -78,7 +78,7 @@ async fn rumqttc_is_understood() {
 
 #[tokio::test]
 async fn only_agents_with_their_own_password_come_in() {
-    let relay = Relay::start(|_| {}).await;
+    let relay = Relay::start(|_| {});
     let password = identity::password(SECRET.as_bytes(), &"pi".parse().unwrap());
     let cases = [
         ("pi", "pi", "wrong", ConnectReturnCode::BadUserNamePassword),
@@ -95,12 +95,31 @@ async fn only_agents_with_their_own_password_come_in() {
         assert_eq!(client.receive().await, None);
     }
     assert!(Client::enter(&relay, "pi").await.is_alive().await);
+    let text = relay.metrics.encode();
+    let counted = "gaitway_relay_closed_connections_total{reason=\"identity\"} 5";
+    assert!(text.contains(counted), "{counted} in {text}");
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_does_not_say_who_it_is_takes_no_place_of_an_agents() {
+    let relay = Relay::start(|config| config.max_connections = 2);
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(Client::dial(&relay, "idle").await);
+    }
+    let mut open = [Client::enter(&relay, "a").await, Client::enter(&relay, "b").await];
+    for client in &mut open {
+        assert!(client.is_alive().await);
+    }
+    assert_eq!(idle[0].receive().await, None, "pushed out by those after it");
+    drop(idle);
     relay.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn an_agent_keeps_to_its_own_topics_and_others_are_unharmed() {
-    let relay = Relay::start(|_| {}).await;
+    let relay = Relay::start(|_| {});
     let mut other = Client::enter(&relay, "other").await;
     let mut pi = Client::enter(&relay, "pi").await;
     for filter in ["#", "gaitway/v1/other/down/ack", "gaitway/v1/+/down/ack", "$share/g/#"] {
@@ -132,7 +151,7 @@ async fn an_agent_keeps_to_its_own_topics_and_others_are_unharmed() {
 
 #[tokio::test]
 async fn a_newer_connection_takes_over_and_the_fourth_within_a_minute_is_refused() {
-    let relay = Relay::start(|_| {}).await;
+    let relay = Relay::start(|_| {});
     let mut holder = Client::enter(&relay, "pi").await;
     for _ in 0..3 {
         let (newer, ()) = tokio::join!(Client::enter(&relay, "pi"), holder.is_taken_over());
@@ -146,13 +165,17 @@ async fn a_newer_connection_takes_over_and_the_fourth_within_a_minute_is_refused
 }
 
 #[tokio::test]
-async fn at_the_cap_new_connections_are_closed_and_open_ones_stay() {
-    let relay = Relay::start(|config| config.max_connections = 2).await;
+async fn at_the_cap_another_agent_is_told_so_and_those_connected_stay() {
+    let relay = Relay::start(|config| config.max_connections = 2);
     let mut open = [Client::enter(&relay, "a").await, Client::enter(&relay, "b").await];
     for _ in 0..5 {
         let mut late = Client::dial(&relay, "c").await;
-        assert_eq!(late.connect().await, None);
+        assert_eq!(late.connect().await, Some(ConnectReturnCode::ServiceUnavailable));
+        assert_eq!(late.receive().await, None);
     }
+    let [a, _] = &mut open;
+    let (newer, ()) = tokio::join!(Client::enter(&relay, "a"), a.is_taken_over());
+    *a = newer;
     for client in &mut open {
         assert!(client.is_alive().await);
     }
@@ -166,7 +189,7 @@ async fn at_the_cap_new_connections_are_closed_and_open_ones_stay() {
 
 #[tokio::test]
 async fn a_payload_that_cannot_be_read_is_refused_with_a_reason() {
-    let relay = Relay::start(|_| {}).await;
+    let relay = Relay::start(|_| {});
     let mut pi = Client::enter(&relay, "pi").await;
     for (up, payload, why) in [
         (Up::Hello, vec![2, 0, 0, 0, 0], "version 2"),
@@ -194,7 +217,7 @@ async fn a_payload_that_cannot_be_read_is_refused_with_a_reason() {
 
 #[tokio::test]
 async fn after_a_ledger_error_the_agent_says_hello_again_and_nothing_is_stored_twice() {
-    let relay = Relay::start(|_| {}).await;
+    let relay = Relay::start(|_| {});
     let mut pi = Client::enter(&relay, "pi").await;
     pi.hello(1, 1).await;
     for (fault, first) in [(Fault::StoredButUnavailable, 1), (Fault::Unavailable, 3), (Fault::Conflict, 5)] {
@@ -216,7 +239,7 @@ async fn after_a_ledger_error_the_agent_says_hello_again_and_nothing_is_stored_t
 
 #[tokio::test]
 async fn at_shutdown_the_commit_under_way_is_finished_and_acknowledged() {
-    let relay = Relay::start(|_| {}).await;
+    let relay = Relay::start(|_| {});
     let mut pi = Client::enter(&relay, "pi").await;
     pi.hello(1, 1).await;
     relay.ledger.delay(Duration::from_millis(300));
@@ -234,7 +257,7 @@ async fn at_shutdown_the_commit_under_way_is_finished_and_acknowledged() {
 
 #[tokio::test]
 async fn a_relay_replaced_by_another_ends_with_a_reason_of_its_own() {
-    let relay = Relay::start(|_| {}).await;
+    let relay = Relay::start(|_| {});
     let mut pi = Client::enter(&relay, "pi").await;
     pi.hello(1, 1).await;
     relay.ledger.inject(Fault::Fenced);
@@ -246,9 +269,9 @@ async fn a_relay_replaced_by_another_ends_with_a_reason_of_its_own() {
 #[tokio::test]
 async fn without_a_secret_the_relay_keeps_to_loopback() {
     let config = RelayConfig { mqtt: "0.0.0.0:0".parse().unwrap(), ..RelayConfig::default() };
-    let error = gaitway_relay::bind(&config).await.unwrap_err().to_string();
+    let error = gaitway_relay::bind(&config).unwrap_err().to_string();
     assert!(error.contains("without a secret"), "{error}");
-    let relay = Relay::start(|config| config.secret = None).await;
+    let relay = Relay::start(|config| config.secret = None);
     let mut pi = Client::dial(&relay, "pi").await;
     assert_eq!(pi.connect_as(Connect::new("pi")).await, Some(ConnectReturnCode::Success));
     relay.stop().await.unwrap();

@@ -4,10 +4,6 @@
 //! - `/readyz` answers 200 only while every part is ready, else 503 with the reasons.
 //! - `/metrics` answers in OpenMetrics text format.
 
-use std::future::IntoFuture as _;
-use std::time::Duration;
-
-use anyhow::Context as _;
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::{Health, Report};
 use crate::metrics::Metrics;
+use crate::server::{self, Allowance};
 
 /// What prometheus-client writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How long an answer under way may take once the service shuts down.
-const GRACE: Duration = Duration::from_secs(2);
+/// Probes and Prometheus are few, and send no bodies.
+const ALLOWANCE: Allowance = Allowance { connections: 64, share: 0 };
 
 /// `GET /healthz`, `/readyz` (JSON for `Accept: application/json`, else text) and `/metrics`.
 pub fn router(health: &Health, metrics: &Metrics) -> Router {
@@ -40,12 +37,7 @@ pub async fn serve(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let stopping = shutdown.clone();
-    let server = axum::serve(listener, router(&health, &metrics)).with_graceful_shutdown(shutdown.cancelled_owned());
-    tokio::select! {
-        ended = server.into_future() => ended.context("cannot serve health and metrics"),
-        () = async { stopping.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),
-    }
+    server::serve(listener, router(&health, &metrics), ALLOWANCE, shutdown).await
 }
 
 fn ready(report: &Report, headers: &HeaderMap) -> Response {

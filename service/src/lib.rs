@@ -3,7 +3,8 @@
 //! 1. [`logs`] turns tracing events into lines on stdout.
 //! 2. [`config`] merges defaults, file, environment and flags into the service's own type.
 //! 3. [`lock`] makes sure that one process owns a data directory.
-//! 4. [`health`] and [`metrics`] collect what the service says about itself, [`http`] answers with it.
+//! 4. [`health`] and [`metrics`] collect what the service says about itself, [`http`] answers with it
+//!    on a [`server`] that strangers may talk to.
 //! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
 //! 6. [`notify`] tells systemd, [`signals`] hears SIGTERM and Ctrl-C.
 //!
@@ -17,5 +18,6 @@ pub mod lock;
 pub mod logs;
 pub mod metrics;
 pub mod notify;
+pub mod server;
 pub mod signals;
 pub mod tasks;

@@ -1,6 +1,7 @@
 //! One process owns a data directory.
 //!
 //! - Two processes, or two services of one process, never hold the same directory.
+//! - A directory that was locked is there after a power cut: its entry in the one above is on the disk, and so on up.
 //! - The lock goes with its holder, however that ends: it is the operating system's, the file's content only says who.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -83,12 +84,42 @@ impl Locked {
     }
 }
 
+/// A directory is made only once the entry of the one above is on the disk; its own entry is before this returns. A
+/// process before this one may have ended between the two.
 fn create(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !is_here(path) && !path.is_dir()).collect();
+    let there = missing.last().map_or(Some(path), |path| path.parent());
+    match there.map_or(Ok(()), sync_entry) {
+        // Another user's directory, made by somebody else.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        synced => synced?,
+    }
+    for path in missing.into_iter().rev() {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(path)?;
+        sync_entry(path)?;
+    }
+    Ok(())
+}
+
+/// Whether it is where a relative path begins.
+fn is_here(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
+#[cfg(unix)]
+fn sync_entry(path: &Path) -> io::Result<()> {
+    let Some(above) = path.parent() else { return Ok(()) };
+    File::open(if is_here(above) { Path::new(".") } else { above })?.sync_all()
+}
+
+/// Directories are not synchronised here.
+#[cfg(not(unix))]
+fn sync_entry(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -1,5 +1,6 @@
 //! What the sink can be told, the body of `sink.toml`.
 
+use gaitway_service::config::{Check, Wrong};
 use serde::{Deserialize, Serialize};
 
 use crate::sqlite::Options;
@@ -10,4 +11,10 @@ use crate::sqlite::Options;
 pub struct SinkConfig {
     /// The local warehouse.
     pub sqlite: Options,
+}
+
+impl Check for SinkConfig {
+    fn check(&self) -> Result<(), Wrong> {
+        self.sqlite.check()
+    }
 }

@@ -5,19 +5,28 @@
 //! - A mark that is not where its owner left it undoes the whole submit.
 //! - What a failed write left in doubt is written anew, and synced, before `recover` says that the warehouse is ready.
 //! - Readers never hold up a commit.
+//! - A damaged file is set aside, whole and untouched, and a new one goes on with the marks whose rows it holds: nothing
+//!   that was stored is stored again, and no restart is needed.
 //! - Retention works under load as well: while there is something to delete, it gets as much time as the commits.
 //!
 //! Tables and columns are the contract's ([`schema`]); people read the views. `RECORD_METADATA`
 //! and `reading` are JSON as text, instants text as in the record's JSON. A −0.0 comes back as 0.0.
 
 mod ages;
+mod aside;
+mod carry;
+mod coming;
 mod commit;
 mod counters;
+mod damage;
+mod log;
+mod marks;
 mod opening;
 mod options;
 mod place;
 mod retention;
 mod rows;
+mod suspicion;
 mod tending;
 mod trouble;
 mod views;
@@ -38,11 +47,13 @@ pub use opening::OpenError;
 pub use options::Options;
 pub use retention::Reason;
 
+use coming::{open_first, set_aside};
 use commit::Refused;
-use opening::{BUSY_TIMEOUT, Missing};
-use place::Place;
-use retention::Policy;
-use tending::{CHECKPOINT_WAIT, Keeper};
+use log::{empty_log, rewrite_log};
+use opening::Missing;
+use place::{Place, Presence};
+use suspicion::Suspicion;
+use tending::Keeper;
 
 /// What housekeeping may take between two commits.
 const BUDGET: Duration = Duration::from_millis(20);
@@ -53,6 +64,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A ledger in one SQLite file. One process owns it; lock the data directory.
 #[derive(Debug)]
 pub struct Warehouse {
+    options: Options,
     place: Place,
     /// None after a recovery that failed.
     conn: Option<Connection>,
@@ -60,6 +72,9 @@ pub struct Warehouse {
     counters: Arc<Counters>,
     /// A write failed, so that what lies in the log may not be on the disk.
     in_doubt: bool,
+    suspicion: Suspicion,
+    /// A replacement of the file was begun and not finished.
+    replacing: bool,
     tended: Instant,
     /// What commits took since housekeeping.
     committing: Duration,
@@ -68,23 +83,33 @@ pub struct Warehouse {
 }
 
 impl Warehouse {
-    /// Opens the warehouse at `path`, which is created if nothing is there.
+    /// Opens the warehouse at `path`, which is created if nothing is there. A damaged one is set aside.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self, OpenError> {
-        options.check().map_err(OpenError::Options)?;
-        let path = path.as_ref();
-        let (conn, place) = opening::open(path, Missing::Create)?;
-        let Options { keep_raw, max_bytes, min_free_percent } = *options;
-        let policy = Policy { max_bytes, min_free_percent };
-        // The process before this one may have ended after a failed write.
-        let keeper = rewrite_log(&conn)
-            .and_then(|_| Keeper::load(&conn, policy, keep_raw.as_secs() as i64))
-            .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        options.check().map_err(|wrong| OpenError::Options(wrong.to_string()))?;
+        let (mut path, counters) = (path.as_ref().to_owned(), Arc::<Counters>::default());
+        if path.is_symlink() {
+            // The log lies beside the file itself.
+            path = path.canonicalize().map_err(|reason| OpenError::Io { path, reason })?;
+        }
+        let path = &path;
+        aside::finish(path)?;
+        let mut suspicion = Suspicion::default();
+        let (conn, place, keeper) = match open_first(path, options) {
+            Err(OpenError::Damaged { what, .. }) => {
+                set_aside(path, &what, &mut suspicion, &counters)?;
+                open_first(path, options)?
+            }
+            opened => opened?,
+        };
         Ok(Self {
+            options: options.clone(),
             place,
             conn: Some(conn),
             keeper,
-            counters: Arc::default(),
+            counters,
             in_doubt: false,
+            suspicion,
+            replacing: false,
             tended: Instant::now(),
             committing: Duration::ZERO,
             told: false,
@@ -125,7 +150,7 @@ impl Warehouse {
         }
         let budget = self.committing.max(BUDGET);
         if let Err(error) = self.keep_house(wall_clock(), budget) {
-            self.in_doubt |= trouble::leaves_doubt(&error);
+            self.suspect(&error);
             self.say_once(&error);
         }
     }
@@ -142,8 +167,63 @@ impl Warehouse {
     }
 
     fn failed(&mut self, error: &rusqlite::Error) -> LedgerError {
-        self.in_doubt |= trouble::leaves_doubt(error);
+        self.suspect(error);
         LedgerError::Unavailable(trouble::sentence(self.place.path(), error))
+    }
+
+    fn suspect(&mut self, error: &rusqlite::Error) {
+        self.in_doubt |= trouble::leaves_doubt(error);
+        if damage::is_damage(error) {
+            self.suspicion.handle_met(Instant::now(), error.to_string());
+        }
+    }
+
+    /// What a log holds that has no name any more is written into the file while it is still open. Any other absence
+    /// is an error.
+    fn save_log(&mut self) -> Result<(), LedgerError> {
+        let presence = self.place.presence();
+        if !matches!(presence, Presence::LogVanished | Presence::LogReplaced) {
+            return self.still_there();
+        }
+        let Some(conn) = &self.conn else {
+            return if presence == Presence::LogVanished { Ok(()) } else { self.still_there() };
+        };
+        // Whoever opens the file now must find that its log holds nothing.
+        let saved =
+            empty_log(conn).map_err(|error| LedgerError::Unavailable(trouble::sentence(self.place.path(), &error)))?;
+        if !saved {
+            return Err(in_the_way(self.place.path()));
+        }
+        // Closing must not delete what has its name now.
+        opening::leave_log(conn);
+        if presence == Presence::LogVanished { Ok(()) } else { self.still_there() }
+    }
+
+    /// Opens the file again, or the one that takes its place.
+    fn reopen(&mut self) -> Result<Connection, OpenError> {
+        if self.replacing {
+            aside::finish(self.place.path())?;
+            self.place = Place::of(self.place.path())
+                .map_err(|reason| OpenError::Io { path: self.place.path().to_owned(), reason })?;
+            self.replacing = false;
+        }
+        if self.suspicion.certain().is_none() {
+            match opening::open(self.place.path(), Missing::Refuse) {
+                Err(OpenError::Damaged { what, .. }) => self.suspicion.handle_unreadable(what),
+                opened => {
+                    self.suspicion.handle_reopened();
+                    self.place.note_log();
+                    return opened.map(|(conn, _)| conn);
+                }
+            }
+        }
+        self.replacing = true;
+        let path = self.place.path().to_owned();
+        let what = self.suspicion.certain().unwrap_or_default().to_owned();
+        set_aside(&path, &what, &mut self.suspicion, &self.counters)?;
+        let (conn, place, keeper) = open_first(&path, &self.options)?;
+        (self.place, self.keeper, self.in_doubt, self.replacing) = (place, keeper, false, false);
+        Ok(conn)
     }
 
     fn conn(&mut self) -> Result<&mut Connection, LedgerError> {
@@ -153,22 +233,24 @@ impl Warehouse {
 }
 
 impl Ledger for Warehouse {
-    /// Opens the file again. It is never created here: an empty one would look like nothing was ever stored.
+    /// Opens the file again. Where nothing is, none is created: it would look like nothing was ever stored. A damaged one
+    /// is replaced.
     fn recover(&mut self) -> Result<(), LedgerError> {
-        self.still_there()?;
-        self.conn = None;
-        let (conn, _) = opening::open(self.place.path(), Missing::Refuse)
-            .map_err(|error| LedgerError::Unavailable(error.to_string()))?;
+        if !self.replacing {
+            self.save_log()?;
+        }
+        if let Some(conn) = self.conn.take()
+            && self.suspicion.certain().is_some()
+        {
+            opening::leave_log(&conn);
+        }
+        let conn = self.reopen().map_err(|error| LedgerError::Unavailable(error.to_string()))?;
         self.still_there()?;
         if self.in_doubt {
-            rewrite_log(&conn).map_err(|error| self.failed(&error)).and_then(|complete| {
-                let file = self.place.path().display();
-                complete.then_some(()).ok_or_else(|| {
-                    LedgerError::Unavailable(format!(
-                        "after a failed write {file} must be written anew, and a program that reads it is in the way: close it"
-                    ))
-                })
-            })?;
+            let complete = rewrite_log(&conn).map_err(|error| self.failed(&error))?;
+            if !complete {
+                return Err(in_the_way(self.place.path()));
+            }
             self.in_doubt = false;
         }
         self.conn = Some(conn);
@@ -208,16 +290,11 @@ impl Ledger for Warehouse {
     }
 }
 
-/// After a failed fsync the system may take pages for written that are not: what was read back from the log is
-/// written into the file and synced there. False if a reader is in the way.
-fn rewrite_log(conn: &Connection) -> rusqlite::Result<bool> {
-    conn.busy_timeout(CHECKPOINT_WAIT)?;
-    let complete = conn.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
-        let (busy, log, copied): (bool, i64, i64) = row.try_into()?;
-        Ok(!busy && log == copied)
-    })?;
-    conn.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(complete)
+fn in_the_way(path: &Path) -> LedgerError {
+    LedgerError::Unavailable(format!(
+        "{} must be written anew, and a program that reads it is in the way: close it",
+        path.display()
+    ))
 }
 
 fn wall_clock() -> WallClock {

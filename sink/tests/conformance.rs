@@ -36,6 +36,7 @@ laws! {
     a_source_has_one_mark_in_a_submit,
     records_need_a_mark,
     positions_reach_the_end_of_i64,
+    a_submit_that_can_never_be_taken_is_rejected,
     a_failure_is_recovered_from,
     a_crash_after_submit_stores_all_or_nothing,
     a_crash_keeps_what_was_committed,

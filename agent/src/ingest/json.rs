@@ -56,6 +56,7 @@ impl<'b> DerefMut for Json<'b> {
 pub(super) enum Stop {
     Syntax(JiterError),
     TooDeep,
+    TooMany,
     Refused(Refusal),
 }
 
@@ -72,6 +73,10 @@ impl Stop {
             Self::TooDeep => {
                 Refusal::TooLarge { what: "the nesting of the body", limit: format!("{} levels", limits::MAX_DEPTH) }
             }
+            Self::TooMany => Refusal::TooLarge {
+                what: "what is nested in one field",
+                limit: format!("{} values", limits::MAX_NESTED),
+            },
             Self::Refused(refusal) => refusal,
         }
     }
@@ -79,9 +84,15 @@ impl Stop {
 
 /// The next value, whose first byte is `peek`, at nesting level `depth`.
 pub(super) fn value(json: &mut Jiter<'_>, peek: Peek, depth: usize) -> Result<Value, Stop> {
+    nested(json, peek, depth, &mut { limits::MAX_NESTED })
+}
+
+/// The same, while `left` more values may stand in it.
+fn nested(json: &mut Jiter<'_>, peek: Peek, depth: usize, left: &mut usize) -> Result<Value, Stop> {
     if depth > limits::MAX_DEPTH {
         return Err(Stop::TooDeep);
     }
+    *left = left.checked_sub(1).ok_or(Stop::TooMany)?;
     match peek {
         Peek::Null => json.known_null().map(|()| Value::Null).map_err(Stop::from),
         Peek::True | Peek::False => json.known_bool(peek).map(Value::Bool).map_err(Stop::from),
@@ -90,7 +101,7 @@ pub(super) fn value(json: &mut Jiter<'_>, peek: Peek, depth: usize) -> Result<Va
             let mut items = Vec::new();
             let mut next = json.known_array()?;
             while let Some(peek) = next {
-                items.push(value(json, peek, depth + 1)?);
+                items.push(nested(json, peek, depth + 1, left)?);
                 next = json.array_step()?;
             }
             Ok(Value::Array(items))
@@ -100,7 +111,7 @@ pub(super) fn value(json: &mut Jiter<'_>, peek: Peek, depth: usize) -> Result<Va
             let mut key = json.known_object()?.map(str::to_owned);
             while let Some(name) = key {
                 let peek = json.peek()?;
-                fields.insert(name, value(json, peek, depth + 1)?);
+                fields.insert(name, nested(json, peek, depth + 1, left)?);
                 key = json.next_key()?.map(str::to_owned);
             }
             Ok(Value::Object(fields))

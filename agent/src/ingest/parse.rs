@@ -133,6 +133,11 @@ fn read_payload(json: &mut Json<'_>, peek: Peek) -> Result<Payload, Stop> {
                 payload.times.extend(read.time);
                 payload.samples.extend(read.sample);
                 payload.test = read.test && payload.frame.readings() == 1;
+                // Before they take memory that the body's size does not bound.
+                if payload.frame.readings() > limits::MAX_READINGS {
+                    let limit = limits::MAX_READINGS.to_string();
+                    return Err(Stop::Refused(Refusal::TooLarge { what: "the number of readings", limit }));
+                }
                 next = json.array_step()?;
             }
         }

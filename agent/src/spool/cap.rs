@@ -23,6 +23,7 @@ pub struct SpoolConfig {
     #[serde(with = "gaitway_service::config::bytes")]
     pub max_bytes: u64,
     /// Part of the disk that stays free, percent.
+    #[serde(with = "gaitway_service::config::percent")]
     pub min_free_percent: f64,
     /// What happens to a push that no longer fits.
     pub when_full: WhenFull,
@@ -45,7 +46,7 @@ impl Default for SpoolConfig {
 /// What is known of the room there is, bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Room {
-    /// Pages of the file in use.
+    /// Pages of the file in use, and what its log has [beyond its ordinary size](log_excess).
     pub used: u64,
     /// Pages of the file that are free inside it.
     pub reusable: u64,
@@ -66,6 +67,15 @@ pub enum Full {
 
 /// Pages around a frame: seen rows, the session, tree nodes, the log's copy of them.
 const SLACK: u64 = 64 * 1024;
+
+/// The log beside the file grows to a few megabytes before it is copied into the file and used anew. It grows beyond this
+/// only while another program reads the spool.
+pub const ORDINARY_LOG: u64 = 16 * 1024 * 1024;
+
+/// What a log of `bytes` has beyond its ordinary size: it counts towards the cap.
+pub fn log_excess(bytes: u64) -> u64 {
+    bytes.saturating_sub(ORDINARY_LOG)
+}
 
 /// How many bytes must go before `need` more fit under the cap or above the disk's floor.
 pub fn overflow(need: u64, room: Room, config: &SpoolConfig) -> u64 {
@@ -99,6 +109,11 @@ mod tests {
         let config = SpoolConfig { max_bytes: 2 * MIB, ..SpoolConfig::default() };
         assert_eq!(room_for(MIB, ROOM, &config), Ok(()));
         assert_eq!(room_for(MIB, Room { used: MIB, ..ROOM }, &config), Err(Full::Cap));
+    }
+
+    #[test]
+    fn a_log_counts_from_its_ordinary_size_on() {
+        assert_eq!([0, ORDINARY_LOG, ORDINARY_LOG + 5].map(log_excess), [0, 0, 5]);
     }
 
     #[test]

@@ -20,6 +20,9 @@ const SEQ_BITS: u32 = 40;
 /// Greatest ordinal that a row id can hold.
 pub const MAX_ORDINAL: u64 = (1 << (63 - SEQ_BITS)) - 1;
 
+/// Greatest seq that a row id can hold.
+pub const MAX_SEQ: u64 = (1 << SEQ_BITS) - 1;
+
 /// The row id of a frame: rows of a stream are in the order in which they are to be sent.
 pub fn row_id(ordinal: u64, seq: u64) -> i64 {
     ((ordinal << SEQ_BITS) | seq) as i64
@@ -33,6 +36,12 @@ pub fn seq_of(row_id: i64) -> u64 {
 /// The ordinal in a row id.
 pub fn ordinal_of(row_id: i64) -> u64 {
     row_id as u64 >> SEQ_BITS
+}
+
+/// What a start's row keeps to prove that its ordinal names its epoch.
+pub fn checksum(ordinal: u64, epoch: Epoch) -> u32 {
+    let [ordinal, epoch] = [ordinal, epoch.get()].map(u64::to_le_bytes);
+    crc32c::crc32c_append(crc32c::crc32c(&ordinal), &epoch)
 }
 
 /// One stream of one start.
@@ -66,6 +75,8 @@ struct Start {
     epoch: Epoch,
     /// Whether a relay is known to have welcomed it.
     welcomed: bool,
+    /// Brought here from another file: it has frames, but is none of this file's line.
+    salvaged: bool,
     streams: BTreeMap<Stream, Positions>,
 }
 
@@ -92,9 +103,15 @@ impl Queue {
 
     /// Adds a stream of an earlier start as its rows tell it.
     pub fn restore(&mut self, ordinal: u64, epoch: Epoch, stream: Stream, positions: Positions) {
-        let start =
-            self.starts.entry(ordinal).or_insert_with(|| Start { epoch, welcomed: false, streams: BTreeMap::new() });
-        start.streams.insert(stream, positions);
+        let new = || Start { epoch, welcomed: false, salvaged: false, streams: BTreeMap::new() };
+        self.starts.entry(ordinal).or_insert_with(new).streams.insert(stream, positions);
+    }
+
+    /// Notes that a start was brought here from another file.
+    pub fn note_salvaged(&mut self, ordinal: u64) {
+        if let Some(start) = self.starts.get_mut(&ordinal) {
+            start.salvaged = true;
+        }
     }
 
     /// The present start.
@@ -126,8 +143,9 @@ impl Queue {
         self.earlier().take_while(move |(ordinal, _)| *ordinal > since).take(MAX_ANCESTORS - 1).chain(last)
     }
 
+    /// The starts of this line before the present one.
     fn earlier(&self) -> impl Iterator<Item = (u64, &Start)> {
-        self.starts.iter().rev().skip(1).map(|(ordinal, start)| (*ordinal, start))
+        self.starts.iter().rev().skip(1).filter(|(_, start)| !start.salvaged).map(|(ordinal, start)| (*ordinal, start))
     }
 
     /// Ordinals of the present start and those that its hello names before it.
@@ -170,6 +188,12 @@ impl Queue {
             }
         }
         moved
+    }
+
+    /// A stream of a start, as it stands.
+    pub fn find(&self, epoch: Epoch, stream: Stream) -> Option<Moved> {
+        let (&ordinal, start) = self.starts.iter().find(|(_, start)| start.epoch == epoch)?;
+        start.streams.get(&stream).map(|&positions| Moved { ordinal, stream, positions })
     }
 
     /// Every stream of every start, as it stands.
@@ -288,6 +312,19 @@ mod tests {
         assert_eq!(queue.forget_drained(), [1]);
         let offered: Vec<u64> = queue.offers().iter().map(|offer| offer.ordinal).collect();
         assert_eq!(offered, [2, 3, 4, 5, 5]);
+    }
+
+    #[test]
+    fn a_salvaged_start_is_offered_while_frames_wait_and_is_nobodys_ancestor() {
+        let mut queue = Queue::new(5, epoch(5));
+        queue.restore(4, epoch(4), Stream::Raw, Positions { acked: 0, sent: 3, next: 4 });
+        queue.restore(3, epoch(3), Stream::Raw, Positions::EMPTY);
+        queue.note_salvaged(4);
+        assert_eq!(queue.ancestors(), [epoch(3)]);
+        assert!(queue.offers().iter().any(|offer| offer.ordinal == 4));
+        assert!(queue.forget_drained().is_empty());
+        queue.acknowledge(epoch(4), Stream::Raw, 3);
+        assert_eq!(queue.forget_drained(), [4]);
     }
 
     #[test]

@@ -2,18 +2,22 @@
 //!
 //! - A frame is given out only after the mark that says "may have been sent" is on the disk: the cap drops nothing that
 //!   the relay might have.
+//! - A frame is given out only if its checksum holds. A damaged one is kept as a file; a gap takes its place, durably.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use gaitway_proto::envelope::{Gap, Item};
 use gaitway_proto::ledger::{Epoch, Stream};
+use gaitway_service::clock;
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::queue::{SentMarks, row_id, seq_of};
+use super::mend::Stored;
+use super::queue::{MAX_SEQ, SentMarks, row_id, seq_of};
 use super::schema::{self, OpenError};
+use super::{damage, quarantine};
 use crate::uplink::{Frames, SpoolState};
 use crate::writer::Command;
 
@@ -21,10 +25,37 @@ use crate::writer::Command;
 #[derive(Debug)]
 pub struct Reader {
     connection: Connection,
+    directory: PathBuf,
     state: watch::Receiver<SpoolState>,
     /// None where the cap never drops: then nobody needs to know what was sent.
     marks: Option<watch::Receiver<SentMarks>>,
     writer: mpsc::Sender<Command>,
+}
+
+/// Where a stream stands.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    ordinal: u64,
+    /// Everything below is acknowledged.
+    first: u64,
+    /// Below it frames may be given out.
+    next: u64,
+}
+
+/// What was read of a stream.
+#[derive(Debug, Default)]
+struct Found {
+    items: Vec<Item>,
+    /// Why what stands after them cannot be sent.
+    stop: Option<Stop>,
+}
+
+#[derive(Debug)]
+enum Stop {
+    /// There is no row.
+    Missing,
+    /// These bytes are no frame any more.
+    Damaged(Vec<u8>),
 }
 
 impl Reader {
@@ -35,25 +66,92 @@ impl Reader {
         marks: Option<watch::Receiver<SentMarks>>,
         writer: mpsc::Sender<Command>,
     ) -> Result<Self, OpenError> {
-        Ok(Self { connection: schema::open_to_read(path)?, state, marks, writer })
+        let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Self { connection: schema::open_to_read(path)?, directory, state, marks, writer })
     }
 
-    /// The ordinal of `epoch` and the seq below which frames may be given out.
-    fn limit(&mut self, epoch: Epoch, stream: Stream, from: u64) -> anyhow::Result<(u64, u64)> {
+    fn limit(&mut self, epoch: Epoch, stream: Stream, from: u64) -> anyhow::Result<Limit> {
         let found = self.state.borrow().streams.iter().copied().find(|o| o.epoch == epoch && o.stream == stream);
         let found = found.with_context(|| format!("the spool holds no {stream} of {epoch}"))?;
-        let Some(marks) = &self.marks else { return Ok((found.ordinal, found.next)) };
+        let limit = Limit { ordinal: found.ordinal, first: found.first, next: found.next };
+        let Some(marks) = &self.marks else { return Ok(limit) };
         let marked = |marks: &SentMarks| {
             marks.iter().find(|(e, s, _)| *e == epoch && *s == stream).map_or(0, |(_, _, sent)| *sent)
         };
         let mut sent = marked(&marks.borrow());
         if sent < from {
             let (done, answer) = oneshot::channel();
-            self.writer.blocking_send(Command::MarkSent(done)).map_err(|_| anyhow!("the writer has stopped"))?;
+            self.tell(Command::MarkSent(done))?;
             sent = marked(&answer.blocking_recv().context("the writer could not mark frames as sent")?);
         }
-        Ok((found.ordinal, found.next.min(sent + 1)))
+        Ok(Limit { next: found.next.min(sent + 1), ..limit })
     }
+
+    fn tell(&self, command: Command) -> anyhow::Result<()> {
+        self.writer.blocking_send(command).map_err(|_| anyhow!("the writer has stopped"))
+    }
+
+    /// The items from `from` on that can be sent.
+    fn find(
+        &self,
+        limit: Limit,
+        stream: Stream,
+        from: u64,
+        max_bytes: usize,
+        max_items: usize,
+    ) -> rusqlite::Result<Found> {
+        let sql = match stream {
+            Stream::Raw => {
+                "SELECT id, frame, span, messages, readings, reason, noticedAt FROM raw
+                 WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3"
+            }
+            Stream::Activity => {
+                "SELECT id, frame, span, 0, 0, reason, noticedAt FROM activity
+                 WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3"
+            }
+        };
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let range = params![row_id(limit.ordinal, from), row_id(limit.ordinal, limit.next) - 1, max_items as i64];
+        let mut rows = statement.query(range)?;
+        let (mut found, mut bytes, mut expected) = (Found::default(), 0, from);
+        while let Some(row) = rows.next()? {
+            // Acknowledged rows are deleted while this reads: only what follows without a hole is of use.
+            if seq_of(row.get(0)?) != expected {
+                found.stop = Some(Stop::Missing);
+                break;
+            }
+            let item = match Stored::read(row.get_ref(1)?) {
+                Stored::Frame(frame) => Item::Frame(Bytes::from(frame)),
+                Stored::Gap => Item::Gap(Gap {
+                    span: span(row.get(2)?)?,
+                    messages: row.get::<_, i64>(3)? as u64,
+                    readings: row.get::<_, i64>(4)? as u64,
+                    reason: row.get(5)?,
+                    noticed_at: row.get(6)?,
+                }),
+                Stored::Damaged(bytes) => {
+                    found.stop = Some(Stop::Damaged(bytes));
+                    break;
+                }
+            };
+            bytes += item.size();
+            if bytes > max_bytes && !found.items.is_empty() {
+                break;
+            }
+            expected = expected.saturating_add(item.span());
+            found.items.push(item);
+        }
+        if found.items.is_empty() && found.stop.is_none() {
+            found.stop = Some(Stop::Missing);
+        }
+        Ok(found)
+    }
+}
+
+/// The span of a gap, within what a row id can hold.
+fn span(stored: i64) -> rusqlite::Result<u64> {
+    let span = u64::try_from(stored).ok().filter(|span| (1..=MAX_SEQ).contains(span));
+    span.ok_or(rusqlite::Error::IntegralValueOutOfRange(2, stored))
 }
 
 impl Frames for Reader {
@@ -65,41 +163,29 @@ impl Frames for Reader {
         max_bytes: usize,
         max_items: usize,
     ) -> anyhow::Result<Vec<Item>> {
-        let (ordinal, next) = self.limit(epoch, stream, from)?;
-        let sql = match stream {
-            Stream::Raw => {
-                "SELECT id, frame, span, messages, readings, reason, noticedAt FROM raw
-                 WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3"
+        let limit = self.limit(epoch, stream, from)?;
+        for mended in [false, true] {
+            let found = self.find(limit, stream, from, max_bytes, max_items).inspect_err(|error| {
+                if let Some(what) = damage::of(error) {
+                    // If the writer has ended there is nobody to whom it matters.
+                    let _ = self.tell(Command::Damaged(what));
+                }
+            })?;
+            match found.stop {
+                // What is acknowledged may be gone, and nothing is missing behind the last frame.
+                Some(stop) if found.items.is_empty() && !mended && (limit.first..limit.next).contains(&from) => {
+                    if let Stop::Damaged(bytes) = stop {
+                        quarantine::set_frame_aside(&self.directory, epoch, stream, from, &bytes)
+                            .context("a damaged frame cannot be set aside")?;
+                    }
+                    let (done, is_done) = oneshot::channel();
+                    let noticed_at = clock::now_micros();
+                    self.tell(Command::Mend { epoch, stream, seq: from, noticed_at, done })?;
+                    is_done.blocking_recv().context("the writer could not note a gap")?;
+                }
+                _ => return Ok(found.items),
             }
-            Stream::Activity => {
-                "SELECT id, frame, 1, 0, 0, NULL, NULL FROM activity WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3"
-            }
-        };
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = statement.query(params![row_id(ordinal, from), row_id(ordinal, next) - 1, max_items as i64])?;
-        let (mut items, mut bytes, mut expected) = (Vec::new(), 0, from);
-        while let Some(row) = rows.next()? {
-            // Acknowledged rows are deleted while this reads: only what follows without a hole is of use.
-            if seq_of(row.get(0)?) != expected {
-                break;
-            }
-            let item = match row.get::<_, Option<Vec<u8>>>(1)? {
-                Some(frame) => Item::Frame(Bytes::from(frame)),
-                None => Item::Gap(Gap {
-                    span: row.get::<_, i64>(2)? as u64,
-                    messages: row.get::<_, i64>(3)? as u64,
-                    readings: row.get::<_, i64>(4)? as u64,
-                    reason: row.get(5)?,
-                    noticed_at: row.get(6)?,
-                }),
-            };
-            bytes += item.size();
-            if bytes > max_bytes && !items.is_empty() {
-                break;
-            }
-            expected += item.span();
-            items.push(item);
         }
-        Ok(items)
+        Ok(Vec::new())
     }
 }

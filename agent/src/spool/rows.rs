@@ -1,13 +1,15 @@
 //! The spool's statements. None begins or ends a transaction: the writer does.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use gaitway_proto::ledger::{Epoch, Stream};
+use gaitway_proto::message::MAX_MESSAGE_ID;
 use gaitway_proto::topic::AgentId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::cap::Room;
-use super::queue::{MAX_ORDINAL, Moved, Positions, Queue, row_id, seq_of};
+use super::queue::{MAX_ORDINAL, MAX_SEQ, Moved, Positions, Queue, checksum, row_id, seq_of};
 use crate::seen::{Body, Change, Seen};
 
 type Result<T> = rusqlite::Result<T>;
@@ -63,6 +65,11 @@ impl Rows<'_> {
         Ok(id)
     }
 
+    /// Whether an agent's id is kept here: a new file has none.
+    pub fn has_agent(&self) -> Result<bool> {
+        self.0.query_row("SELECT EXISTS(SELECT 1 FROM agent)", [], |row| row.get(0))
+    }
+
     /// Keeps `id` as the agent's.
     pub fn set_agent(&self, id: &AgentId) -> Result<()> {
         match self.0.execute("UPDATE agent SET id = ?1", [id.as_str()])? {
@@ -77,6 +84,17 @@ impl Rows<'_> {
         Ok(copied.optional()?.flatten().map(|ordinal| ordinal as u64))
     }
 
+    /// Whether this file took the place of another.
+    pub fn replaced(&self) -> Result<bool> {
+        let replaced = self.0.query_row("SELECT replaced FROM agent", [], |row| row.get(0));
+        Ok(replaced.optional()?.unwrap_or(false))
+    }
+
+    /// Keeps that this file took the place of another.
+    pub fn set_replaced(&self) -> Result<()> {
+        self.0.execute("UPDATE agent SET replaced = 1", []).map(drop)
+    }
+
     /// Keeps the start that found this data directory to be a copy.
     pub fn set_copied(&self, ordinal: u64) -> Result<()> {
         self.0.execute("UPDATE agent SET copied = ?1", [ordinal as i64]).map(drop)
@@ -85,17 +103,23 @@ impl Rows<'_> {
     /// Names a new start and gives its queue. `tracked`: this start keeps its sent marks; what an untracked one left may
     /// all have been sent.
     pub fn begin_start(&self, epoch: Epoch, started_at: &str, tracked: bool) -> Result<Queue> {
+        self.begin_start_after(0, epoch, started_at, tracked)
+    }
+
+    /// [`begin_start`](Self::begin_start) with an ordinal above `least`, which another file's starts had.
+    pub fn begin_start_after(&self, least: u64, epoch: Epoch, started_at: &str, tracked: bool) -> Result<Queue> {
         let last: i64 = self.0.query_row("SELECT ifnull(max(ordinal), 0) FROM start", [], |row| row.get(0))?;
-        let ordinal = last + 1;
+        let ordinal = last.max(least as i64).saturating_add(1);
         if ordinal as u64 > MAX_ORDINAL {
             return Err(rusqlite::Error::IntegralValueOutOfRange(0, ordinal));
         }
         self.0.execute(
-            "INSERT INTO start(ordinal, epoch, startedAt, tracked) VALUES(?1, ?2, ?3, ?4)",
-            params![ordinal, epoch.get() as i64, started_at, tracked],
+            "INSERT INTO start(ordinal, epoch, startedAt, tracked, checksum) VALUES(?1, ?2, ?3, ?4, ?5)",
+            params![ordinal, epoch.get() as i64, started_at, tracked, checksum(ordinal as u64, epoch)],
         )?;
         let mut queue = Queue::new(ordinal as u64, epoch);
-        let mut starts = self.0.prepare("SELECT ordinal, epoch, tracked, welcomed FROM start WHERE ordinal < ?1")?;
+        let mut starts =
+            self.0.prepare("SELECT ordinal, epoch, tracked, welcomed, salvaged FROM start WHERE ordinal < ?1")?;
         let mut rows = starts.query([ordinal])?;
         while let Some(row) = rows.next()? {
             let (ordinal, epoch) = (row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64);
@@ -109,8 +133,16 @@ impl Rows<'_> {
             if row.get(3)? {
                 queue.note_welcomed(ordinal);
             }
+            if row.get(4)? {
+                queue.note_salvaged(ordinal);
+            }
         }
         Ok(queue)
+    }
+
+    /// Where a stream of an earlier start stands.
+    pub fn standing(&self, ordinal: u64, stream: Stream) -> Result<Moved> {
+        self.positions(ordinal, stream).map(|positions| Moved { ordinal, stream, positions })
     }
 
     fn positions(&self, ordinal: u64, stream: Stream) -> Result<Positions> {
@@ -120,20 +152,21 @@ impl Rows<'_> {
             |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)),
         );
         let (acked, sent) = marks.optional()?.unwrap_or((0, 0));
-        let span = match stream {
-            Stream::Raw => "span",
-            Stream::Activity => "1",
-        };
         let last: Option<(i64, i64)> = self
             .0
             .query_row(
-                &format!("SELECT id, {span} FROM {stream} WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1"),
+                &format!("SELECT id, span FROM {stream} WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1"),
                 [row_id(ordinal, 0), row_id(ordinal + 1, 0) - 1],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .optional()?;
-        let next = last.map_or(1, |(id, span)| seq_of(id) + span as u64);
-        Ok(Positions { acked, sent: sent.max(acked), next: next.max(acked + 1) })
+        let next = last.map_or(1, |(id, span)| seq_of(id).saturating_add(span as u64));
+        let positions = Positions { acked, sent: sent.max(acked), next: next.max(acked.saturating_add(1)) };
+        // Beyond the seqs that a row id can hold there is only damage.
+        if positions.sent.max(positions.next) > MAX_SEQ {
+            return Err(rusqlite::Error::IntegralValueOutOfRange(0, positions.next as i64));
+        }
+        Ok(positions)
     }
 
     /// Keeps the marks of a stream.
@@ -167,7 +200,7 @@ impl Rows<'_> {
     /// Stores an activity frame; `inherited` if its windows may have been opened before this start.
     pub fn insert_activity(&self, id: i64, inherited: bool, frame: &[u8]) -> Result<()> {
         self.0
-            .prepare_cached("INSERT INTO activity VALUES(?1, ?2, ?3)")?
+            .prepare_cached("INSERT INTO activity(id, inherited, frame) VALUES(?1, ?2, ?3)")?
             .execute(params![id, inherited, frame])
             .map(drop)
     }
@@ -308,7 +341,10 @@ impl Rows<'_> {
         let ranges: Vec<(u64, u64)> = self
             .0
             .prepare_cached("SELECT first, last FROM seen_range WHERE session = ?1")?
-            .query_map([session], |row| Ok((number(row, 0)?, number(row, 1)?)))?
+            .query_map([session], |row| match (number(row, 0)?, number(row, 1)?) {
+                range if range.0 <= range.1 && range.1 <= MAX_MESSAGE_ID => Ok(range),
+                (_, last) => Err(rusqlite::Error::IntegralValueOutOfRange(1, last as i64)),
+            })?
             .collect::<Result<_>>()?;
         let bodies: Vec<(u64, Body)> = self
             .0
@@ -318,7 +354,7 @@ impl Rows<'_> {
                 Ok((number(row, 0)?, Body { hash, id: row.get::<_, Option<i64>>(2)?.map(|id| id as u64) }))
             })?
             .collect::<Result<_>>()?;
-        let count = bodies.last().map_or(0, |(number, _)| number + 1);
+        let count = bodies.last().map_or(0, |(number, _)| number.saturating_add(1));
         Ok(Seen::from_rows(ranges, bodies.into_iter().map(|(_, body)| body).collect::<VecDeque<_>>(), count))
     }
 
@@ -372,12 +408,21 @@ impl Rows<'_> {
             |sql: &str| self.0.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0)).map(|v| v as u64);
         let (pages, free, size) =
             (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?, number("PRAGMA page_size")?);
-        Ok(Room { used: (pages - free) * size, reusable: free * size, disk_free: 0, disk_total: 0 })
+        Ok(Room { used: pages.saturating_sub(free) * size, reusable: free * size, disk_free: 0, disk_total: 0 })
     }
 
     /// Moves the log into the file as far as no reader is in the way; waits for nobody.
     pub fn checkpoint(&self) -> Result<()> {
         self.0.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
+    /// Moves the log into the file and cuts it to nothing; false if somebody who reads is in the way. Waits for nobody.
+    pub fn cut_log(&self) -> Result<bool> {
+        let patience: u64 = self.0.pragma_query_value(None, "busy_timeout", |row| row.get::<_, i64>(0))? as u64;
+        self.0.busy_timeout(Duration::ZERO)?;
+        let cut = self.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        self.0.busy_timeout(Duration::from_millis(patience))?;
+        cut.map(|busy| !busy)
     }
 
     /// Gives up to `pages` free pages back to the file system.

@@ -2,21 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::damage;
+use super::presence::log_of;
+use super::salvage::source::Disk;
+use super::salvage::wal::Log;
 
 /// `application_id` of a spool: "gwsp".
 const APPLICATION_ID: i64 = 0x6777_7370;
 
 /// `user_version`, counts changes of the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
--- copied: ordinal of the last start that found this data directory to be a copy
-CREATE TABLE agent(id TEXT NOT NULL, copied INTEGER);
--- tracked: the sent marks of this start are kept before frames are sent; welcomed: by a relay
+-- copied: ordinal of the last start that found this data directory to be a copy; replaced: this file took the place of
+-- another, which may have told windows of sessions that are new here
+CREATE TABLE agent(id TEXT NOT NULL, copied INTEGER, replaced INTEGER NOT NULL DEFAULT 0);
+-- tracked: the sent marks of this start are kept before frames are sent; welcomed: by a relay; salvaged: brought here
+-- from another file; checksum: of ordinal and epoch, so that no frame is ever salvaged under a damaged name
 CREATE TABLE start(
   ordinal INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, startedAt TEXT NOT NULL, tracked INTEGER NOT NULL,
-  welcomed INTEGER NOT NULL DEFAULT 0
+  welcomed INTEGER NOT NULL DEFAULT 0, salvaged INTEGER NOT NULL DEFAULT 0, checksum INTEGER NOT NULL
 );
 CREATE TABLE stream(
   ordinal INTEGER NOT NULL, stream TEXT NOT NULL, acked INTEGER NOT NULL, sent INTEGER NOT NULL,
@@ -27,7 +35,10 @@ CREATE TABLE raw(
   id INTEGER PRIMARY KEY, span INTEGER NOT NULL, messages INTEGER NOT NULL, readings INTEGER NOT NULL,
   frame BLOB, reason TEXT, noticedAt INTEGER
 );
-CREATE TABLE activity(id INTEGER PRIMARY KEY, inherited INTEGER NOT NULL, frame BLOB NOT NULL);
+CREATE TABLE activity(
+  id INTEGER PRIMARY KEY, inherited INTEGER NOT NULL, frame BLOB, span INTEGER NOT NULL DEFAULT 1, reason TEXT,
+  noticedAt INTEGER
+);
 -- heardAt: 0 if the clock was not synchronised; ids are never given twice
 CREATE TABLE session(
   id INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, session TEXT NOT NULL,
@@ -45,13 +56,20 @@ CREATE TABLE seen_body(
 ) WITHOUT ROWID;
 ";
 
-/// Settings that the law needs, as `PRAGMA` names and the values they must read back as.
-const SETTINGS: [(&str, &str, &str); 5] = [
+/// Bytes of a page. A push changes some fifteen of them a little: small ones spare the card.
+pub(crate) const PAGE_SIZE: u64 = 1024;
+
+/// Settings that the law needs, as `PRAGMA` names and the values they must read back as; in this order, because the first
+/// two hold only for a file that is still empty.
+const SETTINGS: [(&str, &str, &str); 7] = [
+    ("page_size", "1024", "1024"),
+    ("auto_vacuum", "INCREMENTAL", "2"),
     ("journal_mode", "WAL", "wal"),
     ("synchronous", "FULL", "2"),
-    ("auto_vacuum", "INCREMENTAL", "2"),
     ("mmap_size", "0", "0"),
     ("journal_size_limit", "4194304", "4194304"),
+    // Pages: the log is moved into the file once it has grown to as much as it may keep.
+    ("wal_autocheckpoint", "4000", "4000"),
 ];
 
 /// Why a spool cannot be opened.
@@ -65,6 +83,26 @@ pub enum OpenError {
         /// What SQLite says.
         source: rusqlite::Error,
     },
+    /// It is damaged.
+    #[error("spool {} is damaged ({what})", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Its disk takes nothing more.
+    #[error("the disk of spool {} is full, or takes no more files: free space on it", .path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It, or its directory, may not be written.
+    #[error("spool {} cannot be written: give this user the right to write it and its directory", .path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
     /// Its directory.
     #[error("the directory of spool {} cannot be synced", .path.display())]
     Directory {
@@ -76,6 +114,18 @@ pub enum OpenError {
     /// Made by a newer program.
     #[error("spool {} has version {found}, this program knows up to {VERSION}: install the newer gaitway again", .path.display())]
     Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// Made by a program before the first release.
+    #[error(
+        "spool {} has version {found}, which only a gaitway from before the first release reads: let that one send what \
+         waits, then move the file away",
+        .path.display()
+    )]
+    Older {
         /// The file.
         path: PathBuf,
         /// Its version.
@@ -101,21 +151,61 @@ pub enum OpenError {
     },
 }
 
-/// Opens or makes the spool at `path` for its one writer.
+impl OpenError {
+    fn of(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match (damage::of(&source), source.sqlite_error_code()) {
+            (Some(what), _) => Self::Damaged { path, what },
+            // A log or shared memory that cannot be made is not called a full disk by SQLite.
+            (None, Some(ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure))
+                if !has_room(&path) =>
+            {
+                Self::Full { path }
+            }
+            (None, Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)) => {
+                Self::ReadOnly { path }
+            }
+            _ => Self::Sqlite { path, source },
+        }
+    }
+}
+
+/// Opens or makes the spool at `path` for its one writer. A file that is refused is left as it is.
 pub fn open(path: &Path) -> Result<Connection, OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |source| OpenError::of(path, source);
+    let damaged = |what: &str| OpenError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    if let Some(what) = flaw(path) {
+        return Err(damaged(what));
+    }
+    sync_log(path).map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
     let mut connection = Connection::open(path).map_err(sqlite)?;
+    keep_log(&connection, true);
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;
-    let (application, version, empty) = identity(&connection).map_err(sqlite)?;
+    if connection.is_readonly("main").map_err(sqlite)? {
+        return Err(OpenError::ReadOnly { path: path.to_owned() });
+    }
+    let (application, version, tables) = identity(&connection).map_err(sqlite)?;
+    let empty = tables.is_empty();
     match (application, version) {
         (0, 0) if empty => {}
-        (APPLICATION_ID, VERSION) => {}
+        (APPLICATION_ID, VERSION) if !empty => {}
         (APPLICATION_ID, newer) if newer > VERSION => {
             return Err(OpenError::Newer { path: path.to_owned(), found: newer });
         }
+        (APPLICATION_ID, older) if (1..VERSION).contains(&older) && !empty => {
+            return Err(OpenError::Older { path: path.to_owned(), found: older });
+        }
+        _ if ["raw", "activity", "start", "stream", "seen_range"]
+            .iter()
+            .all(|t| tables.iter().any(|name| name == t)) =>
+        {
+            return Err(damaged("its tables are a spool's, its header is not"));
+        }
+        (APPLICATION_ID, _) => return Err(damaged("its header is a spool's, its tables are not")),
         _ => return Err(OpenError::Foreign { path: path.to_owned() }),
     }
-    for (setting, value, wanted) in [SETTINGS[2], SETTINGS[0], SETTINGS[1], SETTINGS[3], SETTINGS[4]] {
+    keep_log(&connection, false);
+    for (setting, value, wanted) in SETTINGS {
         set(&connection, path, setting, value, wanted)?;
     }
     if empty {
@@ -132,18 +222,58 @@ pub fn open(path: &Path) -> Result<Connection, OpenError> {
 
 /// Opens the spool at `path` beside its writer, for reading only.
 pub fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |source| OpenError::of(path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    keep_log(&connection, true);
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;
     set(&connection, path, "mmap_size", "0", "0")?;
     Ok(connection)
 }
 
-fn identity(connection: &Connection) -> rusqlite::Result<(i64, i64, bool)> {
+/// Whether the last to close the file leaves its log alone, rather than move it into the file and delete it: by its
+/// name, which may be another's by then.
+pub(crate) fn keep_log(connection: &Connection, keep: bool) {
+    if let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep) {
+        tracing::debug!(%error, "SQLite does not say what it does with the log at the end");
+    }
+}
+
+/// What is wrong with the files that SQLite would pass over in silence, deleting what the log holds.
+fn flaw(path: &Path) -> Option<&'static str> {
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let log = log_of(path);
+    if length(path) == 0 {
+        return (length(&log) > 0).then_some("there is nothing of it but its log");
+    }
+    let cut = Disk::open(&log).is_ok_and(|log| Log::read(&log).is_cut());
+    cut.then_some("its log is damaged in the middle")
+}
+
+/// A process that was killed may have left a commit that is not on the disk; before another is added it is, so that a
+/// power cut never tears two.
+fn sync_log(path: &Path) -> std::io::Result<()> {
+    match std::fs::File::open(log_of(path)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        log => log?.sync_all(),
+    }
+}
+
+/// Whether the disk of `path` takes another page and another file, where the system tells.
+fn has_room(path: &Path) -> bool {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A file system without a table of files tells 0 of 0.
+    let room = |free, all| free > 0 || all == 0;
+    nix::sys::statvfs::statvfs(directory)
+        .map_or(true, |disk| room(disk.blocks_available(), disk.blocks()) && room(disk.files_available(), disk.files()))
+}
+
+/// The application, its version, and the names of the tables.
+fn identity(connection: &Connection) -> rusqlite::Result<(i64, i64, Vec<String>)> {
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let tables = number("SELECT count(*) FROM sqlite_schema")?;
-    Ok((number("PRAGMA application_id")?, number("PRAGMA user_version")?, tables == 0))
+    let mut tables = connection.prepare("SELECT name FROM sqlite_schema")?;
+    let tables = tables.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok((number("PRAGMA application_id")?, number("PRAGMA user_version")?, tables))
 }
 
 fn set(
@@ -153,7 +283,7 @@ fn set(
     value: &str,
     wanted: &'static str,
 ) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let sqlite = |source| OpenError::of(path, source);
     // Some of these answer with a row, some do not.
     let mut statement = connection.prepare(&format!("PRAGMA {setting}={value}")).map_err(sqlite)?;
     statement.query([]).and_then(|mut rows| rows.next().map(drop)).map_err(sqlite)?;
@@ -185,13 +315,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_newer_spool_and_a_foreign_file_are_refused() {
+    fn a_newer_spool_an_older_one_and_a_foreign_file_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("spool.db");
         drop(open(&path).unwrap());
         drop(open(&path).unwrap());
         open(&path).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
         assert!(matches!(open(&path), Err(OpenError::Newer { found, .. }) if found == VERSION + 1));
+        let older = dir.path().join("older.db");
+        open(&older).unwrap().pragma_update(None, "user_version", VERSION - 1).unwrap();
+        assert!(matches!(open(&older), Err(OpenError::Older { found, .. }) if found == VERSION - 1));
 
         let foreign = dir.path().join("other.db");
         Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t(a)").unwrap();

@@ -19,10 +19,10 @@ pub struct RelayAddress {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRelayAddress {
     /// Not of the form `mqtt://HOST` or `mqtt://HOST:PORT`.
-    #[error("relay address {0:?} is not of the form mqtt://HOST:PORT")]
+    #[error("a relay's address has the form mqtt://HOST:PORT")]
     Form(String),
     /// A scheme this program does not speak.
-    #[error("relay address {0:?}: this program speaks mqtt:// only; put an encrypted tunnel around it")]
+    #[error("this program speaks mqtt:// only; put an encrypted tunnel around it")]
     Scheme(String),
 }
 

@@ -17,7 +17,6 @@ use anyhow::Context;
 use gaitway_proto::ledger::Stream;
 use gaitway_proto::topic::Up;
 use gaitway_service::health::Part;
-use gaitway_service::metrics::Metrics;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +24,7 @@ use super::outlet::{Exchange, Outlet};
 use super::pace::Pace;
 use super::reader::Reader;
 use super::session::{Effect, Uplink};
-use super::status::{Gauges, UplinkStatus};
+use super::status::{Gauges, UplinkMetrics, UplinkStatus};
 use super::{Frames, SpoolState, ToAgent, UplinkConfig};
 use connection::{Connection, Lost, Said};
 
@@ -51,7 +50,7 @@ pub async fn run(
     to_agent: mpsc::Sender<ToAgent>,
     status: Arc<UplinkStatus>,
     health: Part,
-    metrics: &Metrics,
+    metrics: UplinkMetrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let random = || getrandom::u64().context("the system gives no random numbers");

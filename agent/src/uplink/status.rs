@@ -50,11 +50,12 @@ pub(super) struct Gauges {
     health: Part,
     shown: UplinkSnapshot,
     counted: Tally,
-    counters: Counters,
+    counters: UplinkMetrics,
 }
 
-#[derive(Debug, Default)]
-struct Counters {
+/// The uplink's metrics. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct UplinkMetrics {
     welcomed: Gauge,
     in_flight: Gauge,
     hellos: Counter,
@@ -69,8 +70,9 @@ struct Counters {
     disconnects: Counter,
 }
 
-impl Counters {
-    fn register(&self, metrics: &Metrics) {
+impl UplinkMetrics {
+    /// Registers them.
+    pub fn register(&self, metrics: &Metrics) {
         metrics.register(|registry| {
             let registry = registry.sub_registry_with_prefix("agent_uplink");
             registry.register("welcomed", "1 while the relay takes frames", self.welcomed.clone());
@@ -103,9 +105,7 @@ impl Counters {
 }
 
 impl Gauges {
-    pub(super) fn new(status: std::sync::Arc<UplinkStatus>, health: Part, metrics: &Metrics) -> Self {
-        let counters = Counters::default();
-        counters.register(metrics);
+    pub(super) fn new(status: std::sync::Arc<UplinkStatus>, health: Part, counters: UplinkMetrics) -> Self {
         Self { status, health, shown: UplinkSnapshot::default(), counted: Tally::default(), counters }
     }
 

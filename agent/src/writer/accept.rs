@@ -78,9 +78,11 @@ impl State {
             Some(joined) => joined < copied,
             None => ordinal == copied,
         });
+        // A recording counts its messages from 0.
+        let unknown = self.replaced && session.windows.joined().is_none() && push.message_id != Some(0);
         let batch = Batch { median_time: push.median_time, samples: &push.samples };
         let mut observed = session.windows.observe(&self.settings.windows, &batch);
-        if copied || std::mem::take(&mut session.lost) {
+        if copied || unknown || std::mem::take(&mut session.lost) {
             let closed = observed.closed.len();
             observed.closed.retain(|closed| !closed.inherited);
             self.news.let_go += (closed - observed.closed.len()) as u64 + session.windows.let_go().windows;

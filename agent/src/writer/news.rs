@@ -20,6 +20,8 @@ pub(crate) struct News {
     pub(crate) let_go: u64,
     pub(crate) dropped_messages: u64,
     pub(crate) dropped_readings: u64,
+    /// Frames that were damaged.
+    pub(crate) damaged: u64,
     /// Why a push found no room.
     pub(crate) no_room: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! What the writer knows in memory between two transactions. All of it can be read from rows again.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gaitway_proto::ledger::{Epoch, Stream};
@@ -9,10 +9,11 @@ use rusqlite::Result;
 
 use super::news::News;
 use super::sessions::Sessions;
+use super::upkeep::{disk, log_bytes};
 use super::{Accepted, Command};
 use crate::ingest::Refusal;
 use crate::metrics::AgentMetrics;
-use crate::spool::cap::{Room, SpoolConfig, WhenFull};
+use crate::spool::cap::{Room, SpoolConfig, WhenFull, log_excess};
 use crate::spool::queue::{Moved, Queue, SentMarks};
 use crate::spool::rows::Rows;
 use crate::status::AgentStatus;
@@ -44,6 +45,7 @@ impl Settings {
 
 /// The writer's memory.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct State {
     pub(super) settings: Settings,
     pub(super) queue: Queue,
@@ -65,9 +67,15 @@ pub struct State {
     pub(super) forget_at: Instant,
     /// Free pages are being given back.
     pub(super) shrinking: bool,
+    /// When the log is looked at again while it is long, and whether it was said that somebody keeps it so.
+    pub(super) log_at: Instant,
+    pub(super) log_told: bool,
     /// The last start that found this data directory to be a copy: a session's first message since then lets go of the
     /// windows that what went on elsewhere may have told.
     pub(super) copied: Option<u64>,
+    /// This file took the place of another: the first message of a session that is new here lets go of windows too,
+    /// unless it is the first of its recording.
+    pub(super) replaced: bool,
     pub(super) room: Room,
     pub(super) news: News,
 }
@@ -90,7 +98,7 @@ pub(super) enum Answer {
 impl State {
     /// The memory of a start that `queue` has named, as `rows` tell it.
     pub fn load(settings: Settings, queue: Queue, rows: &Rows<'_>, now: Instant) -> Result<Self> {
-        let (open, copied) = (rows.open_sessions()?, rows.copied()?);
+        let (open, copied, replaced) = (rows.open_sessions()?, rows.copied()?, rows.replaced()?);
         // The start before may have ended between an acknowledgement and its deletions.
         let deletions: Vec<Moved> = queue.all().into_iter().filter(|moved| moved.positions.acked > 0).collect();
         Ok(Self {
@@ -107,10 +115,23 @@ impl State {
             upkeep_at: now,
             forget_at: now,
             shrinking: false,
+            log_at: now,
+            log_told: false,
             copied,
+            replaced,
             room: Room { used: 0, reusable: 0, disk_free: u64::MAX, disk_total: 0 },
             news: News::default(),
         })
+    }
+
+    /// The ordinal of this start.
+    pub fn ordinal(&self) -> u64 {
+        self.queue.present().0
+    }
+
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.settings.path
     }
 
     /// What the uplink offers.
@@ -198,7 +219,11 @@ impl State {
                     mark = true;
                     Answer::Done
                 }
-                Command::Acknowledged { .. } | Command::Welcomed => Answer::Done,
+                Command::Mend { epoch, stream, seq, noticed_at, .. } => {
+                    self.mend(rows, (*epoch, *stream, *seq), *noticed_at)?;
+                    Answer::Done
+                }
+                Command::Acknowledged { .. } | Command::Welcomed | Command::Damaged(_) => Answer::Done,
             });
         }
         self.close_silent(rows, now)?;
@@ -243,7 +268,10 @@ impl State {
     }
 
     pub(super) fn look_for_room(&mut self, rows: &Rows<'_>) -> Result<()> {
-        self.room = Room { disk_free: self.room.disk_free, disk_total: self.room.disk_total, ..rows.room()? };
+        let (disk_free, disk_total) = disk(&self.settings.path);
+        let room = rows.room()?;
+        let used = room.used + log_excess(log_bytes(&self.settings.path));
+        self.room = Room { used, disk_free, disk_total, ..room };
         Ok(())
     }
 }

@@ -1,20 +1,28 @@
 //! What can wait: deleting acknowledged rows, forgetting old sessions, giving space back.
+//!
+//! - A log that somebody keeps from being used anew counts towards the cap, and is said once.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::Result;
 
 use super::state::State;
-use crate::spool::cap::Room;
+use crate::spool::cap::log_excess;
 use crate::spool::rows::Rows;
+use crate::spool::schema::PAGE_SIZE;
 
 /// Acknowledged rows deleted in one transaction, so that a push never waits long for a drained backlog.
 const DELETE_ROWS: usize = 256;
 
+/// Streams looked at in one transaction: those of this start and of the one before.
+const DELETE_STREAMS: usize = 4;
+
 /// Sessions forgotten in one transaction.
 const FORGET_SESSIONS: usize = 16;
 
-/// How often the disk is asked for room.
+/// How often drained starts are looked for, and room where nobody pushes.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// How often old sessions are looked for.
@@ -22,14 +30,19 @@ const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 /// Free pages that the file keeps for what comes next, bytes, and how many pages are given back at a time.
 const KEEP_FREE: u64 = 1024 * 1024;
-const SHRINK_PAGES: u32 = 256;
+const SHRINK_PAGES: u32 = 1024;
+
+/// How often a log that has grown beyond its ordinary size is tried.
+const CUT_EVERY: Duration = Duration::from_secs(1);
 
 impl State {
     pub(super) fn upkeep(&mut self, rows: &Rows<'_>, now: Instant) -> Result<()> {
-        if let Some(moved) = self.deletions.pop()
-            && rows.delete_acknowledged(moved, DELETE_ROWS)?
-        {
-            self.deletions.push(moved);
+        for _ in 0..DELETE_STREAMS {
+            let Some(moved) = self.deletions.pop() else { break };
+            if rows.delete_acknowledged(moved, DELETE_ROWS)? {
+                self.deletions.push(moved);
+                break;
+            }
         }
         if !self.deletions.is_empty() {
             self.due = Some(now);
@@ -39,8 +52,6 @@ impl State {
         }
 
         self.upkeep_at = now + EVERY;
-        let (disk_free, disk_total) = disk(&self.settings.path);
-        self.room = Room { disk_free, disk_total, ..self.room };
         if self.deletions.is_empty() {
             for ordinal in self.queue.forget_drained() {
                 rows.forget_start(ordinal)?;
@@ -65,13 +76,35 @@ impl State {
         Ok(())
     }
 
+    /// A log beyond its ordinary size is cut, unless somebody reads what is in it.
+    fn cut_log(&mut self, rows: &Rows<'_>, now: Instant) -> Result<()> {
+        let log_bytes = log_bytes(&self.settings.path);
+        if log_excess(log_bytes) == 0 {
+            self.log_told = false;
+            return Ok(());
+        }
+        if now < self.log_at {
+            return Ok(());
+        }
+        self.log_at = now + CUT_EVERY;
+        if !rows.cut_log()? && !std::mem::replace(&mut self.log_told, true) {
+            tracing::warn!(
+                file = %self.settings.path.display(), log_bytes,
+                "another program reads the spool and keeps its log growing, which takes from spool.max_bytes; close \
+                 what has spool.db open"
+            );
+        }
+        self.look_for_room(rows)
+    }
+
     /// Outside a transaction: gives free pages back, a few at a time, and at last moves them out of the log, which is
     /// when the file itself becomes smaller.
     pub(super) fn shrink(&mut self, rows: &Rows<'_>, now: Instant) -> Result<()> {
+        self.cut_log(rows, now)?;
         if !self.deletions.is_empty() {
             return Ok(());
         }
-        if rows.room()?.reusable >= KEEP_FREE + u64::from(SHRINK_PAGES) * 4096 {
+        if rows.room()?.reusable >= KEEP_FREE + u64::from(SHRINK_PAGES) * PAGE_SIZE {
             rows.shrink(SHRINK_PAGES)?;
             self.shrinking = true;
             self.due = Some(now);
@@ -82,8 +115,16 @@ impl State {
     }
 }
 
+/// Bytes of the log of the spool at `path`.
+pub(super) fn log_bytes(path: &Path) -> u64 {
+    let mut log = OsString::from(path);
+    log.push("-wal");
+    // Where it cannot be asked there is none, or SQLite will say what is wrong.
+    std::fs::metadata(log).map_or(0, |log| log.len())
+}
+
 /// Free and total bytes of the disk that holds `path`; unlimited where it does not say.
-fn disk(path: &std::path::Path) -> (u64, u64) {
+pub(super) fn disk(path: &Path) -> (u64, u64) {
     match nix::sys::statvfs::statvfs(path) {
         Ok(disk) => {
             let size = disk.fragment_size();

@@ -1,5 +1,7 @@
 //! A spool with its writer, without HTTP and relay.
 
+#![allow(dead_code, reason = "every test file uses its own part")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use gaitway_agent::status::AgentStatus;
 use gaitway_agent::uplink::{Frames as _, SpoolState};
 use gaitway_agent::windows::Params;
 use gaitway_agent::writer::state::{Settings, State};
-use gaitway_agent::writer::{self, Accepted, Command, Outlets, Received};
+use gaitway_agent::writer::{self, Accepted, Command, Ended, Outlets, Received};
 use gaitway_proto::activity::{ActivityFrame, Window};
 use gaitway_proto::envelope::{Gap, Item};
 use gaitway_proto::frame::Frame;
@@ -48,7 +50,7 @@ pub(crate) struct Spooled {
     pub(crate) state: watch::Receiver<SpoolState>,
     pub(crate) metrics: Metrics,
     reader: Reader,
-    thread: std::thread::JoinHandle<()>,
+    thread: std::thread::JoinHandle<Ended>,
     _runtime: Runtime,
 }
 
@@ -97,6 +99,16 @@ impl Spooled {
         let Self { commands, state, metrics: _, reader, thread, _runtime } = self;
         drop((commands, state, reader));
         thread.join().unwrap();
+    }
+
+    /// How the writer ends by itself.
+    pub(crate) fn ended(self) -> Ended {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !self.thread.is_finished() {
+            assert!(Instant::now() < end, "the writer goes on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.thread.join().unwrap()
     }
 
     pub(crate) fn send(&self, body: &str) -> oneshot::Receiver<Result<Accepted, Refusal>> {
@@ -180,6 +192,14 @@ impl Spooled {
             Item::Frame(_) => None,
         };
         self.waiting(Stream::Raw).into_iter().filter_map(gap).collect()
+    }
+
+    pub(crate) fn activity_gaps(&mut self) -> Vec<(u64, Gap)> {
+        let gap = |(seq, item)| match item {
+            Item::Gap(gap) => Some((seq, gap)),
+            Item::Frame(_) => None,
+        };
+        self.waiting(Stream::Activity).into_iter().filter_map(gap).collect()
     }
 
     pub(crate) fn windows(&mut self) -> Vec<Window> {

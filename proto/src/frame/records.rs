@@ -75,7 +75,7 @@ impl Frame {
         let empty = Fields::new();
         let (fields, reading) = match original {
             Value::Object(fields) => (fields, original.to_json()),
-            other => (&empty, Value::Object([("original".to_owned(), other.clone())].into()).to_json()),
+            other => (&empty, format!("{{\"original\":{}}}", other.to_json())),
         };
         let axis = |key: &str| match fields.get("values") {
             Some(Value::Object(values)) => values.get(key).and_then(Value::as_number),

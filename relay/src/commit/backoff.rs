@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(10);
 
 /// 0.1 s, doubled with each attempt up to 10 s, each shortened by up to a half at random.
 #[derive(Debug)]
@@ -13,6 +12,9 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
+    /// No pause is longer.
+    pub(super) const LONGEST: Duration = Duration::from_secs(10);
+
     /// `seed`: any number.
     pub(super) fn new(seed: u64) -> Self {
         Self { attempts: 0, random: seed }
@@ -25,7 +27,7 @@ impl Backoff {
 
     /// How long to wait now.
     pub(super) fn next_pause(&mut self) -> Duration {
-        let full = FIRST.saturating_mul(1 << self.attempts.min(10)).min(LONGEST);
+        let full = FIRST.saturating_mul(1 << self.attempts.min(10)).min(Self::LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         // SplitMix64's step and the first half of its mix: plenty for spreading retries.
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -42,7 +44,7 @@ mod tests {
     fn pauses_double_up_to_ten_seconds_and_start_over() {
         let mut backoff = Backoff::new(7);
         for attempt in 0..20 {
-            let full = FIRST.saturating_mul(1 << attempt.min(10)).min(LONGEST);
+            let full = FIRST.saturating_mul(1 << attempt.min(10)).min(Backoff::LONGEST);
             let pause = backoff.next_pause();
             assert!(pause >= full / 2 && pause <= full, "attempt {attempt}: {pause:?}");
         }

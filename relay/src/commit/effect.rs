@@ -1,11 +1,13 @@
 //! What the machine wants done.
 
 use std::borrow::Cow;
+use std::ops::{AddAssign, SubAssign};
 use std::time::Duration;
 
 use bytes::Bytes;
 use gaitway_proto::envelope::Down;
-use gaitway_proto::ledger::{Epoch, Mark, Source, Stream};
+use gaitway_proto::frame::Claims;
+use gaitway_proto::ledger::{Epoch, LedgerError, Mark, Source, Stream};
 use gaitway_proto::topic::AgentId;
 
 use super::turns::Name;
@@ -65,7 +67,7 @@ pub(crate) enum Said {
     /// An encoded frame.
     Frame(Bytes),
     /// Frames that will not come.
-    Missing(Missing),
+    Missing(Box<Missing>),
 }
 
 /// Frames that will not come, from the entry's seq on.
@@ -79,6 +81,29 @@ pub(crate) struct Missing {
     pub noticed_at: Option<i64>,
 }
 
+/// What entries take, bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// In grants and commits, as agents count it. Never 0 for an entry.
+    pub wire: usize,
+    /// In memory until they are committed.
+    pub held: usize,
+    /// In memory while they are committed, about: the records made of them too.
+    pub weight: usize,
+}
+
+/// An entry in a queue that is half full, and the smallest allocation.
+const ENTRY: usize = 2 * size_of::<Entry>() + 32;
+
+/// A record and the row of columns that it is made of.
+const RECORD: usize = 384;
+
+/// Columns decompressed, beside the values read from them.
+const COPIES: usize = 3;
+
+/// A window takes no less than 21 bytes in a frame, and 200 as a window and a record.
+const WINDOW_GROWTH: usize = 10;
+
 impl Entry {
     /// Greatest seq that it takes.
     pub(crate) fn last_seq(&self) -> u64 {
@@ -88,12 +113,38 @@ impl Entry {
         }
     }
 
-    /// What it counts for in grants, budgets and commits, bytes. Never 0.
-    pub(crate) fn size(&self) -> usize {
-        match &self.said {
-            Said::Frame(bytes) => bytes.len() + 4,
-            Said::Missing(missing) => missing.reason.len() + 24,
-        }
+    /// What it takes as an entry of `stream`. What a frame claims is believed: one that claims falsely is refused
+    /// before it takes more, and so is one whose claims cannot be read.
+    pub(crate) fn size(&self, stream: Stream) -> Size {
+        let (wire, bytes, made) = match &self.said {
+            Said::Missing(missing) => (missing.reason.len() + 24, missing.reason.len() + size_of::<Missing>(), 0),
+            Said::Frame(frame) => {
+                let made = match stream {
+                    Stream::Activity => frame.len() * WINDOW_GROWTH,
+                    Stream::Raw => {
+                        Claims::read(frame).map_or(0, |claims| claims.decoded * COPIES + claims.readings * RECORD)
+                    }
+                };
+                (frame.len() + 4, frame.len(), made)
+            }
+        };
+        Size { wire, held: bytes + ENTRY, weight: bytes + ENTRY + RECORD + made }
+    }
+}
+
+impl AddAssign for Size {
+    fn add_assign(&mut self, other: Self) {
+        self.wire += other.wire;
+        self.held += other.held;
+        self.weight += other.weight;
+    }
+}
+
+impl SubAssign for Size {
+    fn sub_assign(&mut self, other: Self) {
+        self.wire -= other.wire;
+        self.held -= other.held;
+        self.weight -= other.weight;
     }
 }
 
@@ -113,5 +164,26 @@ pub(crate) enum Notice {
     /// The ledger takes requests (again).
     LedgerReady,
     /// The ledger failed and is asked to recover after `pause`.
-    LedgerFailed { error: String, conflict: bool, pause: Duration },
+    LedgerFailed { error: String, failure: Failure, pause: Duration },
+}
+
+/// How a ledger failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Worth trying again.
+    Unavailable,
+    /// Another owner writes to it.
+    Conflict,
+    /// It never takes what it was given.
+    Rejected,
+}
+
+impl From<&LedgerError> for Failure {
+    fn from(error: &LedgerError) -> Self {
+        match error {
+            LedgerError::Rejected(_) => Self::Rejected,
+            LedgerError::Conflict { .. } => Self::Conflict,
+            LedgerError::Unavailable(_) | LedgerError::Fenced(_) => Self::Unavailable,
+        }
+    }
 }

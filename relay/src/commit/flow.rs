@@ -7,36 +7,40 @@ use gaitway_proto::envelope::{Ack, Down};
 use gaitway_proto::ledger::{Epoch, LedgerError, Mark, Stream};
 use gaitway_proto::topic::AgentId;
 
-use super::{Commit, Effect, Entry, Flight, Machine, Name, Notice, Part, Phase, Position, Stage};
+use super::progress::Room;
+use super::{Backoff, Commit, Effect, Entry, Failure, Flight, Machine, Name, Notice, Part, Phase, Position, Stage};
 
-/// Bytes that one stream puts into a commit before the next stream's turn, if its first entry is not larger.
-const TURN: usize = 32 * 1024;
+/// What one stream puts into a commit before the next agent's turn, if its first entry is not larger.
+const TURN: Room = Room { bytes: 32 * 1024, weight: MAX_WEIGHT / 16 };
+
+/// Greatest commit by weight, bytes; a heavier frame goes alone. Dense frames of 512 KiB weigh half of it.
+const MAX_WEIGHT: usize = 32 * 1024 * 1024;
 
 impl Machine {
-    /// Puts together what goes into the ledger next: activity before raw, the agents in turn.
+    /// Puts together what goes into the ledger next, the agents in turn.
     pub(super) fn commit(&mut self, now: Instant) {
         let mut loads: BTreeMap<Name, Vec<Entry>> = BTreeMap::new();
-        let mut room = self.limits.max_bytes;
-        'full: for stream in Stream::ALL {
+        let mut room = Room { bytes: self.limits.max_bytes, weight: MAX_WEIGHT };
+        'full: for stream in self.turns.order() {
             while let Some(name) = self.turns.pop(stream) {
                 let Some(progress) = self.agents.get_mut(&name.agent).and_then(|a| a.stream_mut(&name)) else {
                     continue;
                 };
-                let (entries, bytes) = progress.load(TURN, room, loads.is_empty());
+                let (entries, size) = progress.load(TURN, room, loads.is_empty());
                 let waits = progress.waits();
                 if entries.is_empty() {
                     self.turns.push_front(name);
                     break 'full;
                 }
-                room = room.saturating_sub(bytes);
-                self.turns.taken(bytes);
+                room = room.less(size);
+                self.turns.taken(size.wire);
                 loads.entry(name.clone()).or_default().extend(entries);
                 if waits {
                     self.turns.push_back(name);
                 }
             }
         }
-        self.turns.restart(now);
+        self.turns.restart(now, loads.keys().any(|name| name.stream == Stream::Raw));
 
         let mut parts = Vec::with_capacity(loads.len());
         for (name, entries) in loads {
@@ -123,9 +127,14 @@ impl Machine {
             self.effects.push_back(Effect::Fenced(reason.clone()));
             return;
         }
-        let pause = self.backoff.next_pause();
+        let failure = Failure::from(error);
+        let pause = match failure {
+            // The agents will send the same again.
+            Failure::Rejected => Backoff::LONGEST,
+            Failure::Unavailable | Failure::Conflict => self.backoff.next_pause(),
+        };
         self.phase = Phase::Broken { retry_at: now + pause };
-        let conflict = matches!(error, LedgerError::Conflict { .. });
-        self.notice(Notice::LedgerFailed { error: error.to_string(), conflict, pause });
+        self.rejected |= failure == Failure::Rejected;
+        self.notice(Notice::LedgerFailed { error: error.to_string(), failure, pause });
     }
 }

@@ -7,20 +7,23 @@
 use std::collections::VecDeque;
 
 use gaitway_proto::envelope::Item;
+use gaitway_proto::ledger::Stream;
 use gaitway_proto::limits;
 
 use super::durable::Position;
-use super::effect::{Entry, Missing, Said};
+use super::effect::{Entry, Missing, Said, Size};
 
 /// One stream.
 #[derive(Debug)]
 pub(super) struct Progress {
+    stream: Stream,
     ordinal: u64,
     committed: Option<Position>,
     taken: u64,
-    waiting: VecDeque<Entry>,
-    waiting_bytes: usize,
-    flying_bytes: usize,
+    waiting: VecDeque<(Entry, Size)>,
+    /// Of what waits and of what flies.
+    held: Size,
+    flying: Size,
     offered: Option<Offered>,
 }
 
@@ -37,8 +40,8 @@ struct Offered {
 /// What became of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taking {
-    /// `bytes` were taken, `duplicates` items dropped.
-    Took { bytes: usize, duplicates: u64 },
+    /// So much was taken, `duplicates` items dropped.
+    Took { size: Size, duplicates: u64 },
     /// Nothing was taken: a seq is missing. `ask`: the seq, unless it was asked for before.
     Hole { ask: Option<u64> },
     /// Nothing was taken: the agent has sent more than its grant and a batch.
@@ -47,14 +50,15 @@ pub(super) enum Taking {
 
 impl Progress {
     /// A stream that stands where the ledger has it.
-    pub(super) fn new(ordinal: u64, committed: Option<Position>) -> Self {
+    pub(super) fn new(stream: Stream, ordinal: u64, committed: Option<Position>) -> Self {
         Self {
+            stream,
             ordinal,
             committed,
             taken: committed.map_or(0, Position::get),
             waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            flying_bytes: 0,
+            held: Size::default(),
+            flying: Size::default(),
             offered: None,
         }
     }
@@ -71,9 +75,9 @@ impl Progress {
         self.taken
     }
 
-    /// Bytes taken and not committed.
+    /// Memory of what was taken and not committed, bytes.
     pub(super) fn held(&self) -> usize {
-        self.waiting_bytes + self.flying_bytes
+        self.held.held
     }
 
     /// Whether entries wait for a commit.
@@ -128,7 +132,7 @@ impl Progress {
         if end > due && self.is_beyond_grant() {
             return Taking::TooMuch;
         }
-        let (mut seq, mut bytes, mut duplicates) = (first, 0, 0);
+        let (mut seq, mut size, mut duplicates) = (first, Size::default(), 0);
         for item in items {
             let next = seq + item.span();
             if next <= self.taken + 1 {
@@ -137,61 +141,89 @@ impl Progress {
                 let from = seq.max(self.taken + 1);
                 let said = match item {
                     Item::Frame(frame) => Said::Frame(frame),
-                    Item::Gap(gap) => Said::Missing(Missing {
+                    Item::Gap(gap) => Said::Missing(Box::new(Missing {
                         span: next - from,
                         messages: Some(gap.messages),
                         readings: Some(gap.readings),
                         reason: gap.reason.into(),
                         noticed_at: Some(gap.noticed_at),
-                    }),
+                    })),
                 };
-                bytes += self.push(Entry { seq: from, said });
+                size += self.push(Entry { seq: from, said });
             }
             seq = next;
         }
-        Taking::Took { bytes, duplicates }
+        Taking::Took { size, duplicates }
     }
 
-    /// Takes `missing` in place of the seqs that come next; its bytes.
-    pub(super) fn take_missing(&mut self, missing: Missing) -> usize {
-        self.push(Entry { seq: self.taken + 1, said: Said::Missing(missing) })
+    /// Takes `missing` in place of the seqs that come next; its size.
+    pub(super) fn take_missing(&mut self, missing: Missing) -> Size {
+        self.push(Entry { seq: self.taken + 1, said: Said::Missing(Box::new(missing)) })
     }
 
     /// Whether so much is held that no batch more can be under way within the grants told in this session.
     fn is_beyond_grant(&self) -> bool {
         let most = self.offered.as_ref().map_or(0, |offered| offered.most as usize);
-        self.held() > most + limits::BATCH_TARGET
+        self.held.wire > most + limits::BATCH_TARGET
     }
 
-    fn push(&mut self, entry: Entry) -> usize {
-        let bytes = entry.size();
+    fn push(&mut self, entry: Entry) -> Size {
+        let size = entry.size(self.stream);
         self.taken = entry.last_seq();
-        self.waiting_bytes += bytes;
-        self.waiting.push_back(entry);
-        bytes
+        self.held += size;
+        self.waiting.push_back((entry, size));
+        size
     }
 
-    /// Entries for the next commit, which has `room` bytes left, and their bytes: the first if it fits or `force`,
-    /// more while they stay within `turn`.
-    pub(super) fn load(&mut self, turn: usize, room: usize, force: bool) -> (Vec<Entry>, usize) {
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        while let Some(size) = self.waiting.front().map(Entry::size) {
-            let fits = if entries.is_empty() { force || size <= room } else { bytes + size <= turn.min(room) };
+    /// Entries for the next commit and their size: the first if there is `room` for it or `force`, more while they stay
+    /// within `turn` as well.
+    pub(super) fn load(&mut self, turn: Room, room: Room, force: bool) -> (Vec<Entry>, Size) {
+        let (mut entries, mut loaded) = (Vec::new(), Size::default());
+        while let Some(&(_, size)) = self.waiting.front() {
+            let mut together = loaded;
+            together += size;
+            let fits = if entries.is_empty() {
+                force || room.takes(size)
+            } else {
+                turn.takes(together) && room.takes(together)
+            };
             if !fits {
                 break;
             }
-            bytes += size;
-            entries.extend(self.waiting.pop_front());
+            loaded = together;
+            entries.extend(self.waiting.pop_front().map(|(entry, _)| entry));
         }
-        self.waiting_bytes -= bytes;
-        self.flying_bytes += bytes;
-        (entries, bytes)
+        self.flying += loaded;
+        (entries, loaded)
     }
 
-    /// What flew is committed up to `up_to`; its bytes.
+    /// What flew is committed up to `up_to`; the memory that it held, bytes.
     pub(super) fn land(&mut self, up_to: Position) -> usize {
         self.committed = Some(up_to);
-        std::mem::take(&mut self.flying_bytes)
+        let landed = std::mem::take(&mut self.flying);
+        self.held -= landed;
+        landed.held
+    }
+}
+
+/// What may still go into a commit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Of wire size, bytes.
+    pub bytes: usize,
+    /// Of weight, bytes.
+    pub weight: usize,
+}
+
+impl Room {
+    fn takes(self, size: Size) -> bool {
+        size.wire <= self.bytes && size.weight <= self.weight
+    }
+
+    /// What is left after `size`.
+    pub(super) fn less(self, size: Size) -> Self {
+        let (bytes, weight) = (self.bytes.saturating_sub(size.wire), self.weight.saturating_sub(size.weight));
+        Self { bytes, weight }
     }
 }
 
@@ -199,19 +231,34 @@ impl Progress {
 mod tests {
     use bytes::Bytes;
     use gaitway_proto::envelope::Gap;
+    use gaitway_proto::ledger::{Ledger as _, Mark, Source};
 
+    use super::super::durable::Durable;
     use super::*;
+    use crate::memory::MemoryLedger;
 
     fn frames(n: usize) -> Vec<Item> {
         vec![Item::Frame(Bytes::from_static(b"frame")); n]
     }
 
+    const ALL: Room = Room { bytes: usize::MAX, weight: usize::MAX };
+
+    fn bytes(bytes: usize) -> Room {
+        Room { bytes, ..ALL }
+    }
+
+    /// What was taken, on the wire, and how many duplicates were dropped.
+    fn took(taking: &Taking) -> (usize, u64) {
+        let Taking::Took { size, duplicates } = taking else { panic!("{taking:?}") };
+        (size.wire, *duplicates)
+    }
+
     fn seqs(progress: &mut Progress) -> Vec<(u64, u64)> {
-        progress.load(usize::MAX, usize::MAX, true).0.iter().map(|entry| (entry.seq, entry.last_seq())).collect()
+        progress.load(ALL, ALL, true).0.iter().map(|entry| (entry.seq, entry.last_seq())).collect()
     }
 
     fn offered() -> Progress {
-        let mut progress = Progress::new(1, None);
+        let mut progress = Progress::new(Stream::Raw, 1, None);
         progress.offer(100);
         progress
     }
@@ -219,9 +266,9 @@ mod tests {
     #[test]
     fn what_lies_at_or_below_the_position_taken_is_dropped() {
         let mut progress = offered();
-        assert_eq!(progress.take(1, frames(3)), Taking::Took { bytes: 27, duplicates: 0 });
-        assert_eq!(progress.take(2, frames(3)), Taking::Took { bytes: 9, duplicates: 2 });
-        assert_eq!(progress.take(1, frames(4)), Taking::Took { bytes: 0, duplicates: 4 });
+        assert_eq!(took(&progress.take(1, frames(3))), (27, 0));
+        assert_eq!(took(&progress.take(2, frames(3))), (9, 2));
+        assert_eq!(took(&progress.take(1, frames(4))), (0, 4));
         assert_eq!(seqs(&mut progress), [(1, 1), (2, 2), (3, 3), (4, 4)]);
     }
 
@@ -256,7 +303,7 @@ mod tests {
         let (first, items) = large(2);
         assert_eq!(progress.take(first, items), Taking::TooMuch);
         let (first, items) = large(1);
-        assert_eq!(progress.take(first, items), Taking::Took { bytes: 0, duplicates: 1 }, "told before: no harm");
+        assert_eq!(took(&progress.take(first, items)), (0, 1), "told before: no harm");
         progress.grant(limits::BATCH_TARGET as u32);
         assert!(progress.narrow(0));
         let (first, items) = large(2);
@@ -267,9 +314,48 @@ mod tests {
     fn a_frame_larger_than_a_turn_goes_if_it_fits_and_one_larger_than_a_commit_goes_alone() {
         let mut progress = offered();
         progress.take(1, vec![Item::Frame(Bytes::from(vec![0; 96]))]);
-        assert!(progress.load(10, 99, false).0.is_empty());
-        assert_eq!(progress.load(10, 100, false).1, 100);
+        assert!(progress.load(bytes(10), bytes(99), false).0.is_empty());
+        assert_eq!(progress.load(bytes(10), bytes(100), false).1.wire, 100);
         progress.take(2, vec![Item::Frame(Bytes::from(vec![0; 96]))]);
-        assert_eq!(progress.load(10, 50, true).1, 100);
+        assert_eq!(progress.load(bytes(10), bytes(50), true).1.wire, 100);
+    }
+
+    #[test]
+    fn a_commit_is_cut_by_what_its_frames_claim_to_become() {
+        let mut builder = gaitway_proto::frame::Builder::new();
+        (0..10_000).for_each(|_| builder.push_odd(&gaitway_proto::value::Value::Null));
+        let header = gaitway_proto::message::Header {
+            device: "d".to_owned(),
+            session: "s".to_owned(),
+            user: None,
+            message_id: None,
+            received_at: 0,
+            clock_synced: false,
+        };
+        let dense = Bytes::from(builder.finish().seal(&header));
+        assert!(dense.len() < 200, "{}", dense.len());
+        let mut progress = offered();
+        progress.take(1, vec![Item::Frame(dense); 5]);
+        let room = Room { bytes: usize::MAX, weight: 10_000_000 };
+        assert_eq!(progress.load(ALL, room, false).0.len(), 2);
+        let least = Room { bytes: usize::MAX, weight: 0 };
+        assert!(progress.load(ALL, least, false).0.is_empty());
+        assert_eq!(progress.load(ALL, least, true).0.len(), 1, "the greatest goes alone");
+    }
+
+    #[test]
+    fn what_is_held_counts_the_smallest_entries_too() {
+        let mut progress = offered();
+        progress.take(1, vec![Item::Frame(Bytes::new()); 1_000]);
+        assert!(progress.held() >= 1_000 * size_of::<(Entry, Size)>());
+        progress.load(ALL, ALL, true);
+        assert!(progress.held() > 0, "it flies");
+        let mut ledger = MemoryLedger::default();
+        ledger.recover().unwrap();
+        let source = Source::partition("t", 0);
+        ledger.submit(&[], &[Mark { source: source.clone(), from: None, to: 1_000 }]).unwrap();
+        let durable = Durable::read(&mut ledger, std::slice::from_ref(&source)).unwrap();
+        progress.land(durable.position(&source).unwrap());
+        assert_eq!((progress.held, progress.flying), (Size::default(), Size::default()));
     }
 }

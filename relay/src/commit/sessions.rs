@@ -48,7 +48,8 @@ impl Machine {
             let source = Source::stream(agent, offer.epoch, offer.stream);
             let position = found.position(&source);
             let key = (offer.epoch, offer.stream);
-            let progress = known.streams.entry(key).or_insert_with(|| Progress::new(offer.ordinal, position));
+            let progress =
+                known.streams.entry(key).or_insert_with(|| Progress::new(offer.stream, offer.ordinal, position));
             if progress.committed() != position {
                 return Err(source);
             }
@@ -90,7 +91,7 @@ impl Machine {
             let from = progress.taken() + 1;
             if offer.first > from {
                 let stands = progress.waits();
-                let bytes = progress.take_missing(Missing {
+                let size = progress.take_missing(Missing {
                     span: offer.first - from,
                     messages: None,
                     readings: None,
@@ -98,8 +99,8 @@ impl Machine {
                     noticed_at: None,
                 });
                 let name = Name { agent: agent.clone(), epoch: offer.epoch, stream: offer.stream };
-                self.held += bytes;
-                self.turns.add(now, name.clone(), stands, bytes);
+                self.held += size.held;
+                self.turns.add(now, name.clone(), stands, size.wire);
                 gaps.push(Notice::Elsewhere { name, from, to: offer.first - 1 });
             }
         }

@@ -10,7 +10,7 @@ use gaitway_proto::topic::AgentId;
 use proptest::prelude::*;
 
 use super::model::{Step, World};
-use super::{Effect, Limits, Machine};
+use super::{Effect, Limits, Machine, Notice};
 use crate::ledger::{Desk, Outcome, Request};
 use crate::link::{LinkId, LinkIds};
 use crate::memory::{Fault, MemoryLedger};
@@ -80,6 +80,8 @@ struct Bench {
     sent: Vec<(LinkId, Down)>,
     commits: Vec<usize>,
     recoveries: usize,
+    /// What the operator was told last.
+    ready: bool,
 }
 
 const WIDE: Limits = Limits { max_bytes: 512 * 1024, linger: Duration::ZERO, budget: 1 << 20 };
@@ -97,6 +99,7 @@ impl Bench {
             sent: Vec::new(),
             commits: Vec::new(),
             recoveries: 0,
+            ready: false,
         };
         bench.rest();
         bench
@@ -110,7 +113,14 @@ impl Bench {
                     self.sent.push((link, down));
                     continue;
                 }
-                Effect::Notice(_) => continue,
+                Effect::Notice(notice) => {
+                    match notice {
+                        Notice::LedgerReady => self.ready = true,
+                        Notice::LedgerFailed { .. } => self.ready = false,
+                        _ => {}
+                    }
+                    continue;
+                }
                 Effect::Fenced(reason) => panic!("{reason}"),
                 Effect::LookUp(look_up) => Request::LookUp(look_up),
                 Effect::Commit(commit) => {
@@ -243,6 +253,29 @@ fn after_a_ledger_error_sessions_end_and_hellos_wait_for_the_recovery() {
     assert_eq!(bench.recoveries, 2);
     assert_eq!(acks(&bench.batch(link, 9, 1, 3)), [3]);
     assert_eq!(bench.ledger.rows().len(), 3);
+}
+
+#[test]
+fn a_ledger_that_rejects_is_asked_rarely_and_not_called_ready_before_it_takes_a_commit() {
+    let mut bench = Bench::new(WIDE);
+    let link = bench.links.next();
+    assert!(bench.ready);
+    bench.hello(link, hello(1, 1, &[], 1));
+    for session in 2..5 {
+        bench.ledger.inject(Fault::Rejected);
+        bench.batch(link, session - 1, 1, 2);
+        assert!(!bench.ready);
+        let wait = bench.machine.poll_timeout().unwrap() - bench.now;
+        assert_eq!(wait, Duration::from_secs(10));
+        bench.now += wait;
+        bench.machine.handle_timeout(bench.now);
+        bench.rest();
+        assert!(!bench.ready, "recovered, and has taken nothing");
+        assert!(bench.ledger.rows().is_empty());
+        bench.hello(link, hello(session, 1, &[], 1));
+    }
+    assert_eq!(acks(&bench.batch(link, 4, 1, 2)), [2]);
+    assert!(bench.ready);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! The way into the intake: bounded in events and in bytes, so that what agents send too fast waits in their sockets.
+//! Of one link one publish at most is under way here.
 
 use std::sync::Arc;
 
@@ -20,8 +21,9 @@ const BYTES: usize = 2 * gaitway_proto::limits::MAX_PACKET;
 pub(crate) enum Event {
     /// An agent is connected and proven to be the one; words for it go into `outbox`. Dropping that ends the link.
     Linked { link: LinkId, agent: AgentId, outbox: mpsc::Sender<Down> },
-    /// It published `payload`, which keeps its `room` until it was read.
-    Publish { link: LinkId, up: Up, payload: Bytes, room: OwnedSemaphorePermit },
+    /// It published `payload`, which keeps its `room` until it was read. The link hands over nothing more while `turn` is
+    /// kept.
+    Publish { link: LinkId, up: Up, payload: Bytes, room: OwnedSemaphorePermit, turn: OwnedSemaphorePermit },
     /// The connection ended. `newer`: the one that took its place while its agent was alive; it is linked next.
     Gone { link: LinkId, newer: Option<LinkId> },
 }
@@ -50,11 +52,18 @@ impl Inlet {
         self.send(Event::Linked { link, agent, outbox }).await
     }
 
-    /// Hands over a publish as soon as there is room for it.
-    pub(crate) async fn publish(&self, link: LinkId, up: Up, payload: Bytes) -> Result<(), Closed> {
+    /// Hands over a publish as soon as it is the link's `turn` and there is room for it.
+    pub(crate) async fn publish(
+        &self,
+        link: LinkId,
+        turn: Arc<Semaphore>,
+        up: Up,
+        payload: Bytes,
+    ) -> Result<(), Closed> {
+        let turn = turn.acquire_owned().await.map_err(|_| Closed)?;
         let bytes = payload.len().clamp(1, BYTES) as u32;
         let room = Arc::clone(&self.room).acquire_many_owned(bytes).await.map_err(|_| Closed)?;
-        self.send(Event::Publish { link, up, payload, room }).await
+        self.send(Event::Publish { link, up, payload, room, turn }).await
     }
 
     /// Tells of a connection's end, and which one took its place while its agent was alive.

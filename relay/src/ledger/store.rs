@@ -82,7 +82,7 @@ pub(crate) fn store(ledger: &mut dyn Ledger, commit: &Commit, now: i64) -> Resul
 }
 
 fn decode(origin: Origin<'_>, entry: &Entry, now: i64, tally: &mut Tally) -> Decoded {
-    tally.bytes += entry.size() as u64;
+    tally.bytes += entry.size(origin.stream).wire as u64;
     let frame = match &entry.said {
         Said::Frame(frame) => frame,
         Said::Missing(missing) => return Decoded::Missing(notice(entry.last_seq(), missing, now)),
@@ -168,7 +168,7 @@ mod tests {
         ledger.commit_late(3);
         let gap =
             Missing { span: 4, messages: None, readings: None, reason: "x".repeat(9_999).into(), noticed_at: None };
-        let commit = part(vec![Entry { seq: 1, said: Said::Missing(gap) }]);
+        let commit = part(vec![Entry { seq: 1, said: Said::Missing(Box::new(gap)) }]);
         let (durable, _) = store(&mut ledger, &commit, 7).unwrap();
         assert!(durable.reached(&commit.parts[0].mark.source, 4).is_some());
         assert_eq!(ledger.rows()[0].to_seq, 4);

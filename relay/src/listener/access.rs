@@ -37,6 +37,8 @@ const fn refusal(code: ConnectReturnCode, why: &'static str) -> Refusal {
 pub(super) const PROTOCOL: Refusal = refusal(ConnectReturnCode::RefusedProtocolVersion, "not MQTT 3.1.1");
 pub(super) const TAKEOVERS: Refusal =
     refusal(ConnectReturnCode::ServiceUnavailable, "several agents use this id: taken over three times in a minute");
+pub(super) const FULL: Refusal =
+    refusal(ConnectReturnCode::ServiceUnavailable, "as many agents as may be are connected");
 const CLIENT_ID: Refusal = refusal(ConnectReturnCode::BadClientId, "client id is not an agent id");
 const WILL: Refusal = refusal(ConnectReturnCode::NotAuthorized, "wills are not taken");
 const PERSISTENT: Refusal = refusal(ConnectReturnCode::NotAuthorized, "only clean sessions are taken");

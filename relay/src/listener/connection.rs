@@ -1,24 +1,27 @@
 //! One connection: CONNECT, identity, seat, then publishes in and words out until it ends.
+//!
+//! - Until it is proven who is there it may be ended at any moment, in favour of others.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gaitway_proto::envelope::Down;
-use gaitway_proto::topic;
+use gaitway_proto::topic::{self, AgentId};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
     ConnAck, Connect, ConnectReturnCode, Packet, PubAck, Publish, SubAck, Subscribe, SubscribeReasonCode,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Context;
-use super::access::{Identity, PROTOCOL, Refusal, TAKEOVERS};
+use super::access::{FULL, Identity, PROTOCOL, Refusal, TAKEOVERS};
 use super::packets::{Expect, Violation};
 use super::probe;
-use super::seats::Seat;
+use super::seats::{NoSeat, Seat};
 use super::wire::Wire;
 use crate::intake::{Closed, OUTBOX};
 use crate::link::LinkId;
@@ -39,6 +42,8 @@ enum End {
     Io(#[from] io::Error),
     #[error("no CONNECT within {} s", CONNECT_WITHIN.as_secs())]
     NoConnect,
+    #[error("newer connections needed the place before this one had said who it is")]
+    PushedOut,
     #[error("{0}")]
     Violation(#[from] Violation),
     #[error("{0}")]
@@ -66,11 +71,13 @@ impl End {
             Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => "write_timeout",
             Self::Io(_) => "io",
             Self::NoConnect => "connect_timeout",
+            Self::PushedOut => "pushed_out",
             Self::Violation(Violation::TooLarge(_)) => "too_large",
             Self::Violation(Violation::Unexpected(_)) => "unexpected_packet",
             Self::Violation(Violation::Protocol) | Self::Refused(PROTOCOL) => "protocol",
             Self::Violation(Violation::Malformed(_)) => "malformed",
             Self::Refused(TAKEOVERS) => "takeovers",
+            Self::Refused(FULL) => "capacity",
             Self::Refused(_) => "identity",
             Self::Forbidden(_) => "forbidden",
             Self::Idle => "idle",
@@ -93,33 +100,60 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let mut wire = Wire::new(stream);
-    let (agent, end) = match enter(&mut wire, context).await {
-        Ok(entered) => {
-            let agent = entered.identity.agent.clone();
-            (Some(agent), stay(&mut wire, peer, context, entered).await)
-        }
-        Err(end) => (None, end),
+    let place = context.lobby.enter(peer.ip());
+    let met = tokio::select! {
+        biased;
+        () = place.lost() => Err(End::PushedOut),
+        met = meet(&mut wire, context) => met,
     };
-    context.metrics.count_closed(end.label());
-    let agent = agent.as_ref().map(topic::AgentId::as_str);
-    if end.is_fault() {
-        tracing::warn!(%peer, agent, reason = %end, "connection closed");
-    } else {
-        tracing::info!(%peer, agent, reason = %end, "connection ended");
+    match met {
+        Ok(visitor) => {
+            drop(place);
+            let agent = visitor.identity.agent.clone();
+            let end = match seat(&mut wire, context, visitor).await {
+                Ok(entered) => stay(&mut wire, peer, context, entered).await,
+                Err(end) => end,
+            };
+            report(context, peer, Some(&agent), &end);
+            wire.close().await;
+        }
+        Err(end) => {
+            report(context, peer, None, &end);
+            tokio::select! {
+                () = place.lost() => {}
+                () = wire.close() => {}
+            }
+        }
     }
-    wire.close().await;
 }
 
-/// A connection that is proven to be an agent's and has its seat.
-struct Entered {
+/// Counts how a connection ended, and logs it unless the like was logged a moment ago.
+fn report(context: &Context, peer: SocketAddr, agent: Option<&AgentId>, end: &End) {
+    context.metrics.count_closed(end.label());
+    let Some(untold) = context.tell(agent, end.label()) else { return };
+    let agent = agent.map(AgentId::as_str);
+    if end.is_fault() {
+        tracing::warn!(%peer, agent, reason = %end, untold, "connection closed");
+    } else {
+        tracing::info!(%peer, agent, reason = %end, untold, "connection ended");
+    }
+}
+
+/// Whoever has proven to be an agent.
+struct Visitor {
     identity: Identity,
-    seat: Seat,
-    link: LinkId,
     /// How long it may be silent.
     patience: Duration,
 }
 
-async fn enter<S>(wire: &mut Wire<S>, context: &Context) -> Result<Entered, End>
+/// An agent that has its seat.
+struct Entered {
+    visitor: Visitor,
+    seat: Seat,
+    link: LinkId,
+}
+
+async fn meet<S>(wire: &mut Wire<S>, context: &Context) -> Result<Visitor, End>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -135,13 +169,21 @@ where
         Ok(identity) => identity,
         Err(refusal) => return Err(turn_away(wire, refusal).await),
     };
-    let link = context.links.next();
-    let Some(seat) = Seat::take(&context.seats, &identity.agent, link).await else {
-        return Err(turn_away(wire, TAKEOVERS).await);
-    };
     let wanted = Duration::from_secs(connect.keep_alive.into());
     let keep_alive = if wanted.is_zero() { LONGEST_KEEP_ALIVE } else { wanted.min(LONGEST_KEEP_ALIVE) };
-    Ok(Entered { identity, seat, link, patience: keep_alive * 3 / 2 })
+    Ok(Visitor { identity, patience: keep_alive * 3 / 2 })
+}
+
+async fn seat<S>(wire: &mut Wire<S>, context: &Context, visitor: Visitor) -> Result<Entered, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let link = context.links.next();
+    match Seat::take(&context.seats, &visitor.identity.agent, link).await {
+        Ok(seat) => Ok(Entered { visitor, seat, link }),
+        Err(NoSeat::Contested) => Err(turn_away(wire, TAKEOVERS).await),
+        Err(NoSeat::Full) => Err(turn_away(wire, FULL).await),
+    }
 }
 
 async fn first_packet<S>(wire: &mut Wire<S>) -> Result<Connect, End>
@@ -176,15 +218,18 @@ async fn stay<S>(wire: &mut Wire<S>, peer: SocketAddr, context: &Context, entere
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Entered { identity, seat, link, patience } = entered;
+    let Entered { visitor: Visitor { identity, patience }, seat, link } = entered;
     let (outbox, words) = mpsc::channel(OUTBOX);
     let linked = context.inlet.linked(link, identity.agent.clone(), outbox);
     if let Err(closed) = linked.await {
         return closed.into();
     }
-    tracing::info!(%peer, agent = %identity.agent, "agent connected");
+    if let Some(untold) = context.tell(Some(&identity.agent), "connected") {
+        tracing::info!(%peer, agent = %identity.agent, untold, "agent connected");
+    }
     wire.put(&Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false)));
-    let mut session = Session { wire, context, identity, link, words, patience, subscribed: None };
+    let turn = Arc::new(Semaphore::new(1));
+    let mut session = Session { wire, context, identity, link, words, turn, patience, subscribed: None };
     let (end, newer) = tokio::select! {
         biased;
         newer = seat.taken_over() => (End::TakenOver, Some(newer)),
@@ -206,6 +251,8 @@ struct Session<'a, S> {
     identity: Identity,
     link: LinkId,
     words: mpsc::Receiver<Down>,
+    /// The intake has it while it wants to hear no more of this link.
+    turn: Arc<Semaphore>,
     patience: Duration,
     /// To the words for the agent, with this quality of service at most.
     subscribed: Option<QoS>,
@@ -281,7 +328,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
     async fn hand_over(&mut self, publish: Publish) -> Result<(), End> {
         let up = self.identity.may_publish(&publish).map_err(End::Forbidden)?;
         let inlet = self.context.inlet.clone();
-        let mut handed = std::pin::pin!(inlet.publish(self.link, up, publish.payload));
+        let turn = Arc::clone(&self.turn);
+        let mut handed = std::pin::pin!(inlet.publish(self.link, turn, up, publish.payload));
         loop {
             tokio::select! {
                 biased;
@@ -306,7 +354,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 self.subscribed = Some(granted);
                 SubscribeReasonCode::Success(granted)
             } else {
-                tracing::warn!(agent = %self.identity.agent, filter = filter.path, "refused to subscribe");
+                if let Some(untold) = self.context.tell(Some(&self.identity.agent), "subscribe") {
+                    tracing::warn!(agent = %self.identity.agent, filter = filter.path, untold, "refused to subscribe");
+                }
                 SubscribeReasonCode::Failure
             }
         });

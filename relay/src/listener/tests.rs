@@ -105,7 +105,7 @@ struct House {
 fn house() -> House {
     let (way_in, events) = inlet();
     let metrics = RelayMetrics::register(&Metrics::new());
-    let context = Context::new(Access::new(None), way_in, metrics, Arc::default(), CancellationToken::new());
+    let context = Context::new(Access::new(None), way_in, 10, metrics, Arc::default(), CancellationToken::new());
     House { context: Arc::new(context), events }
 }
 
@@ -179,20 +179,40 @@ async fn a_publish_is_acknowledged_when_the_intake_has_room_for_it_and_words_flo
     let (mut client, outbox) = house.connected(60).await;
     client.subscribe("pi", QoS::AtLeastOnce).await;
 
-    for pkid in 1..=2 {
-        client.publish(pkid, vec![0; limits::MAX_PAYLOAD]).await;
-        assert!(matches!(client.receive().await, Some(Packet::PubAck(ack)) if ack.pkid == pkid));
-    }
-    client.publish(3, vec![0; limits::MAX_PAYLOAD]).await;
+    client.publish(1, vec![0; limits::MAX_PAYLOAD]).await;
+    assert!(matches!(client.receive().await, Some(Packet::PubAck(ack)) if ack.pkid == 1));
+    client.publish(2, vec![0; limits::MAX_PAYLOAD]).await;
     assert!(timeout(Duration::from_secs(30), client.receive()).await.is_err());
     outbox.send(Down::HelloAgain { session: 9 }).await.unwrap();
     let Some(Packet::Publish(word)) = client.receive().await else { panic!() };
     assert_eq!(Down::decode(&word.payload), Ok(Down::HelloAgain { session: 9 }));
 
-    for _ in 0..2 {
-        assert!(matches!(house.events.recv().await, Some(Event::Publish { up: Up::Raw, .. })));
+    let Some(Event::Publish { up: Up::Raw, turn, .. }) = house.events.recv().await else { panic!() };
+    assert!(timeout(Duration::from_secs(30), client.receive()).await.is_err(), "the intake keeps its turn");
+    drop(turn);
+    assert!(matches!(client.receive().await, Some(Packet::PubAck(ack)) if ack.pkid == 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_idle_ones_there_are_an_agent_comes_in_and_they_push_out_their_own() {
+    let mut house = house();
+    let mut idle: Vec<Client> = (0..lobby::PLACES + 50).map(|_| house.client()).collect();
+    for client in &mut idle {
+        // Half a CONNECT.
+        client.write(&[0x10, 0x20, 0]).await;
     }
-    assert!(matches!(client.receive().await, Some(Packet::PubAck(ack)) if ack.pkid == 3));
+    let (mut agent, _outbox) = house.connected(60).await;
+    let begun = Instant::now();
+    for client in &mut idle[..50] {
+        assert_eq!(client.closed_after().await, Duration::ZERO);
+    }
+    assert_eq!((house.closed("pushed_out"), begun.elapsed()), (51, Duration::ZERO));
+    agent.send(Packet::PingReq).await;
+    assert_eq!(agent.receive().await, Some(Packet::PingResp));
+    for client in &mut idle[51..] {
+        client.closed_after().await;
+    }
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,11 +308,9 @@ async fn an_older_connection_whose_publish_waits_for_the_intake_can_still_answer
     let mut house = house();
     let (mut older, _outbox) = house.connected(60).await;
     older.subscribe("pi", QoS::AtLeastOnce).await;
-    for pkid in 1..=2 {
-        older.publish(pkid, vec![0; limits::MAX_PAYLOAD]).await;
-        assert!(matches!(older.receive().await, Some(Packet::PubAck(_))));
-    }
-    for pkid in 3..=4 {
+    older.publish(1, vec![0; limits::MAX_PAYLOAD]).await;
+    assert!(matches!(older.receive().await, Some(Packet::PubAck(_))));
+    for pkid in 2..=3 {
         older.publish(pkid, vec![0; 40_000]).await;
     }
     let answering = async {
@@ -390,18 +408,17 @@ async fn the_shutdown_does_not_wait_for_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_listener_survives_every_error_of_accept_and_keeps_to_its_cap() {
+async fn the_listener_survives_every_error_of_accept() {
     let house = house();
-    let [(near, far), (near2, mut far2)] = [(); 2].map(|()| tokio::io::duplex(1024));
+    let (near, far) = tokio::io::duplex(1024);
     let errors = [io::ErrorKind::ConnectionAborted, io::ErrorKind::Other, io::ErrorKind::OutOfMemory];
     let mut script: VecDeque<_> = errors.into_iter().map(|kind| Err(kind.into())).collect();
-    script.extend([Ok(near), Ok(near2)]);
-    let listening = tokio::spawn(listen(Script(script), Arc::clone(&house.context), 1));
-    assert_eq!(far2.read(&mut [0]).await.unwrap(), 0, "closed at once");
-    assert_eq!((house.closed("accept_error"), house.closed("capacity")), (3, 1));
+    script.push_back(Ok(near));
+    let listening = tokio::spawn(listen(Script(script), Arc::clone(&house.context)));
     let mut first = Client { stream: far, buffer: BytesMut::new() };
     first.connect("pi", 60).await;
     assert!(matches!(first.receive().await, Some(Packet::ConnAck(_))));
+    assert_eq!(house.closed("accept_error"), 3);
 
     house.context.shutdown.cancel();
     assert!(!listening.is_finished(), "it waits for the connection");

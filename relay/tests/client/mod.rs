@@ -41,14 +41,14 @@ pub struct Relay {
 }
 
 impl Relay {
-    pub async fn start(change: impl FnOnce(&mut RelayConfig)) -> Self {
+    pub fn start(change: impl FnOnce(&mut RelayConfig)) -> Self {
         let mut config = RelayConfig {
             mqtt: "127.0.0.1:0".parse().unwrap(),
             secret: Some(Secret::new(SECRET)),
             ..RelayConfig::default()
         };
         change(&mut config);
-        let listener = gaitway_relay::bind(&config).await.unwrap();
+        let listener = gaitway_relay::bind(&config).unwrap();
         let address = listener.local_addr().unwrap();
         let (ledger, status, health, metrics, shutdown) =
             (MemoryLedger::default(), Arc::default(), Health::new(), Metrics::new(), CancellationToken::new());

@@ -22,6 +22,8 @@ pub enum Fault {
     StoredButUnavailable,
     /// Another owner moved a mark.
     Conflict,
+    /// The ledger can never take it.
+    Rejected,
     /// Another owner took over for good.
     Fenced,
 }
@@ -99,6 +101,7 @@ impl Ledger for MemoryLedger {
         }
         match fault {
             Some(Fault::Unavailable) => return Err(LedgerError::Unavailable("injected, before".to_owned())),
+            Some(Fault::Rejected) => return Err(LedgerError::Rejected("injected".to_owned())),
             Some(Fault::Fenced) => return Err(LedgerError::Fenced("injected".to_owned())),
             Some(Fault::Conflict) => {
                 let source_name = Source::partition("injected", 0);

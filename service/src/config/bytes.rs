@@ -15,6 +15,15 @@ pub fn parse(text: &str) -> Result<u64, String> {
     text.trim().parse::<ByteSize>().map(|size| size.0).map_err(|_| format!("{text:?} is not {LIKE}"))
 }
 
+/// As a person would write it: `9MiB`, in bytes where no unit fits.
+pub fn shown(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.iter().find(|(power, _)| bytes > 0 && bytes.is_multiple_of(1 << power)) {
+        Some((power, unit)) => format!("{}{unit}", bytes >> power),
+        None => format!("{bytes}B"),
+    }
+}
+
 /// Reads a field.
 pub fn deserialize<'de, D: Deserializer<'de>, T: Field>(deserializer: D) -> Result<T, D::Error> {
     T::read(deserializer)
@@ -113,6 +122,13 @@ mod tests {
             (" 8 mib ", 8 << 20),
         ] {
             assert_eq!(parse(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_shown_as_it_is_written() {
+        for text in ["9MiB", "2GiB", "1TiB", "3KiB", "1025B", "0B"] {
+            assert_eq!(shown(parse(text).unwrap()), text);
         }
     }
 

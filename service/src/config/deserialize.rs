@@ -280,7 +280,8 @@ impl<'de> SeqAccess<'de> for List<'_> {
         let Some(node) = self.rest.next() else { return Ok(None) };
         let way = Way::Below(self.way, Step::Item(self.index));
         self.index += 1;
-        seed.deserialize(At { node, way: &way }).map(Some)
+        let at = At { node, way: &way };
+        at.here(|| seed.deserialize(at)).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -311,7 +312,9 @@ impl<'de> MapAccess<'de> for Table<'_> {
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Fault> {
         let (key, node) = self.value.take().ok_or_else(|| Fault::expected("a key before its value"))?;
-        seed.deserialize(At { node, way: &Way::Below(self.way, Step::Key(key)) })
+        let at = At { node, way: &Way::Below(self.way, Step::Key(key)) };
+        // What is made of a value after it was read, as by `try_from`, may find it wrong too.
+        at.here(|| seed.deserialize(at))
     }
 
     fn size_hint(&self) -> Option<usize> {

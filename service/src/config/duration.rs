@@ -14,6 +14,17 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text.trim()).map_err(|_| format!("{text:?} is not {LIKE}"))
 }
 
+/// As a person would write it: `1h`, `400d`.
+pub fn shown(duration: Duration) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let seconds = duration.as_secs();
+    match UNITS.iter().find(|(unit, _)| seconds > 0 && duration.subsec_nanos() == 0 && seconds.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", seconds / unit),
+        None if duration.is_zero() => "0s".to_owned(),
+        None => humantime::format_duration(duration).to_string(),
+    }
+}
+
 /// Reads a field.
 pub fn deserialize<'de, D: Deserializer<'de>, T: Field>(deserializer: D) -> Result<T, D::Error> {
     T::read(deserializer)
@@ -99,6 +110,14 @@ mod tests {
             assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_duration_is_shown_as_it_is_written() {
+        for text in ["30s", "1h", "400d", "100ms", "1h 30m"] {
+            assert_eq!(parse(&shown(parse(text).unwrap())), parse(text), "{text}");
+        }
+        assert_eq!(shown(Duration::from_secs(86_400)), "1d");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::de;
 
@@ -11,6 +11,15 @@ use super::tree::{Node, Origin, Value};
 
 /// Longest value that is shown, characters.
 const MAX_SHOWN: usize = 60;
+
+/// Longest explanation that is shown, characters: it may repeat the value.
+const MAX_PROBLEM: usize = 300;
+
+/// Longest list that is shown, items.
+const MAX_ITEMS: usize = 4;
+
+/// How alike a key and the one that was meant must be, by Jaro's measure from 0 to 1.
+const ALIKE: f64 = 0.7;
 
 /// Parts of a key that make its value a secret.
 const SECRET: [&str; 5] = ["secret", "password", "passphrase", "token", "private_key"];
@@ -37,12 +46,14 @@ pub enum ConfigError {
         problem: String,
     },
     /// Nobody reads this key. Its value is not shown: it may be a secret whose name is misspelt.
-    #[error("{origin}: unknown key `{key}`; allowed here: {}", .allowed.join(", "))]
+    #[error("{origin}: unknown key `{key}`{}; allowed here: {}", meant(.nearest.as_ref()), .allowed.join(", "))]
     UnknownKey {
         /// Where it stands.
         origin: Origin,
         /// The key.
         key: String,
+        /// The key that was perhaps meant.
+        nearest: Option<String>,
         /// What may stand in its place.
         allowed: Vec<String>,
     },
@@ -74,7 +85,7 @@ pub enum ConfigError {
         /// The variable.
         name: String,
         /// Why.
-        problem: &'static str,
+        problem: String,
     },
     /// The flags cannot be read as keys.
     #[error("command line: {0}")]
@@ -162,13 +173,14 @@ impl fmt::Display for Fault {
 }
 
 /// Which configuration a fault is about.
-pub(super) struct Whole<'a> {
-    pub(super) service: &'a str,
-    pub(super) section: Option<&'a str>,
-    pub(super) path: &'a Path,
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) service: &'static str,
+    pub(super) section: Option<&'static str>,
+    pub(super) path: PathBuf,
 }
 
-impl Whole<'_> {
+impl Whole {
     pub(super) fn explain(&self, fault: Fault) -> ConfigError {
         let (problem, place) = *fault.0;
         let mut place =
@@ -177,21 +189,51 @@ impl Whole<'_> {
         let (key, origin) = (self.key(&place.keys), place.origin);
         let value = if secret { "a value that is not shown".into() } else { place.value };
         match problem {
-            Problem::Unknown(allowed) => ConfigError::UnknownKey { origin, key, allowed: quoted(allowed) },
+            Problem::Unknown(allowed) => {
+                let nearest = place.keys.last().and_then(|key| nearest(key, allowed));
+                ConfigError::UnknownKey { origin, key, nearest, allowed: quoted(allowed) }
+            }
             Problem::Missing(field) => {
                 place.keys.push(field.into());
                 let (key, variable) = (self.key(&place.keys), variable(self.service, &place.keys));
-                ConfigError::Missing { key, path: self.path.to_owned(), variable }
+                ConfigError::Missing { key, path: self.path.clone(), variable }
             }
             Problem::Expected(what) => ConfigError::Value { origin, key, value, problem: format!("must be {what}") },
-            Problem::Other(_) if secret => ConfigError::Value { origin, key, value, problem: "does not fit".into() },
-            Problem::Other(problem) => ConfigError::Value { origin, key, value, problem },
+            Problem::Other(problem) if secret || has_credentials(&problem) => {
+                ConfigError::Value { origin, key, value, problem: "does not fit".into() }
+            }
+            Problem::Other(problem) => {
+                ConfigError::Value { origin, key, value, problem: problem.chars().take(MAX_PROBLEM).collect() }
+            }
         }
+    }
+
+    /// What a check found wrong with the value at `keys`, which stands at `node` if it is set.
+    pub(super) fn refuse(&self, keys: &[String], node: Option<&Node>, problem: String) -> ConfigError {
+        let secret = keys.iter().any(|key| is_secret(key));
+        let value = match node {
+            _ if secret => "a value that is not shown".into(),
+            Some(node) => shown(&node.value),
+            None => "not set".into(),
+        };
+        let origin = node.map_or(Origin::Default, |node| node.origin.clone());
+        ConfigError::Value { origin, key: self.key(keys), value, problem }
     }
 
     fn key(&self, keys: &[String]) -> String {
         self.section.into_iter().chain(keys.iter().map(String::as_str)).collect::<Vec<_>>().join(".")
     }
+}
+
+/// The one of `names` that `key` is most like, if it is like any.
+pub(super) fn nearest(key: &str, names: &[&str]) -> Option<String> {
+    let alike = |name: &&str| (strsim::jaro(&key.to_lowercase(), name), (*name).to_owned());
+    let (likeness, name) = names.iter().map(alike).max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (likeness > ALIKE).then_some(name)
+}
+
+fn meant(nearest: Option<&String>) -> String {
+    nearest.map_or_else(String::new, |name| format!(", perhaps `{name}`"))
 }
 
 fn quoted(names: &[&str]) -> Vec<String> {
@@ -200,7 +242,8 @@ fn quoted(names: &[&str]) -> Vec<String> {
 
 fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase();
-    SECRET.iter().any(|part| key.contains(part))
+    // A file that holds a secret is none.
+    !key.ends_with("_file") && SECRET.iter().any(|part| key.contains(part))
 }
 
 fn shown(value: &Value) -> String {
@@ -213,6 +256,9 @@ fn shown(value: &Value) -> String {
             format!("{:?}…", text.chars().take(MAX_SHOWN).collect::<String>())
         }
         Value::String(text) | Value::Text(text) => format!("{text:?}"),
+        Value::List(items) if items.len() <= MAX_ITEMS => {
+            format!("[{}]", items.iter().map(|item| shown(&item.value)).collect::<Vec<_>>().join(", "))
+        }
         Value::List(_) => "a list".into(),
         Value::Table(_) => "a table".into(),
     }

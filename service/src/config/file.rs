@@ -1,5 +1,7 @@
 //! The layer of a TOML file.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +10,28 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::tree::{Node, Origin, Value};
+
+/// Greatest file that is read, bytes: a device without an end is no configuration.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What stands in the file; none if there is none, unless it was `named`.
+pub(super) fn text(path: &Path, named: bool) -> Result<Option<String>, ConfigError> {
+    let unreadable = |source| ConfigError::File { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => return Ok(None),
+        opened => opened.map_err(unreadable)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(unreadable(io::Error::other("it is larger than 1 MiB")));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        let whole = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+        let line = line(&whole, whole.len());
+        ConfigError::Syntax { path: path.to_owned(), line, problem: "the text is not UTF-8".to_owned() }
+    })
+}
 
 /// The file's tree; `path` only names it.
 pub(super) fn read(path: &Path, text: &str) -> Result<Node, ConfigError> {

@@ -3,18 +3,22 @@
 //! - A later layer wins, key by key; tables are merged, everything else is replaced.
 //! - A key that nobody reads is an error that names where it stands and what is allowed there.
 //! - A value that does not fit is an error that names where it stands, the key, the value and what it must be.
+//! - A value that fits but makes no sense, alone or beside another, is refused in the same words: see [`Check`].
 //! - No value of a secret key is ever shown.
 //!
 //! Keys are in `snake_case`. The environment spells them in capitals, tables divided by two underscores:
 //! `GAITWAY_AGENT__HTTP__LISTEN` is `listen` in `[http]` of the agent. A variable is text, and becomes what its key
 //! wants: a number, `true`, a list (`a, b` or `["a", "b"]`); an empty one unsets an optional key.
 //!
-//! The type to load derives `Deserialize` with `#[serde(default)]`; [`duration`] and [`bytes`] read fields like
-//! `"30s"` and `"2GiB"`.
+//! The type to load derives `Deserialize` with `#[serde(default)]`; [`duration`], [`bytes`], [`percent`] and [`address`]
+//! read fields like `"30s"`, `"2GiB"`, `5` and `"0.0.0.0:8000"`.
 
+pub mod address;
 pub mod bytes;
 pub mod duration;
+pub mod percent;
 
+mod check;
 mod deserialize;
 mod environment;
 mod error;
@@ -23,12 +27,12 @@ mod flags;
 mod tree;
 
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use check::{Check, Loaded, Wrong};
 pub use error::ConfigError;
 pub use tree::Origin;
 
@@ -42,41 +46,47 @@ const DIRECTORY: &str = "/etc/gaitway";
 /// The tables of a combined file.
 const SECTIONS: [&str; 3] = ["agent", "relay", "sink"];
 
-/// Loads the configuration of `service` (`agent`, `relay`, `sink`).
+/// Loads the configuration of `service` (`agent`, `relay`, `sink`) and checks it.
 ///
 /// `file` must exist if named; else `/etc/gaitway/<service>.toml` is read if there is one. With a `section`, the file
 /// is a combined one, whose tables `[agent] [relay] [sink]` are each the body of that service's file; unnamed, it is
 /// `/etc/gaitway/up.toml`. `flags` is a struct of the same shape as `C` with optional fields: `None` and empty lists set
 /// nothing.
-pub fn load<C: DeserializeOwned>(
+pub fn load<C: DeserializeOwned + Check>(
     service: &'static str,
     file: Option<&Path>,
-    section: Option<&str>,
+    section: Option<&'static str>,
     flags: impl Serialize,
 ) -> Result<C, ConfigError> {
+    read(service, file, section, flags).map(|loaded| loaded.config)
+}
+
+/// As [`load`], for a configuration that is to be checked against others.
+pub fn read<C: DeserializeOwned + Check>(
+    service: &'static str,
+    file: Option<&Path>,
+    section: Option<&'static str>,
+    flags: impl Serialize,
+) -> Result<Loaded<C>, ConfigError> {
     let (path, named) = match file {
         Some(path) => (path.to_owned(), true),
         None => (Path::new(DIRECTORY).join(section.map_or(service, |_| "up")).with_extension("toml"), false),
     };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !named => None,
-        Err(source) => return Err(ConfigError::File { path, source }),
-    };
+    let text = file::text(&path, named)?;
     Layers { service, section, path, text, variables: std::env::vars_os().collect() }.merge(flags)
 }
 
 /// What [`load`] found, read from the outside world.
-struct Layers<'a> {
+struct Layers {
     service: &'static str,
-    section: Option<&'a str>,
+    section: Option<&'static str>,
     path: PathBuf,
     text: Option<String>,
     variables: Vec<(OsString, OsString)>,
 }
 
-impl Layers<'_> {
-    fn merge<C: DeserializeOwned>(self, flags: impl Serialize) -> Result<C, ConfigError> {
+impl Layers {
+    fn merge<C: DeserializeOwned + Check>(self, flags: impl Serialize) -> Result<Loaded<C>, ConfigError> {
         let mut merged = match &self.text {
             None => Node::empty(Origin::Default),
             Some(text) => {
@@ -89,8 +99,13 @@ impl Layers<'_> {
         };
         merged = merged.overlaid(environment::read(self.service, self.variables)?);
         merged = merged.overlaid(flags::read(flags)?);
-        let whole = Whole { service: self.service, section: self.section, path: &self.path };
-        C::deserialize(At::top(&merged)).map_err(|fault| whole.explain(fault))
+        let whole = Whole { service: self.service, section: self.section, path: self.path };
+        let config = C::deserialize(At::top(&merged)).map_err(|fault| whole.explain(fault))?;
+        let loaded = Loaded::new(config, merged, whole);
+        match loaded.config.check() {
+            Ok(()) => Ok(loaded),
+            Err(wrong) => Err(loaded.refuse(wrong)),
+        }
     }
 }
 
@@ -102,6 +117,7 @@ fn only(file: Node, section: &str) -> Result<Node, ConfigError> {
         return Err(ConfigError::UnknownKey {
             origin: node.origin.clone(),
             key: key.clone(),
+            nearest: error::nearest(key, &SECTIONS),
             allowed: SECTIONS.map(String::from).to_vec(),
         });
     }

@@ -84,7 +84,19 @@ struct HttpFlags {
     listen: Option<SocketAddr>,
 }
 
-fn layers<'a>(text: &str, variables: &[(&str, &str)]) -> Layers<'a> {
+impl Check for Agent {
+    fn check(&self) -> Result<(), Wrong> {
+        if self.http.ratio > f64::from(self.http.connections.get()) {
+            return Err(Wrong::new("http.ratio", "must be at most `http.connections`").or("http.connections"));
+        }
+        if self.mqtt.as_ref().is_some_and(|mqtt| mqtt.password.as_deref() == Some("734")) {
+            return Err(Wrong::new("mqtt.password", "is known to everybody"));
+        }
+        Wrong::unless_size_within("spool.max_bytes", self.spool.max_bytes, 1..=4 << 30)
+    }
+}
+
+fn layers(text: &str, variables: &[(&str, &str)]) -> Layers {
     Layers {
         service: "agent",
         section: None,
@@ -95,7 +107,7 @@ fn layers<'a>(text: &str, variables: &[(&str, &str)]) -> Layers<'a> {
 }
 
 fn loaded(text: &str, variables: &[(&str, &str)]) -> Agent {
-    layers(text, variables).merge(Flags::default()).unwrap()
+    layers(text, variables).merge(Flags::default()).unwrap().config
 }
 
 fn refused(text: &str, variables: &[(&str, &str)]) -> String {
@@ -117,7 +129,7 @@ fn a_later_layer_wins_key_by_key() {
     let agent = loaded(text, &variables);
     assert_eq!((agent.id.as_deref(), agent.http.listen.port(), agent.http.gzip), (Some("file"), 2, false));
     assert_eq!(agent.http.origins, ["c"]);
-    let agent: Agent = layers(text, &variables).merge(flags).unwrap();
+    let agent: Agent = layers(text, &variables).merge(flags).unwrap().config;
     assert_eq!((agent.id.as_deref(), agent.http.listen.port(), agent.http.gzip), (Some("flag"), 3, false));
 }
 
@@ -171,7 +183,7 @@ fn a_table_may_hold_a_variant() {
 fn a_key_that_nobody_reads_is_an_error_that_names_where_it_stands_and_what_is_allowed_there() {
     assert_eq!(
         refused("[http]\nlisten = '0.0.0.0:1'\nlisten_to = 1", &[]),
-        "/etc/gaitway/agent.toml:3: unknown key `http.listen_to`; \
+        "/etc/gaitway/agent.toml:3: unknown key `http.listen_to`, perhaps `listen`; \
          allowed here: `listen`, `connections`, `origins`, `ratio`, `gzip`"
     );
     assert_eq!(
@@ -180,7 +192,7 @@ fn a_key_that_nobody_reads_is_an_error_that_names_where_it_stands_and_what_is_al
     );
     assert_eq!(
         refused("", &[("GAITWAY_AGENT__MQTT__HOTS", "x")]),
-        "GAITWAY_AGENT__MQTT__HOTS: unknown key `mqtt.hots`; allowed here: `host`, `password`, `tries`"
+        "GAITWAY_AGENT__MQTT__HOTS: unknown key `mqtt.hots`, perhaps `host`; allowed here: `host`, `password`, `tries`"
     );
     let error = layers("", &[]).merge::<Agent>(BTreeMap::from([("verbose", true)])).unwrap_err();
     assert!(
@@ -218,9 +230,104 @@ fn a_value_that_does_not_fit_is_an_error_that_names_where_it_stands_the_key_the_
 }
 
 #[test]
+fn a_value_that_makes_no_sense_is_refused_in_the_same_words() {
+    assert_eq!(
+        refused("[spool]\nmax_bytes = '5GiB'", &[]),
+        "/etc/gaitway/agent.toml:2: `spool.max_bytes` is \"5GiB\", must be from 1B to 4GiB"
+    );
+    assert_eq!(
+        refused("[http]\nratio = 9", &[("GAITWAY_AGENT__HTTP__CONNECTIONS", "8")]),
+        "/etc/gaitway/agent.toml:2: `http.ratio` is 9, must be at most `http.connections`"
+    );
+    let layers = || layers("[http]\nratio = 0.5\norigins = ['a', 'b']", &[]);
+    let loaded: Loaded<Agent> = Layers { section: None, ..layers() }.merge(Flags::default()).unwrap();
+    assert!(
+        loaded.is_set("http") && loaded.is_set("http.ratio") && !loaded.is_set("http.gzip") && !loaded.is_set("id")
+    );
+    let about = |wrong| loaded.refuse(wrong).to_string();
+    assert_eq!(
+        about(Wrong::new("id", "is needed").or("http.ratio")),
+        "/etc/gaitway/agent.toml:2: `http.ratio` is 0.5, is needed"
+    );
+    assert_eq!(
+        about(Wrong::new("http", "cannot stand here")),
+        "/etc/gaitway/agent.toml:3: `http.origins` is [\"a\", \"b\"], cannot stand here"
+    );
+    assert_eq!(about(Wrong::new("id", "is needed")), "default: `id` is not set, is needed");
+}
+
+#[test]
+fn a_variable_that_no_service_reads_is_refused() {
+    let text = refused("", &[("GAITWAY_AGNET__ID", "x")]);
+    assert!(text.starts_with("environment variable GAITWAY_AGNET__ID: ") && text.contains("GAITWAY_AGENT__"), "{text}");
+    let text = refused("", &[("GAITWAY_AGENT_ID", "x")]);
+    assert!(text.contains("two underscores"), "{text}");
+    loaded("", &[("GAITWAY_LOG", "debug"), ("GAITWAY_SINK__X", "1"), ("GAITWAY_AGENTS", "2"), ("GAITWAY", "3")]);
+}
+
+#[test]
+fn what_is_no_text_is_named_with_its_line() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("agent.toml");
+    std::fs::write(&path, b"id = 'a'\nid2 = '\xff'\n").unwrap();
+    let said = |path: &Path| load::<Agent>("agent", Some(path), None, Flags::default()).unwrap_err();
+    assert_eq!(said(&path).to_string(), format!("{}:2: not TOML: the text is not UTF-8", path.display()));
+    for no_file in [temp.path(), Path::new("/dev/zero"), &path.join("below")] {
+        let error = said(no_file);
+        assert!(matches!(error, ConfigError::File { .. }), "{error}");
+    }
+}
+
+/// A type that is made of a text, and refuses some.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Lower;
+
+impl TryFrom<String> for Lower {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.contains(char::is_uppercase) { Err(format!("{text} is not lower case")) } else { Ok(Self) }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "only read")]
+struct Named {
+    name: Lower,
+    #[serde(default)]
+    more: Vec<Lower>,
+}
+
+impl Check for BTreeMap<String, Named> {
+    fn check(&self) -> Result<(), Wrong> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_type_of_its_own_refuses_is_named_by_its_key() {
+    let refused = |text| {
+        let refused = layers(text, &[]).merge::<BTreeMap<String, Named>>(Flags::default());
+        refused.unwrap_err().to_string()
+    };
+    let file = "/etc/gaitway/agent.toml";
+    assert_eq!(refused("[a]\nname = 'X'"), format!("{file}:2: `a.name` is \"X\", X is not lower case"));
+    assert_eq!(
+        refused("[a]\nname = 'x'\nmore = ['y', 'Z']"),
+        format!("{file}:3: `a.more.1` is \"Z\", Z is not lower case")
+    );
+    assert_eq!(
+        refused("[a]\nname = 'mqtt://ME:734@x'"),
+        format!("{file}:2: `a.name` is a URL with credentials, does not fit")
+    );
+}
+
+#[test]
 fn no_value_of_a_secret_key_is_ever_shown() {
     for text in [
         "[mqtt]\nhost = 'h'\npassword = 734",
+        "[mqtt]\nhost = 'h'\npassword = '734'",
         "[mqtt]\nhost = 'h'\npassword = ['734']",
         "[mqtt]\nhost = 'h'\npasword = '734'",
         "[http]\nlisten = 'mqtt://me:734@host'",
@@ -254,12 +361,16 @@ fn variables_that_contradict_each_other_are_refused() {
 
 #[test]
 fn a_combined_file_holds_the_sections_and_nothing_else() {
-    let combined = |text| Layers { section: Some("agent"), ..layers(text, &[]) }.merge::<Agent>(Flags::default());
+    let combined = |text| {
+        Layers { section: Some("agent"), ..layers(text, &[]) }
+            .merge::<Agent>(Flags::default())
+            .map(|loaded| loaded.config)
+    };
     assert_eq!(combined("[agent]\nid = 'a'\n[relay]\nid = 3\n[sink]").unwrap().id.as_deref(), Some("a"));
     assert_eq!(combined("[relay]").unwrap(), Agent::default());
     assert_eq!(
         combined("[agent]\n[agnet]").unwrap_err().to_string(),
-        "/etc/gaitway/agent.toml:2: unknown key `agnet`; allowed here: agent, relay, sink"
+        "/etc/gaitway/agent.toml:2: unknown key `agnet`, perhaps `agent`; allowed here: agent, relay, sink"
     );
     assert_eq!(
         combined("[agent.http]\ngzip = 3").unwrap_err().to_string(),

@@ -74,7 +74,7 @@ impl Node {
 }
 
 impl Value {
-    fn sets(&self) -> bool {
+    pub(super) fn sets(&self) -> bool {
         match self {
             Self::Table(keys) => keys.values().any(|node| node.value.sets()),
             _ => true,

@@ -2,13 +2,16 @@
 //!
 //! - Marks move first, each by compare-and-set: before a loser has written a row it knows.
 //! - A position never goes back, a source moves once in a submit, and records never come without a mark.
+//! - A mark names the last row that came with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gaitway_proto::ledger::{LedgerError, Mark, Source, Watermark};
+use gaitway_proto::ledger::{Epoch, LedgerError, Mark, Source, Stream, Watermark};
 use gaitway_proto::record::Record;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+use gaitway_proto::topic::AgentId;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::marks::{Find, Kept};
 use super::rows::Rows;
 
 /// Why a submit was not stored.
@@ -26,8 +29,7 @@ impl From<rusqlite::Error> for Refused {
 
 /// Whether records and marks are what a caller may submit.
 pub(super) fn check(records: &[Record<'_>], marks: &[Mark]) -> Result<(), LedgerError> {
-    let wrong =
-        |what: String| Err(LedgerError::Unavailable(format!("nothing was stored, the submit is wrong: {what}")));
+    let wrong = |what: String| Err(LedgerError::Rejected(what));
     if marks.is_empty() && !records.is_empty() {
         return wrong(format!("{} records have no mark", records.len()));
     }
@@ -50,61 +52,74 @@ pub(super) fn check(records: &[Record<'_>], marks: &[Mark]) -> Result<(), Ledger
 pub(super) fn commit(conn: &mut Connection, records: &[Record<'_>], marks: &[Mark], now: &str) -> Result<(), Refused> {
     let transaction = Transaction::new(conn, TransactionBehavior::Immediate)?;
     move_marks(&transaction, marks, now)?;
-    let mut rows = Rows::new(&transaction);
-    for record in records {
-        rows.insert(record)?;
-    }
-    drop(rows);
+    let last = insert(&transaction, records)?;
+    name_last_rows(&transaction, marks, now, &last)?;
     transaction.commit()?;
     Ok(())
 }
 
 fn move_marks(conn: &Connection, marks: &[Mark], now: &str) -> Result<(), Refused> {
-    let mut insert = conn.prepare_cached(
-        "INSERT INTO gaitway_progress (source, position, updatedAt) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-    )?;
-    let mut update = conn.prepare_cached(
-        "UPDATE gaitway_progress SET position = ?2, updatedAt = ?3 WHERE source = ?1 AND position = ?4",
-    )?;
-    let mut find = find(conn)?;
-    for Mark { source, from, to } in marks {
-        let moved = match from {
-            None => insert.execute((source.as_str(), *to as i64, now))?,
+    for mark in marks {
+        let kept = kept(mark, now, None);
+        let moved = match mark.from {
+            None => kept.insert(conn)?,
             // A position beyond i64 is nowhere in the table.
-            Some(from) => match i64::try_from(*from) {
-                Ok(from) => update.execute((source.as_str(), *to as i64, now, from))?,
-                Err(_) => 0,
+            Some(from) => match i64::try_from(from) {
+                Ok(from) => kept.replace(conn, from)?,
+                Err(_) => false,
             },
         };
-        if moved == 0 {
-            let found = position(&mut find, source)?;
-            return Err(Refused::Ledger(LedgerError::Conflict { source_name: source.clone(), found }));
+        if !moved {
+            let found = Find::new(conn)?.position(&mark.source)?;
+            return Err(Refused::Ledger(LedgerError::Conflict { source_name: mark.source.clone(), found }));
         }
     }
     Ok(())
 }
 
+/// Table and rowid of the last row of each stream.
+type LastRows = BTreeMap<Source, (&'static str, i64)>;
+
+fn insert(conn: &Connection, records: &[Record<'_>]) -> rusqlite::Result<LastRows> {
+    let mut rows = Rows::new(conn);
+    let mut last = LastRows::new();
+    for (place, record) in records.iter().enumerate() {
+        rows.insert(record)?;
+        if records.get(place + 1).is_none_or(|next| stream(next) != stream(record)) {
+            let (agent, epoch, stream) = stream(record);
+            last.insert(Source::stream(agent, epoch, stream), (record.table().name, conn.last_insert_rowid()));
+        }
+    }
+    Ok(last)
+}
+
+fn stream<'a>(record: &Record<'a>) -> (&'a AgentId, Epoch, Stream) {
+    (record.metadata.agent, record.metadata.epoch, record.metadata.stream)
+}
+
+fn name_last_rows(conn: &Connection, marks: &[Mark], now: &str, last: &LastRows) -> rusqlite::Result<()> {
+    for mark in marks {
+        if let Some((table, row)) = last.get(&mark.source) {
+            kept(mark, now, Some(((*table).to_owned(), *row))).replace(conn, mark.to as i64)?;
+        }
+    }
+    Ok(())
+}
+
+fn kept(mark: &Mark, now: &str, last: Option<(String, i64)>) -> Kept {
+    let source = mark.source.as_str().to_owned();
+    Kept { source, position: mark.to as i64, updated_at: now.to_owned(), last }
+}
+
 /// The positions of `sources`, as one snapshot.
 pub(super) fn positions(conn: &mut Connection, sources: &[Source]) -> rusqlite::Result<Watermark> {
     let snapshot = conn.transaction()?;
-    let mut find = find(&snapshot)?;
+    let mut find = Find::new(&snapshot)?;
     let mut watermark = Watermark::new();
     for source in sources {
-        if let Some(position) = position(&mut find, source)? {
+        if let Some(position) = find.position(source)? {
             watermark.insert(source.clone(), position);
         }
     }
     Ok(watermark)
-}
-
-fn find(conn: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
-    conn.prepare_cached("SELECT position FROM gaitway_progress WHERE source = ?1")
-}
-
-fn position(find: &mut CachedStatement<'_>, source: &Source) -> rusqlite::Result<Option<u64>> {
-    let read = |row: &rusqlite::Row<'_>| {
-        let position: i64 = row.get(0)?;
-        u64::try_from(position).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, position))
-    };
-    find.query_row([source.as_str()], read).optional()
 }

@@ -18,6 +18,7 @@ pub struct Counters {
     deleted: [AtomicU64; Reason::ALL.len()],
     used_bytes: AtomicU64,
     wal_bytes: AtomicU64,
+    set_aside: AtomicU64,
 }
 
 /// Shows the numbers at the moment they are asked for.
@@ -41,7 +42,10 @@ impl Collector for Shown {
             let counter = ConstCounter::new(self.0.deleted(reason));
             counter.encode(deleted.encode_family(&[("reason", reason.as_str())])?)?;
         }
-        Ok(())
+        let counter = ConstCounter::new(self.0.set_aside());
+        let help = "Damaged files that were set aside";
+        let set_aside = encoder.encode_descriptor("warehouse_set_aside_files", help, None, counter.metric_type())?;
+        counter.encode(set_aside)
     }
 }
 
@@ -64,6 +68,15 @@ impl Counters {
     /// Bytes of the write-ahead log, as last seen.
     pub fn wal_bytes(&self) -> u64 {
         self.wal_bytes.load(Relaxed)
+    }
+
+    /// Damaged files that were set aside.
+    pub fn set_aside(&self) -> u64 {
+        self.set_aside.load(Relaxed)
+    }
+
+    pub(super) fn add_set_aside(&self) {
+        self.set_aside.fetch_add(1, Relaxed);
     }
 
     pub(super) fn add_deleted(&self, deleted: Deleted) {
@@ -105,8 +118,10 @@ mod tests {
         deleted.add(Reason::Disk, 3);
         counters.add_deleted(deleted);
         counters.see(4096, 0);
+        counters.add_set_aside();
         let text = metrics.encode();
         assert!(text.contains("gaitway_warehouse_deleted_rows_total{reason=\"disk\"} 3\n"), "{text}");
         assert!(text.contains("gaitway_warehouse_used_bytes 4096\n"), "{text}");
+        assert!(text.contains("gaitway_warehouse_set_aside_files_total 1\n"), "{text}");
     }
 }

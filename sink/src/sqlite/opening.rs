@@ -1,6 +1,7 @@
 //! Opening the file: it is ours, of a version this program knows, and every setting took hold.
 //!
 //! - A file that is not a warehouse, or one of a newer program, is left as it is.
+//! - A damaged warehouse is told from a file that never was one, as far as [`damage`] can see.
 //! - Every PRAGMA that safety rests on is read back; one that did not take hold refuses the file.
 //! - A new file is created in one transaction.
 //!
@@ -16,10 +17,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gaitway_proto::schema::{Dialect, TABLES};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
-use super::place::{Place, sync_directory};
-use super::{trouble, views};
+use super::place::{Place, log_of, sync_directory};
+use super::{damage, marks, trouble, views};
 
 /// "gait" in ASCII.
 pub(super) const APPLICATION_ID: i64 = 0x6761_6974;
@@ -51,13 +53,16 @@ const SETTINGS: [(&str, Setting); 6] = [
     ("cache_size", Setting::Int(-16 * 1024)),
 ];
 
-const OWN_TABLES: &str = "
-CREATE TABLE gaitway_progress (source TEXT PRIMARY KEY, position INTEGER NOT NULL, updatedAt TEXT NOT NULL) WITHOUT ROWID;
+const AGES: &str = "
 CREATE TABLE gaitway_ages (id INTEGER PRIMARY KEY, lastRow INTEGER NOT NULL, at INTEGER NOT NULL);
-CREATE INDEX raw_by_time ON ACTIVITY_RECORDS (timestamp);
-CREATE INDEX activity_by_time ON USER_ACTIVITY_PROCESSED (timestamp);
-CREATE INDEX activity_by_window ON USER_ACTIVITY_PROCESSED (deviceId, sessionId, windowStart, revision);
 ";
+
+/// Name, table and columns of each index.
+pub(super) const INDEXES: [(&str, &str, &[&str]); 3] = [
+    ("raw_by_time", "ACTIVITY_RECORDS", &["timestamp"]),
+    ("activity_by_time", "USER_ACTIVITY_PROCESSED", &["timestamp"]),
+    ("activity_by_window", "USER_ACTIVITY_PROCESSED", &["deviceId", "sessionId", "windowStart", "revision"]),
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Setting {
@@ -90,6 +95,25 @@ pub enum OpenError {
         /// What it is or lacks.
         reason: String,
     },
+    /// The file is a warehouse that cannot be read any more.
+    #[error("{} is damaged ({what})", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// File after file at this place was damaged.
+    #[error(
+        "{} was damaged again ({what}), after several others within the hour: its disk is failing; replace the disk, or choose a data directory on another",
+        path.display()
+    )]
+    Failing {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A setting that safety rests on did not take hold.
     #[error(
         "{} cannot be used safely: {name} is {found}; is it on a network or read-only file system? A warehouse needs a local disk",
@@ -104,20 +128,20 @@ pub enum OpenError {
         found: String,
     },
     /// The file cannot be opened, read or written.
-    #[error("{}", trouble::sentence(path, source))]
+    #[error("{}", trouble::sentence(path, reason))]
     Sqlite {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: rusqlite::Error,
+        reason: rusqlite::Error,
     },
     /// The file system refuses.
-    #[error("{} cannot be opened", path.display())]
+    #[error("{} cannot be opened: {reason}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -138,6 +162,10 @@ enum Found {
 pub(super) fn open(path: &Path, missing: Missing) -> Result<(Connection, Place), OpenError> {
     let opening = Opening { path };
     let is_new = match std::fs::metadata(path) {
+        // SQLite would delete the log of an empty file.
+        Ok(metadata) if metadata.len() == 0 && log_of(path).metadata().is_ok_and(|log| log.len() > 0) => {
+            return Err(opening.damaged("it was cut to nothing"));
+        }
         Ok(metadata) if metadata.is_file() => metadata.len() == 0,
         Ok(_) => return Err(opening.foreign("it is not a file")),
         Err(error) if error.kind() == io::ErrorKind::NotFound && missing == Missing::Create => true,
@@ -146,11 +174,17 @@ pub(super) fn open(path: &Path, missing: Missing) -> Result<(Connection, Place),
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, missing == Missing::Create);
     let mut conn = Connection::open_with_flags(path, flags).map_err(|error| opening.sqlite(error))?;
-    let place = Place::of(path).map_err(|error| opening.io(error))?;
-    opening.prepare(&mut conn)?;
+    let mut place = Place::of(path).map_err(|error| opening.io(error))?;
+    if let Err(error) = opening.prepare(&mut conn).and_then(|()| opening.look_over(&conn)) {
+        if matches!(error, OpenError::Damaged { .. }) {
+            leave_log(&conn);
+        }
+        return Err(error);
+    }
     if is_new {
         sync_directory(path).map_err(|error| opening.io(error))?;
     }
+    place.note_log();
     Ok((conn, place))
 }
 
@@ -192,7 +226,11 @@ impl Opening<'_> {
         match (id, version) {
             (APPLICATION_ID, VERSION) => Ok(Found::Warehouse),
             (APPLICATION_ID, found) if found > VERSION => Err(OpenError::Newer { path: self.path.to_owned(), found }),
+            (APPLICATION_ID, found) => Err(self.damaged(&format!("its version is {found}"))),
             (0, 0) if number("SELECT count(*) FROM sqlite_schema")? == 0 => Ok(Found::Empty),
+            _ if number("SELECT count(*) FROM sqlite_schema WHERE name = 'gaitway_progress'")? > 0 => {
+                Err(self.damaged("its header is another program's"))
+            }
             _ => Err(self.foreign("another program's database")),
         }
     }
@@ -218,39 +256,70 @@ impl Opening<'_> {
     }
 
     fn check_tables(&self, conn: &Connection) -> Result<(), OpenError> {
-        for table in TABLES {
+        let progress = ("gaitway_progress", marks::COLUMNS.to_vec());
+        for (name, expected) in
+            TABLES.map(|table| (table.name, table.columns().collect())).into_iter().chain([progress])
+        {
             let found: Vec<String> = conn
                 .prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid")
-                .and_then(|mut columns| columns.query_map([table.name], |row| row.get(0))?.collect())
+                .and_then(|mut columns| columns.query_map([name], |row| row.get(0))?.collect())
                 .map_err(|error| self.sqlite(error))?;
-            if !table.columns().eq(found.iter().map(String::as_str)) {
-                return Err(self.foreign(&format!("its table {} has other columns", table.name)));
+            if found != expected {
+                return Err(self.foreign(&format!("its table {name} has other columns")));
             }
         }
         Ok(())
+    }
+
+    fn look_over(&self, conn: &Connection) -> Result<(), OpenError> {
+        match damage::look_over(conn).map_err(|error| self.sqlite(error))? {
+            Some(what) => Err(self.damaged(&what)),
+            None => Ok(()),
+        }
     }
 
     fn foreign(&self, reason: &str) -> OpenError {
         OpenError::NotAWarehouse { path: self.path.to_owned(), reason: reason.to_owned() }
     }
 
-    fn sqlite(&self, source: rusqlite::Error) -> OpenError {
-        match source.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => self.foreign("not an SQLite database"),
-            _ => OpenError::Sqlite { path: self.path.to_owned(), source },
-        }
+    fn damaged(&self, what: &str) -> OpenError {
+        OpenError::Damaged { path: self.path.to_owned(), what: what.to_owned() }
     }
 
-    fn io(&self, source: io::Error) -> OpenError {
-        OpenError::Io { path: self.path.to_owned(), source }
+    fn sqlite(&self, reason: rusqlite::Error) -> OpenError {
+        if reason.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
+            return match damage::was_a_warehouse(self.path, &log_of(self.path)) {
+                Ok(true) => self.damaged(&reason.to_string()),
+                Ok(false) => self.foreign("not an SQLite database"),
+                Err(error) => self.io(error),
+            };
+        }
+        if damage::is_damage(&reason) {
+            return self.damaged(&reason.to_string());
+        }
+        OpenError::Sqlite { path: self.path.to_owned(), reason }
     }
+
+    fn io(&self, reason: io::Error) -> OpenError {
+        OpenError::Io { path: self.path.to_owned(), reason }
+    }
+}
+
+/// The log stays beside the file when `conn` is closed: what is damaged is not written to.
+pub(super) fn leave_log(conn: &Connection) {
+    // Where SQLite does not know the setting, it moves the log into the file, as it may do at any time.
+    let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
 }
 
 fn create(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     for table in TABLES {
         transaction.execute_batch(&table.ddl(Dialect::Sqlite))?;
     }
-    transaction.execute_batch(OWN_TABLES)?;
+    transaction.execute_batch(marks::TABLE)?;
+    transaction.execute_batch(AGES)?;
+    for (name, table, columns) in INDEXES {
+        transaction.execute(&format!("CREATE INDEX {name} ON {table} ({})", columns.join(", ")), [])?;
+    }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)
 }

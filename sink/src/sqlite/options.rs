@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use gaitway_service::config::{Wrong, percent};
 use serde::{Deserialize, Serialize};
+
+use super::retention::Policy;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -22,6 +25,7 @@ pub struct Options {
     pub max_bytes: u64,
     /// Below this much free space on the file's disk the oldest raw readings go; per cent of the disk, at most 90, 5 by
     /// default, 0 for no such limit.
+    #[serde(with = "percent")]
     pub min_free_percent: u8,
 }
 
@@ -32,19 +36,17 @@ impl Default for Options {
 }
 
 impl Options {
-    /// A sentence about the first value that makes no sense.
-    pub(super) fn check(&self) -> Result<(), String> {
+    /// What retention goes by.
+    pub(super) fn policy(&self) -> Policy {
+        Policy { max_bytes: self.max_bytes, min_free_percent: self.min_free_percent }
+    }
+
+    /// The first value that makes no sense.
+    pub(crate) fn check(&self) -> Result<(), Wrong> {
         let Self { keep_raw, max_bytes, min_free_percent } = self;
-        if !(HOUR..=CENTURY).contains(keep_raw) {
-            return Err(format!("keep_raw is {} s; it must be from an hour to a hundred years", keep_raw.as_secs()));
-        }
-        if *max_bytes < MIB {
-            return Err(format!("max_bytes is {max_bytes}; it must be at least {MIB}, one mebibyte"));
-        }
-        if *min_free_percent > 90 {
-            return Err(format!("min_free_percent is {min_free_percent}; it must be at most 90"));
-        }
-        Ok(())
+        Wrong::unless_time_within("sqlite.keep_raw", *keep_raw, HOUR..=CENTURY)?;
+        Wrong::unless_size_within("sqlite.max_bytes", *max_bytes, MIB..=1 << 50)?;
+        Wrong::unless_within("sqlite.min_free_percent", min_free_percent, 0..=percent::MOST)
     }
 }
 

@@ -99,7 +99,7 @@ pub(super) fn next_deletion(policy: &Policy, stock: &Stock, at_most: i64) -> Opt
 /// How many bytes of unused pages should be given back to the disk.
 pub(super) fn give_back(policy: &Policy, stock: &Stock) -> u64 {
     let size = stock.used.saturating_add(stock.unused);
-    if size > policy.max_bytes || disk_is_low(policy, stock) {
+    if size > policy.max_bytes || disk_is_low(policy, stock.disk) {
         stock.unused
     } else {
         stock.unused.saturating_sub(size / KEPT_FREE)
@@ -107,8 +107,8 @@ pub(super) fn give_back(policy: &Policy, stock: &Stock) -> u64 {
 }
 
 /// Whether the disk is below its floor.
-pub(super) fn disk_is_low(policy: &Policy, stock: &Stock) -> bool {
-    missing(policy, stock.disk, 0).is_some()
+pub(super) fn disk_is_low(policy: &Policy, disk: Option<Disk>) -> bool {
+    missing(policy, disk, 0).is_some()
 }
 
 /// How many bytes the disk is below its floor, `returning` bytes counted as free already.

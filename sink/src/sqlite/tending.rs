@@ -12,7 +12,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::ages::{AgeMark, Ages, WallClock};
 use super::counters::{Counters, Deleted};
-use super::opening::{BUSY_TIMEOUT, WAL_LIMIT};
+use super::log::empty_log;
+use super::opening::WAL_LIMIT;
 use super::place::Place;
 use super::retention::{Disk, Policy, Reason, Stock, disk_is_low, give_back, next_deletion};
 
@@ -22,11 +23,11 @@ const PAGE: u64 = 4096;
 /// Rowids that one statement deletes, at most.
 const MAX_CHUNK: i64 = 4096;
 
+/// What the log may keep on a disk that is low, bytes.
+const SHORT_LOG: u64 = 1024 * 1024;
+
 /// Pages given back by one statement.
 const VACUUM_PAGES: u64 = 64;
-
-/// How long a checkpoint waits for readers.
-pub(super) const CHECKPOINT_WAIT: Duration = Duration::from_millis(10);
 
 /// What keeps a warehouse within its limits.
 #[derive(Debug)]
@@ -64,7 +65,8 @@ impl Keeper {
         budget: Duration,
     ) -> rusqlite::Result<()> {
         let deadline = Instant::now() + budget;
-        self.watch_log(conn, place)?;
+        let low = disk_is_low(&self.policy, place.disk());
+        self.watch_log(conn, place, if low { SHORT_LOG } else { WAL_LIMIT as u64 })?;
         let disk = place.disk();
         let mut stock = self.stock(conn, place, disk, now)?;
         let last = stock.rows.map_or(0, |(_, last)| last);
@@ -155,16 +157,13 @@ impl Keeper {
     }
 
     /// A reader that stays in an old snapshot keeps the log from being reused. That disturbs no commit, but the log
-    /// grows.
-    fn watch_log(&mut self, conn: &Connection, place: &Place) -> rusqlite::Result<()> {
+    /// grows. On a disk that is low the log gives back what it keeps for later.
+    fn watch_log(&mut self, conn: &Connection, place: &Place, longest: u64) -> rusqlite::Result<()> {
         let wal_bytes = place.wal_bytes();
-        if wal_bytes <= WAL_LIMIT as u64 {
+        if wal_bytes <= longest {
             return Ok(());
         }
-        conn.busy_timeout(CHECKPOINT_WAIT)?;
-        let busy = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-        conn.busy_timeout(BUSY_TIMEOUT)?;
-        let held = busy?;
+        let held = !empty_log(conn)?;
         if held && !self.told.reader_holds_log {
             tracing::warn!(
                 file = %place.path().display(), wal_bytes,
@@ -197,7 +196,7 @@ impl Keeper {
     fn tell(&mut self, path: &Path, stock: &Stock) {
         let file = path.display();
         let deletion = next_deletion(&self.policy, stock, 1);
-        let disk_is_low = disk_is_low(&self.policy, stock) && deletion.is_none();
+        let disk_is_low = disk_is_low(&self.policy, stock.disk) && deletion.is_none();
         if disk_is_low && !self.told.disk_is_low {
             tracing::warn!(%file, "the disk is nearly full, and not with raw readings: free space on it");
         }

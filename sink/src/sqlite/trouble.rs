@@ -3,15 +3,21 @@
 use std::path::Path;
 
 use rusqlite::ErrorCode::{
-    CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase, PermissionDenied, ReadOnly,
+    CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure,
 };
 
-use super::place::Presence;
+use super::damage;
+use super::place::{self, Presence};
 
 /// A sentence about `error` of the warehouse at `path`.
 pub(super) fn sentence(path: &Path, error: &rusqlite::Error) -> String {
+    let no_room = !place::has_room(path);
     let path = path.display();
     match error.sqlite_error_code() {
+        // A log or shared memory that cannot be made is not called a full disk by SQLite.
+        Some(CannotOpen | SystemIoFailure) if no_room => {
+            format!("the disk of {path} is full, or takes no more files: free space on it")
+        }
         Some(DiskFull) => format!("the disk of {path} is full: free space on it, or lower max_bytes"),
         Some(DatabaseBusy | DatabaseLocked) => {
             format!("another program keeps {path} from being written: end its transaction; reading never disturbs")
@@ -22,10 +28,9 @@ pub(super) fn sentence(path: &Path, error: &rusqlite::Error) -> String {
         Some(CannotOpen) => {
             format!("{path} cannot be opened: check that its directory exists and is writable ({error})")
         }
-        Some(DatabaseCorrupt | NotADatabase) => format!(
-            "{path} is damaged: stop gaitway, move it away together with its -wal file (the command .recover of sqlite3 \
-             saves what can be read), and start again ({error})"
-        ),
+        _ if damage::is_damage(error) => {
+            format!("{path} seems to be damaged ({error}): it is read again, and set aside if it is")
+        }
         _ => format!("{path} cannot be read or written: check its disk ({error})"),
     }
 }
@@ -42,12 +47,19 @@ pub(super) fn absence(path: &Path, presence: Presence) -> Option<String> {
             "{path} was replaced by another file while in use: stop gaitway, remove {path}-wal and {path}-shm, which \
              belong to the former file, and start again"
         )),
+        Presence::LogVanished => Some(format!(
+            "{path}-wal was removed while in use, by hand or by a program that takes it for litter: what it held is \
+             written into {path}"
+        )),
+        Presence::LogReplaced => {
+            Some(format!("{path}-wal was replaced by another file while in use: remove that file"))
+        }
     }
 }
 
 /// Whether the write may have failed half way, so that what lies in the log is in doubt until it is written anew.
 pub(super) fn leaves_doubt(error: &rusqlite::Error) -> bool {
-    !matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked | ReadOnly))
+    !matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked | ReadOnly)) && !damage::is_damage(error)
 }
 
 /// Whether housekeeping may wait for better times: nothing is wrong with the store itself.

@@ -117,6 +117,25 @@ impl Walk {
         Self { agent: "pi".parse().unwrap(), epoch: Epoch::from_random(7), seq: 0, padding: String::new() }
     }
 
+    /// Of another start.
+    pub(crate) fn other() -> Self {
+        Self { epoch: Epoch::from_random(8), ..Self::new() }
+    }
+
+    /// Of a third one.
+    pub(crate) fn third() -> Self {
+        Self { epoch: Epoch::from_random(9), ..Self::new() }
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The frame after the present one was stored.
+    pub(crate) fn advance(&mut self) {
+        self.seq += 1;
+    }
+
     /// Each reading carries this much text besides.
     pub(crate) fn padded(bytes: usize) -> Self {
         Self { padding: format!("{{\"note\":\"{}\"}}", "x".repeat(bytes)), ..Self::new() }

@@ -3,6 +3,7 @@ use gaitway_proto::envelope::{Down, Item, Offer, Welcome};
 use gaitway_proto::ledger::Epoch;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::health::Health;
+use gaitway_service::metrics::Metrics;
 use rumqttc::ConnectReturnCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -73,11 +74,10 @@ async fn agent(next: u64) -> Agent {
         password: Some(PASSWORD.into()),
     };
     let running = {
-        let (status, part, metrics, shutdown) =
-            (status.clone(), health.part("relay link"), metrics.clone(), shutdown.clone());
-        tokio::spawn(
-            async move { run(config, Numbered { next }, states, to_agent, status, part, &metrics, shutdown).await },
-        )
+        let counters = UplinkMetrics::default();
+        counters.register(&metrics);
+        let (status, part, shutdown) = (status.clone(), health.part("relay link"), shutdown.clone());
+        tokio::spawn(run(config, Numbered { next }, states, to_agent, status, part, counters, shutdown))
     };
     Agent { id, listener, state, told, welcomed: false, status, health, metrics, shutdown, running }
 }
@@ -261,12 +261,12 @@ async fn a_frame_of_the_greatest_size_fits() {
         agent: agent.id.clone(),
         password: Some(PASSWORD.into()),
     };
-    let (states, metrics, shutdown) = (agent.state.subscribe(), Metrics::new(), agent.shutdown.clone());
+    let (states, shutdown) = (agent.state.subscribe(), agent.shutdown.clone());
     let (to_agent, told) = mpsc::channel(1);
     let (status, part) = (agent.status.clone(), agent.health.part("large"));
     agent.told = told;
-    agent.running =
-        tokio::spawn(async move { run(config, Large, states, to_agent, status, part, &metrics, shutdown).await });
+    let counters = UplinkMetrics::default();
+    agent.running = tokio::spawn(run(config, Large, states, to_agent, status, part, counters, shutdown));
     let mut peer = agent.call().await;
     let hello = peer.hear_hello().await;
     peer.say_welcome(&hello, 0).await;

@@ -76,7 +76,9 @@ impl Uplink {
                     ));
                 }
                 Committed::Ahead => {
-                    if copy.as_ref().is_none_or(|(common, _)| flow.ordinal() < *common) {
+                    // Of a start that is not of this line not all may be here, without a copy being the reason.
+                    let in_line = self.ancestors.contains(&flow.epoch);
+                    if in_line && copy.as_ref().is_none_or(|(common, _)| flow.ordinal() < *common) {
                         let why = format!(
                             "the relay has {} of start {} up to {}, here it ends at {}",
                             flow.stream,

@@ -303,6 +303,18 @@ fn of_several_signs_of_a_copy_the_oldest_start_in_common_counts() {
 }
 
 #[test]
+fn a_relay_ahead_of_a_salvaged_start_is_no_sign_of_a_copy() {
+    let now = Instant::now();
+    // Start 3 is none of this line: its last frames were destroyed, after the relay had them.
+    let mut uplink = Uplink::new("test", 1, &spool(&[offer(3, Stream::Raw, 1, 4)]));
+    uplink.handle_connected(now);
+    let hello = only_hello(&mut uplink);
+    uplink.handle_down(now, welcome(&hello, &[(3, Stream::Raw, 9)]));
+    let told = Effect::Acknowledged { epoch: start(3), stream: Stream::Raw, up_to: 3 };
+    assert_eq!(effects(&mut uplink), [told, Effect::Welcomed]);
+}
+
+#[test]
 fn the_writer_is_told_of_the_first_welcome_of_a_start_only() {
     let (mut uplink, session, now) = welcomed(&[]);
     uplink.handle_timeout(now + SECOND);

@@ -2,7 +2,7 @@
 
 use super::samples::Feed;
 use super::{Expected, Fixture, assert_lost, committed, recover};
-use crate::ledger::{Mark, Source, Stream};
+use crate::ledger::{LedgerError, Mark, Source, Stream};
 
 /// All laws in the order of this module.
 pub const ALL: &[fn(&mut dyn Fixture)] = &[
@@ -18,6 +18,7 @@ pub const ALL: &[fn(&mut dyn Fixture)] = &[
     a_source_has_one_mark_in_a_submit,
     records_need_a_mark,
     positions_reach_the_end_of_i64,
+    a_submit_that_can_never_be_taken_is_rejected,
     a_failure_is_recovered_from,
     a_crash_after_submit_stores_all_or_nothing,
     a_crash_keeps_what_was_committed,
@@ -226,6 +227,31 @@ pub fn positions_reach_the_end_of_i64(fixture: &mut dyn Fixture) {
     assert!(fixture.ledger().submit(&[], &beyond).is_err(), "a position beyond i64 was taken");
     recover(fixture);
     expected.check(fixture, "after a position beyond i64");
+}
+
+/// Mistakes of the caller are told from troubles of the ledger: as often as they come, and nothing of them is stored.
+pub fn a_submit_that_can_never_be_taken_is_rejected(fixture: &mut dyn Fixture) {
+    recover(fixture);
+    let feed = raw();
+    let mut expected = Expected::default();
+    let marks = [expected.mark(&feed.source(), 5)];
+    fixture.ledger().submit(&feed.frame(1, 1), &marks).expect("a first submit is taken");
+    expected.add(&feed.frame(1, 1), &marks);
+    let mark = |from, to| Mark { source: feed.source(), from, to };
+    let wrong = [
+        vec![],
+        vec![mark(Some(5), 5)],
+        vec![mark(Some(5), 6), mark(Some(6), 7)],
+        vec![mark(Some(5), i64::MAX as u64 + 1)],
+    ];
+    for marks in wrong.iter().chain(&wrong) {
+        let outcome = fixture.ledger().submit(&feed.frame(6, 1), marks);
+        assert!(matches!(outcome, Err(LedgerError::Rejected(_))), "{outcome:?} for {marks:?}");
+        recover(fixture);
+        expected.check(fixture, "after a wrong submit");
+    }
+    let marks = [expected.mark(&feed.source(), 6)];
+    fixture.ledger().submit(&feed.frame(6, 1), &marks).expect("a right submit after wrong ones is taken");
 }
 
 /// After an error and `recover` the ledger goes on where it was; `recover` on a ready ledger changes nothing.

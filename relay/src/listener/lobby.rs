@@ -1,0 +1,189 @@
+//! Connections that have not proven yet whose they are.
+//!
+//! - They have places of their own, so that however many idle or slow ones there are, an agent with a password finds
+//!   one.
+//! - When there are more than places, the address that has the most of them loses its oldest: whoever keeps many idle
+//!   pushes out their own. A fixed bound for each address would lock out agents that share one behind a router.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+/// Places. An agent needs one for a round trip or two.
+pub(super) const PLACES: usize = 256;
+
+/// See the module.
+#[derive(Debug)]
+struct Waiting {
+    places: usize,
+    taken: usize,
+    last_id: u64,
+    /// The oldest of each address first.
+    guests: BTreeMap<IpAddr, VecDeque<Guest>>,
+}
+
+#[derive(Debug)]
+struct Guest {
+    id: u64,
+    pushed_out: CancellationToken,
+}
+
+impl Waiting {
+    fn new(places: usize) -> Self {
+        Self { places, taken: 0, last_id: 0, guests: BTreeMap::new() }
+    }
+
+    /// One more from `address`. Gives its name, and pushes another out if there is no place left.
+    fn enter(&mut self, address: IpAddr, pushed_out: CancellationToken) -> u64 {
+        self.last_id += 1;
+        let id = self.last_id;
+        self.guests.entry(address).or_default().push_back(Guest { id, pushed_out });
+        self.taken += 1;
+        if self.taken > self.places {
+            let oldest = |guests: &VecDeque<Guest>| guests.front().map(|guest| guest.id);
+            let crowded = self
+                .guests
+                .iter()
+                .max_by_key(|(_, guests)| (guests.len(), std::cmp::Reverse(oldest(guests))))
+                .and_then(|(address, guests)| Some((*address, oldest(guests)?)));
+            if let Some((address, id)) = crowded
+                && let Some(guest) = self.leave(address, id)
+            {
+                guest.pushed_out.cancel();
+            }
+        }
+        id
+    }
+
+    fn leave(&mut self, address: IpAddr, id: u64) -> Option<Guest> {
+        let guests = self.guests.get_mut(&address)?;
+        let place = guests.iter().position(|guest| guest.id == id)?;
+        let guest = guests.remove(place);
+        if guests.is_empty() {
+            self.guests.remove(&address);
+        }
+        self.taken -= 1;
+        guest
+    }
+}
+
+/// See the module. Clones are the same lobby.
+#[derive(Debug, Clone)]
+pub(super) struct Lobby(Arc<Mutex<Waiting>>);
+
+impl Lobby {
+    pub(super) fn new(places: usize) -> Self {
+        Self(Arc::new(Mutex::new(Waiting::new(places))))
+    }
+
+    /// A place for a connection from `address`.
+    pub(super) fn enter(&self, address: IpAddr) -> Place {
+        let address = neighbourhood(address);
+        let pushed_out = CancellationToken::new();
+        let id = self.0.lock().unwrap_or_else(PoisonError::into_inner).enter(address, pushed_out.clone());
+        Place { lobby: self.clone(), address, id, pushed_out }
+    }
+}
+
+/// A place in the lobby; left when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    lobby: Lobby,
+    address: IpAddr,
+    id: u64,
+    pushed_out: CancellationToken,
+}
+
+impl Place {
+    /// Resolves when the place is needed for another.
+    pub(super) async fn lost(&self) {
+        self.pushed_out.cancelled().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.lobby.0.lock().unwrap_or_else(PoisonError::into_inner).leave(self.address, self.id);
+    }
+}
+
+/// Whom to count together with `address`: of IPv6 a subscriber has a /64 at least.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(n: u8) -> IpAddr {
+        [10, 0, 0, n].into()
+    }
+
+    /// Enters from each of `addresses` in turn; which of them are still there.
+    fn left(places: usize, addresses: &[u8]) -> Vec<bool> {
+        let mut waiting = Waiting::new(places);
+        let tokens = addresses.iter().map(|&n| {
+            let token = CancellationToken::new();
+            waiting.enter(address(n), token.clone());
+            token
+        });
+        tokens.collect::<Vec<_>>().iter().map(|token| !token.is_cancelled()).collect()
+    }
+
+    #[test]
+    fn the_address_that_has_the_most_loses_its_oldest() {
+        assert_eq!(left(3, &[1, 1, 1, 2]), [false, true, true, true]);
+        assert_eq!(left(3, &[2, 1, 1, 1]), [true, false, true, true]);
+        assert_eq!(left(3, &[1, 2, 3, 4]), [false, true, true, true], "nobody has more: the oldest of all");
+        assert_eq!(left(1, &[1, 1]), [false, true]);
+    }
+
+    #[test]
+    fn a_subscriber_of_ipv6_is_one_address() {
+        let of = |text: &str| neighbourhood(text.parse().unwrap());
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff::2"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), address(1));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
+    }
+
+    #[tokio::test]
+    async fn a_place_is_free_again_when_it_is_left() {
+        let lobby = Lobby::new(1);
+        drop(lobby.enter(address(1)));
+        let [first, second] = [1, 2].map(|n| lobby.enter(address(n)));
+        first.lost().await;
+        assert!(!second.pushed_out.is_cancelled());
+        drop(first);
+        assert_eq!(lobby.0.lock().unwrap().taken, 1);
+        drop(second);
+        let waiting = lobby.0.lock().unwrap();
+        assert_eq!((waiting.taken, waiting.guests.len()), (0, 0));
+    }
+
+    proptest! {
+        /// However many come from elsewhere, whoever has fewer than the others keeps the place.
+        #[test]
+        fn there_are_never_more_than_places_and_the_newest_stays(
+            places in 1..8_usize, addresses in prop::collection::vec(1..5_u8, 1..40)
+        ) {
+            let left = left(places, &addresses);
+            prop_assert_eq!(left.iter().filter(|there| **there).count(), places.min(addresses.len()));
+            let count = |address: u8| {
+                left.iter().zip(&addresses).filter(|(there, of)| **there && **of == address).count()
+            };
+            let most = (1..5).map(count).max().unwrap();
+            for (there, address) in left.iter().zip(&addresses) {
+                prop_assert!(*there || count(*address) + 1 >= most, "{} was pushed out of {:?}", address, left);
+            }
+        }
+    }
+}

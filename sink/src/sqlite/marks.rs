@@ -1,0 +1,127 @@
+//! The watermark: one row a source.
+//!
+//! - A mark is believed only with its checksum: SQLite's pages have none, and a mark that a flipped bit moved ahead
+//!   would have frames dropped that were never stored.
+//! - A mark names the last row that was stored with it, so that it can be held against the rows of its file.
+
+use gaitway_proto::ledger::Source;
+use rusqlite::types::Type;
+use rusqlite::{CachedStatement, Connection, Error, OptionalExtension as _, Result, Row, params};
+
+pub(super) const TABLE: &str = "
+CREATE TABLE gaitway_progress (source TEXT PRIMARY KEY, position INTEGER NOT NULL, updatedAt TEXT NOT NULL, lastTable TEXT, lastRow INTEGER, checksum INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+pub(super) const COLUMNS: [&str; 6] = ["source", "position", "updatedAt", "lastTable", "lastRow", "checksum"];
+
+/// A row of `gaitway_progress`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) source: String,
+    pub(super) position: i64,
+    /// When it was committed, for people.
+    pub(super) updated_at: String,
+    /// Table and rowid of the last row that was stored with it, if any was.
+    pub(super) last: Option<(String, i64)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the mark of {0} does not fit its checksum")]
+struct WrongChecksum(String);
+
+impl Kept {
+    fn checksum(&self) -> i64 {
+        let Self { source, position, updated_at, last } = self;
+        let last = last.as_ref().map(|(table, row)| format!("{table} {row}"));
+        let text = format!("{source}\n{position}\n{updated_at}\n{}", last.unwrap_or_default());
+        i64::from(crc32c::crc32c(text.as_bytes()))
+    }
+
+    /// From [`COLUMNS`].
+    fn read(row: &Row<'_>) -> Result<Self> {
+        let last = row.get::<_, Option<String>>(3)?.zip(row.get(4)?);
+        let kept = Self { source: row.get(0)?, position: row.get(1)?, updated_at: row.get(2)?, last };
+        if kept.checksum() == row.get::<_, i64>(5)? {
+            return Ok(kept);
+        }
+        Err(Error::FromSqlConversionFailure(5, Type::Integer, Box::new(WrongChecksum(kept.source))))
+    }
+
+    /// Adds it where its source has no mark; whether that was so.
+    pub(super) fn insert(&self, conn: &Connection) -> Result<bool> {
+        let sql = "INSERT INTO gaitway_progress VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+        let (table, row) = self.last.clone().unzip();
+        let values = params![self.source, self.position, self.updated_at, table, row, self.checksum()];
+        Ok(conn.prepare_cached(sql)?.execute(values)? > 0)
+    }
+
+    /// Puts it in the place of the mark of its source that is at `from`; whether there is one.
+    pub(super) fn replace(&self, conn: &Connection, from: i64) -> Result<bool> {
+        let sql =
+            "UPDATE gaitway_progress SET position = ?2, updatedAt = ?3, lastTable = ?4, lastRow = ?5, checksum = ?6
+                   WHERE source = ?1 AND position = ?7";
+        let (table, row) = self.last.clone().unzip();
+        let values = params![self.source, self.position, self.updated_at, table, row, self.checksum(), from];
+        Ok(conn.prepare_cached(sql)?.execute(values)? > 0)
+    }
+}
+
+/// Finds marks by their source.
+pub(super) struct Find<'c>(CachedStatement<'c>);
+
+impl<'c> Find<'c> {
+    pub(super) fn new(conn: &'c Connection) -> Result<Self> {
+        conn.prepare_cached(&format!("SELECT {} FROM gaitway_progress WHERE source = ?1", COLUMNS.join(", "))).map(Self)
+    }
+
+    /// Where `source` is, if it is known.
+    pub(super) fn position(&mut self, source: &Source) -> Result<Option<u64>> {
+        let Some(kept) = self.0.query_row([source.as_str()], Kept::read).optional()? else { return Ok(None) };
+        u64::try_from(kept.position).map(Some).map_err(|_| Error::IntegralValueOutOfRange(1, kept.position))
+    }
+}
+
+/// Every mark in the order of the sources' names, or against it; what cannot be read is an error in its place.
+pub(super) fn each(conn: &Connection, backwards: bool, mut visit: impl FnMut(Result<Kept>)) -> Result<()> {
+    let (columns, order) = (COLUMNS.join(", "), if backwards { "DESC" } else { "ASC" });
+    let mut statement = conn.prepare(&format!("SELECT {columns} FROM gaitway_progress ORDER BY source {order}"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        visit(Kept::read(row));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_believed_only_with_its_checksum() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(TABLE).unwrap();
+        let source = Source::partition("raw_sensor_data", 3);
+        let kept = Kept {
+            source: source.as_str().to_owned(),
+            position: 7,
+            updated_at: "2026-01-01T00:00:00Z".to_owned(),
+            last: Some(("GAPS".to_owned(), 2)),
+        };
+        assert!(kept.insert(&conn).unwrap());
+        assert!(!kept.insert(&conn).unwrap());
+        let position = || Find::new(&conn).unwrap().position(&source);
+        assert_eq!(position().unwrap(), Some(7));
+        for (damage, repair) in [
+            ("position = position + 1024", "position = position - 1024"),
+            ("lastRow = 3", "lastRow = 2"),
+            ("lastTable = 'GAPT'", "lastTable = 'GAPS'"),
+            ("updatedAt = '2026-01-01T00:00:01Z'", "updatedAt = '2026-01-01T00:00:00Z'"),
+        ] {
+            conn.execute(&format!("UPDATE gaitway_progress SET {damage}"), []).unwrap();
+            let error = position().unwrap_err();
+            assert!(error.to_string().contains("checksum"), "{error}");
+            conn.execute(&format!("UPDATE gaitway_progress SET {repair}"), []).unwrap();
+            assert_eq!(position().unwrap(), Some(7));
+        }
+    }
+}
