@@ -76,37 +76,3 @@ fn a_drained_agent_can_be_renamed_and_one_that_is_not_says_why_not() {
     await_that("the spool is drained", drained);
     assert_exact(&warehouse, &phone, &pushed);
 }
-
-#[test]
-fn mistakes_are_named_with_what_to_do() {
-    let dir = tempfile::tempdir().unwrap();
-    let data_dir = dir.path().join("data");
-    let said = |config: &str, more: &[&str]| {
-        let path = dir.path().join("up.toml");
-        std::fs::write(&path, config).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_gaitway"))
-            .args(["up", "--data-dir"])
-            .arg(&data_dir)
-            .arg("--config")
-            .arg(&path)
-            .args(more)
-            .output()
-            .unwrap();
-        assert!(!output.status.success());
-        String::from_utf8(output.stderr).unwrap()
-    };
-    let free = ["--http", "127.0.0.1:0"];
-    for (config, flags, expected) in [
-        ("[agent]\nhtpp = 1\n", &free[..], "unknown key `agent.htpp`"),
-        ("[agent.spool]\nmax_bytes = \"lots\"\n", &free, "`agent.spool.max_bytes` is \"lots\""),
-        ("[agent.windows]\nlength = \"5s\"\n", &free, "windows.length of 5s"),
-        ("[agent.relay]\naddress = \"mqtt://pi\"\n", &free, "`up` runs a relay of its own"),
-        ("[agent]\ndata_dir = \"x\"\n", &free, "agent.data_dir is set"),
-        ("[relay]\nmqtt = \"0.0.0.0:1883\"\n", &free, "without a secret"),
-        ("", &["--http", "8000"], "such as 0.0.0.0:8000"),
-    ] {
-        let said = said(config, flags);
-        assert!(said.contains(expected), "{said}");
-        assert!(!said.contains("panicked") && said.lines().count() < 8, "{said}");
-    }
-}

@@ -6,6 +6,7 @@ pub(crate) mod http;
 pub(crate) mod phone;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod small_disk;
 pub(crate) mod warehouse;
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! A process of the binary under test. It never outlives its test.
 
+use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -37,8 +38,19 @@ impl Process {
     }
 
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gaitway"))
-            .args(args)
+        Self::start_in(args, &[])
+    }
+
+    /// Starts it with more in its environment.
+    pub(crate) fn start_in(args: &[&str], environment: &[(&str, OsString)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gaitway"));
+        command.args(args).envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::of(command)
+    }
+
+    /// Starts `command`, which logs as the binary under test does.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command
             .env_remove("GAITWAY_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -94,6 +106,17 @@ impl Process {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A line of `/proc/PID/status` in bytes: `VmHWM` is the most memory that it ever had, `VmRSS` what it has now.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let value = status.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(':')).expect("a line of status");
+        value.trim().strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok()).expect("a size in kB") * 1024
+    }
+
     pub(crate) fn log(&self) -> Vec<serde_json::Value> {
         self.log.lock().unwrap().clone()
     }
@@ -118,6 +141,11 @@ impl Process {
     pub(crate) fn terminate(mut self, signal: Signal) -> ExitStatus {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
         self.wait()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits for its end.

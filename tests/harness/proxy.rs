@@ -18,6 +18,8 @@ struct Shared {
     streams: Mutex<Vec<TcpStream>>,
     /// Milliseconds that every piece waits.
     delay: AtomicU64,
+    /// Bytes that were forwarded to the target.
+    carried: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -59,6 +61,11 @@ impl Proxy {
         }
     }
 
+    /// Bytes that went to the target so far.
+    pub(crate) fn carried(&self) -> u64 {
+        self.shared.carried.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn delay(&self, by: Duration) {
         self.shared.delay.store(by.as_millis() as u64, Ordering::Relaxed);
     }
@@ -79,15 +86,18 @@ impl Shared {
         let Some(far) = target.and_then(|target| TcpStream::connect(target).ok()) else { return };
         let both = [near.try_clone(), far.try_clone()].map(Result::unwrap);
         self.streams.lock().unwrap().extend(both);
-        for (from, to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+        for (from, to, out) in [(near.try_clone().unwrap(), far.try_clone().unwrap(), true), (far, near, false)] {
             let shared = Arc::clone(shared);
-            std::thread::Builder::new().name("proxied".to_owned()).spawn(move || shared.copy(from, to)).unwrap();
+            std::thread::Builder::new().name("proxied".to_owned()).spawn(move || shared.copy(from, to, out)).unwrap();
         }
     }
 
-    fn copy(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn copy(&self, mut from: TcpStream, mut to: TcpStream, out: bool) {
         let mut piece = [0; 4096];
         while let Ok(read) = from.read(&mut piece) {
+            if out {
+                self.carried.fetch_add(read as u64, Ordering::Relaxed);
+            }
             std::thread::sleep(Duration::from_millis(self.delay.load(Ordering::Relaxed)));
             if read == 0 || to.write_all(&piece[..read]).is_err() {
                 break;

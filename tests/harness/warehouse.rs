@@ -76,7 +76,8 @@ fn raw_rows(path: &Path, phone: &Phone) -> Vec<Row> {
 /// Windows by start: sample count, mean, label, confidence.
 type Windows = Vec<(String, i64, f64, String, f64)>;
 
-fn assert_windows<'a>(path: &Path, phone: &Phone, messages: impl Iterator<Item = &'a [Reading]>) {
+/// Asserts that the windows of `phone` are those of the plain reference over these messages, with a silence at the end.
+pub(crate) fn assert_windows<'a>(path: &Path, phone: &Phone, messages: impl Iterator<Item = &'a [Reading]>) {
     let mut reference = Reference::new();
     for readings in messages {
         let mut times: Vec<i64> = readings.iter().map(|r| r.time).collect();
