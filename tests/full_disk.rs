@@ -98,6 +98,8 @@ fn the_disks_floor_refuses_pushes_until_there_is_room() {
         assert!(path.ready().1.contains("disk is nearly full"), "{}", path.ready().1);
         assert!(disk.free() > 6 << 20, "nothing was taken below the floor");
         std::fs::remove_file(ballast).unwrap();
+        // Whoever waits for it need not push first.
+        await_that("the spool is ready again", || path.ready().1.contains("spool: ready"));
         path.push_on(&mut pushed, 5);
         path.start_relay();
         await_that("the agent is ready again", || path.ready().0 == 200);

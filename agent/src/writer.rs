@@ -285,11 +285,13 @@ impl Writer<'_> {
     /// The transaction is on the disk: everybody is told.
     fn tell(&mut self, answers: Vec<Answer>, wrote: bool) {
         let outlets = self.outlets;
-        match &self.state.news.no_room {
-            Some(sentence) => outlets.health.not_ready(sentence.as_str()),
+        let room_again = self.state.has_room_again();
+        match (&self.state.news.no_room, room_again) {
+            (Some(sentence), _) => outlets.health.not_ready(sentence.as_str()),
+            (None, Some(true)) => outlets.health.ready(),
             // Only a transaction that wrote shows that the disk takes something.
-            None if wrote => outlets.health.ready(),
-            None => {}
+            (None, None) if wrote => outlets.health.ready(),
+            (None, _) => {}
         }
         outlets.state.send_replace(self.state.spool_state());
         let copied = self.batch.iter().any(|command| matches!(command, Command::Copied { .. }));
@@ -314,6 +316,9 @@ impl Writer<'_> {
     /// The transaction failed: pushes are refused, the rest is tried again.
     fn fail(&mut self, error: &rusqlite::Error, now: Instant) {
         let reason = sentence(error);
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+            self.state.wanting.get_or_insert(0);
+        }
         if self.complained.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAIN_EVERY) {
             self.complained = Some(now);
             tracing::error!(%error, commands = self.batch.len(), "the spool cannot be written");

@@ -47,6 +47,7 @@ impl State {
         if let Err(full) = self.make_room(rows, frame.len() as u64, received.received_at)? {
             let sentence = self.full(full);
             self.news.no_room = Some(sentence.clone());
+            self.wanting = Some(frame.len() as u64);
             return Ok(Err(Refusal::NoRoom(sentence)));
         }
 

@@ -13,7 +13,7 @@ use super::upkeep::{disk, log_bytes};
 use super::{Accepted, Command};
 use crate::ingest::Refusal;
 use crate::metrics::AgentMetrics;
-use crate::spool::cap::{Room, SpoolConfig, WhenFull, log_excess};
+use crate::spool::cap::{Room, SpoolConfig, WhenFull, log_excess, room_for};
 use crate::spool::queue::{Moved, Queue, SentMarks};
 use crate::spool::rows::Rows;
 use crate::status::AgentStatus;
@@ -77,6 +77,8 @@ pub struct State {
     /// unless it is the first of its recording.
     pub(super) replaced: bool,
     pub(super) room: Room,
+    /// Bytes of the last push that found no room, until there is room for as much.
+    pub(super) wanting: Option<u64>,
     pub(super) news: News,
 }
 
@@ -120,6 +122,7 @@ impl State {
             copied,
             replaced,
             room: Room { used: 0, reusable: 0, disk_free: u64::MAX, disk_total: 0 },
+            wanting: None,
             news: News::default(),
         })
     }
@@ -265,6 +268,13 @@ impl State {
     pub(super) fn keep_welcomed(&mut self, rows: &Rows<'_>) -> Result<()> {
         let (ordinal, _) = self.queue.present();
         if self.queue.note_welcomed(ordinal) { rows.set_welcomed(ordinal) } else { Ok(()) }
+    }
+
+    /// Whether there is room again for what was refused for want of it; none if nothing was.
+    pub(super) fn has_room_again(&mut self) -> Option<bool> {
+        let fits = room_for(self.wanting?, self.room, &self.settings.spool).is_ok();
+        self.wanting = self.wanting.filter(|_| !fits);
+        Some(fits)
     }
 
     pub(super) fn look_for_room(&mut self, rows: &Rows<'_>) -> Result<()> {
