@@ -5,8 +5,8 @@
 //! `GAITWAY_SOAK=1h cargo test --release --test soak` soaks for an hour; without the variable it is a short run that
 //! shows that the soak works and is too short to show a slow leak. `GAITWAY_SEED=n` repeats a run's moments.
 //!
-//! The first third and the last are alike: the link is cut, nothing is restarted, so that processes of one age are held
-//! against each other. Restarts fill the third between.
+//! In the first third both processes are restarted, in the second the agent only, in the last the relay only: whoever
+//! lives through a third is held against itself at its beginning. The link is cut all the time.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what was measured is told, whether it passes or not")]
@@ -27,7 +27,7 @@ use harness::process::Process;
 use harness::proxy::Proxy;
 use harness::warehouse::{assert_exact, assert_no_duplicates, await_drained, count};
 use nix::sys::signal::Signal;
-use vitals::{Margins, Vitals, assert_steady};
+use vitals::{FIRST_THIRD, Margins, SECOND_THIRD, Vitals, assert_steady};
 
 const PHONES: u64 = 20;
 
@@ -93,24 +93,25 @@ fn end(process: Option<Process>, gently: bool, file: &Path) {
     }
 }
 
-/// Something that befalls the house.
-fn disturb(house: &mut House, crowd: &Crowd, random: &mut Random, restarts: bool) {
+/// Something that befalls the house when `share` of the soak is over.
+fn disturb(house: &mut House, crowd: &Crowd, random: &mut Random, share: f64) {
     let gently = random.below(2) == 0;
-    match random.below(if restarts { 4 } else { 1 }) {
-        0 => {
-            house.proxy.delay(Duration::from_millis(random.below(3) * 5));
-            house.proxy.cut();
-        }
-        1 | 2 => {
-            crowd.point(None);
-            end(house.agent.take(), gently, &house.spool());
-            crowd.point(Some(house.start_agent("talking.toml")));
-        }
-        _ => {
-            house.proxy.point(None);
-            end(house.relay.take(), gently, &house.warehouse());
-            house.start_relay();
-        }
+    let agent = match share {
+        ..FIRST_THIRD => random.below(2) == 0,
+        ..SECOND_THIRD => true,
+        _ => false,
+    };
+    if random.below(2) == 0 {
+        house.proxy.delay(Duration::from_millis(random.below(3) * 5));
+        house.proxy.cut();
+    } else if agent {
+        crowd.point(None);
+        end(house.agent.take(), gently, &house.spool());
+        crowd.point(Some(house.start_agent("talking.toml")));
+    } else {
+        house.proxy.point(None);
+        end(house.relay.take(), gently, &house.warehouse());
+        house.start_relay();
     }
 }
 
@@ -141,7 +142,7 @@ fn after_restarts_and_cuts_everything_ends_where_it_was_after_the_first_minutes(
         let share = begun.elapsed().as_secs_f64() / length.as_secs_f64();
         samples.push((share, house.vitals()));
         if Instant::now() >= disturb_at {
-            disturb(&mut house, &crowd, &mut random, (1.0 / 3.0..2.0 / 3.0).contains(&share));
+            disturb(&mut house, &crowd, &mut random, share);
             disturbances += 1;
             disturb_at = Instant::now() + calm.mul_f64(0.5 + random.share());
         }

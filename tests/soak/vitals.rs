@@ -1,7 +1,7 @@
 //! What processes and files take, and whether it stays so.
 //!
 //! - What is judged is the median of a span: neither a checkpoint nor a restart within it decides.
-//! - Spans of one age are compared: the later half of the first third, and of the last.
+//! - A process is held against itself: the third that it lives through, at the end and after its first quarter.
 
 use std::fs;
 use std::ops::Range;
@@ -10,7 +10,19 @@ use std::path::Path;
 use super::harness::warehouse::count;
 
 /// One look at agent and relay.
-pub(crate) struct Vitals(Vec<(&'static str, f64)>);
+pub(crate) struct Vitals(Vec<(Of, &'static str, f64)>);
+
+/// Whose a value is.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Agent,
+    Relay,
+    Files,
+}
+
+/// Until here both are restarted, from here to [`SECOND_THIRD`] the relay lives on, then the agent.
+pub(crate) const FIRST_THIRD: f64 = 1.0 / 3.0;
+pub(crate) const SECOND_THIRD: f64 = 2.0 / 3.0;
 
 /// By how much a median may be above the earlier one.
 #[derive(Clone, Copy)]
@@ -27,11 +39,25 @@ impl Margins {
     pub(crate) const LONG: Self = Self { share: 0.1, mebibytes: 4.0, few: 3.0 };
 
     /// Within seconds caches still fill.
-    pub(crate) const SHORT: Self = Self { share: 0.5, mebibytes: 16.0, few: 6.0 };
+    pub(crate) const SHORT: Self = Self { share: 0.1, mebibytes: 10.0, few: 6.0 };
 }
 
-const BEFORE: Range<f64> = 1.0 / 6.0..2.0 / 6.0;
-const AFTER: Range<f64> = 5.0 / 6.0..1.0;
+/// A log is anywhere between two checkpoints, MiB.
+const LOG: f64 = 32.0;
+
+impl Of {
+    /// The spans of the soak that are compared.
+    fn spans(self) -> [Range<f64>; 2] {
+        let quarters = |third: f64, quarters: [f64; 2]| quarters.map(|quarter| third + quarter / 12.0);
+        let spans = |third| [quarters(third, [1.0, 2.0]), quarters(third, [3.0, 4.0])];
+        match self {
+            Self::Relay => spans(FIRST_THIRD),
+            Self::Agent => spans(SECOND_THIRD),
+            Self::Files => [[FIRST_THIRD / 2.0, FIRST_THIRD], [1.0 - FIRST_THIRD / 2.0, 1.0]],
+        }
+        .map(|[from, to]| from..to)
+    }
+}
 
 impl Vitals {
     /// Of the processes agent and relay, and of their files spool and warehouse.
@@ -41,16 +67,16 @@ impl Vitals {
         let stored = (mebibytes(warehouse) + log(warehouse)) * 1_048_576.0;
         let rows = count(warehouse, "SELECT coalesce(max(rowid), 0) FROM ACTIVITY_RECORDS") as f64;
         Self(vec![
-            ("agent's memory, MiB", resident(agent)),
-            ("relay's memory, MiB", resident(relay)),
-            ("agent's descriptors", entries(agent, "fd")),
-            ("relay's descriptors", entries(relay, "fd")),
-            ("agent's threads", entries(agent, "task")),
-            ("relay's threads", entries(relay, "task")),
-            ("spool, MiB", mebibytes(spool)),
-            ("spool's log, MiB", log(spool)),
-            ("warehouse's log, MiB", log(warehouse)),
-            ("warehouse, bytes a row", stored / rows.max(1.0)),
+            (Of::Agent, "agent's memory, MiB", resident(agent)),
+            (Of::Relay, "relay's memory, MiB", resident(relay)),
+            (Of::Agent, "agent's descriptors", entries(agent, "fd")),
+            (Of::Relay, "relay's descriptors", entries(relay, "fd")),
+            (Of::Agent, "agent's threads", entries(agent, "task")),
+            (Of::Relay, "relay's threads", entries(relay, "task")),
+            (Of::Files, "spool, MiB", mebibytes(spool)),
+            (Of::Files, "spool's log, MiB", log(spool)),
+            (Of::Files, "warehouse's log, MiB", log(warehouse)),
+            (Of::Files, "warehouse, bytes a row", stored / rows.max(1.0)),
         ])
     }
 }
@@ -58,15 +84,15 @@ impl Vitals {
 /// Asserts that the samples (share of the run, vitals) of the last span lie where those of the first do.
 pub(crate) fn assert_steady(samples: &[(f64, Vitals)], margins: Margins) {
     let mut grown = Vec::new();
-    for (index, (name, _)) in samples[0].1.0.iter().enumerate() {
-        let median = |span: &Range<f64>| {
+    for (index, (of, name, _)) in samples[0].1.0.iter().enumerate() {
+        let [before, after] = of.spans().map(|span| {
             let inside = samples.iter().filter(|(share, _)| span.contains(share));
-            let mut values: Vec<f64> = inside.map(|(_, vitals)| vitals.0[index].1).collect();
+            let mut values: Vec<f64> = inside.map(|(_, vitals)| vitals.0[index].2).collect();
             values.sort_by(f64::total_cmp);
             values[values.len() / 2]
-        };
-        let (before, after) = (median(&BEFORE), median(&AFTER));
+        });
         let more = match *name {
+            name if name.ends_with("log, MiB") => LOG,
             name if name.ends_with("MiB") => margins.mebibytes,
             name if name.ends_with("a row") => 0.0,
             _ => margins.few,
