@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bad_http::home::{Home, MIB};
 use bad_http::stranger::{Stranger, Stream, gzip, statuses};
 use gaitway_proto::limits;
-use harness::Random;
+use harness::{Random, await_that};
 
 /// A push of nothing.
 const PUSH: &str = r#"{"deviceId":"stranger","sessionId":"s","messageId":1,"payload":[]}"#;
@@ -91,6 +91,20 @@ fn slow_senders_on_every_connection_keep_no_phone_from_being_answered() {
     assert!(told.contains_key("408") || told.contains_key("503"), "{told:?}");
     assert!(!told.contains_key("none"), "{told:?}");
     drop(silent);
+    home.leave();
+}
+
+#[test]
+fn large_bodies_held_back_by_many_addresses_keep_no_phone_from_being_answered() {
+    let home = Home::with_phones();
+    let head = format!("POST /data HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n[", limits::MAX_BODY);
+    let mut held: Vec<_> = (70..78).flat_map(|number| Stranger::at(home.address(), number).connect(4)).collect();
+    for stream in &mut held {
+        stream.send(head.as_bytes()).unwrap();
+    }
+    let begun = home.pushes();
+    await_that("phones go on pushing", || home.pushes() > begun + 100);
+    drop(held);
     home.leave();
 }
 

@@ -35,7 +35,7 @@ use head::Coding;
 use refusals::Refusals;
 
 /// Connections at a time, and bytes of bodies that one address may hold of [`body::BODIES`].
-const ALLOWANCE: Allowance = Allowance { connections: 512, share: body::BODIES / 2 };
+const ALLOWANCE: Allowance = Allowance { connections: 512, share: body::SHARE };
 
 /// A body above this size is parsed on a thread where it holds up no other connection, one at a time: in memory it may
 /// become many times what it was.

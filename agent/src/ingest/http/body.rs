@@ -2,6 +2,7 @@
 //!
 //! - A body is read only once there is room for all that it may have: what is held of all bodies is bounded, and what
 //!   one address holds of that is bounded too.
+//! - A body of a second's push waits for nobody's large ones: it is bounded by the number of connections.
 //! - A body that comes in one piece is not copied; another is put together once.
 //! - A body that takes too long ends.
 
@@ -23,7 +24,13 @@ use crate::ingest::Refusal;
 /// Bytes of bodies held at a time; beyond it pushes wait for room, as long as a body may take to arrive.
 pub(super) const BODIES: usize = 32 * 1024 * 1024;
 
-const _: () = assert!(limits::MAX_BODY <= BODIES / 2, "the share of one address has room for the greatest body");
+/// What one address may hold of [`BODIES`]: the greatest body.
+pub(super) const SHARE: usize = limits::MAX_BODY;
+
+const _: () = assert!(4 * SHARE <= BODIES, "three addresses leave room for a fourth");
+
+/// A body that says it is no larger needs no room: with as many connections as there may be, as much as [`BODIES`].
+const SMALL: usize = 64 * 1024;
 
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -40,7 +47,7 @@ impl Default for Room {
 /// Keeps the room of a body until it is dropped.
 #[derive(Debug)]
 pub(super) struct Held<'a> {
-    _room: SemaphorePermit<'a>,
+    _room: Option<SemaphorePermit<'a>>,
     _share: Option<tokio::sync::OwnedSemaphorePermit>,
 }
 
@@ -57,6 +64,10 @@ impl Room {
             return Err(Refusal::too_large("the body", limits::MAX_BODY));
         }
         let most = told.filter(|_| coding == Coding::Plain).unwrap_or(limits::MAX_BODY);
+        if most <= SMALL {
+            let bytes = timeout(BODY_WITHIN, collect(body, told)).await.map_err(|_| Refusal::Slow(BODY_WITHIN))??;
+            return Ok((bytes, Held { _room: None, _share: None }));
+        }
         let held = timeout(BODY_WITHIN, self.reserve(most as u32, caller)).await.map_err(|_| Refusal::Busy)??;
         let bytes = timeout(BODY_WITHIN, collect(body, told)).await.map_err(|_| Refusal::Slow(BODY_WITHIN))??;
         Ok((bytes, held))
@@ -70,7 +81,7 @@ impl Room {
         };
         let share = share.transpose().map_err(|_| Refusal::Closing)?;
         let room = self.0.acquire_many(bytes).await.map_err(|_| Refusal::Closing)?;
-        Ok(Held { _room: room, _share: share })
+        Ok(Held { _room: Some(room), _share: share })
     }
 }
 
