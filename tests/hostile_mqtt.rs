@@ -41,12 +41,17 @@ fn ids_and_topics_that_are_not_an_agents_own_are_refused() {
 }
 
 #[test]
-fn wrong_passwords_all_get_one_answer_and_one_line_a_minute() {
+fn wrong_passwords_all_get_one_answer_and_one_line_a_minute_for_each_id_claimed() {
     let mut house = House::open(&["good"]);
     house.under("wrong passwords", &["good"], |relay| attacks::wrong_passwords(relay, "good", 600, &mut random(1)));
     let lines = house.up.log();
-    let about = |line: &&serde_json::Value| line["message"] == "connection closed";
-    assert_eq!(lines.iter().filter(about).count(), 1, "{lines:#?}");
+    let mut claimed: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"] == "connection closed")
+        .map(|line| (line["claimed"].as_str(), line["like_it_before"].is_null()))
+        .collect();
+    claimed.sort_unstable();
+    assert_eq!(claimed, ["good", "mallory", "nobody"].map(|id| (Some(id), true)), "{lines:#?}");
     house.close(MOST_MEMORY);
 }
 
@@ -61,6 +66,9 @@ fn oversized_packets_end_their_own_connection_only() {
 fn slow_readers_and_slow_writers_hold_up_nobody_else() {
     let mut house = House::open(&["good"]);
     house.under("slow ones", &["good"], |relay| attacks::slow_ones(relay, Duration::from_secs(4), &mut random(2)));
+    let (_, counters) = harness::http::get(&house.up.push_url().replace("/data", "/metrics")).unwrap();
+    let closed = format!("gaitway_relay_closed_connections_total{{reason=\"write_timeout\"}} {}", attacks::DEAF);
+    assert!(counters.lines().any(|line| line == closed), "{counters}");
     house.close(MOST_MEMORY);
 }
 

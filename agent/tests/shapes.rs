@@ -11,7 +11,7 @@ use gaitway_proto::message::{Header, Message, Reading};
 use gaitway_proto::value::{Fields, Value};
 use proptest::prelude::*;
 
-fn message(push: &Push) -> Message {
+fn frame(push: &Push) -> Frame {
     let header = Header {
         device: push.device.clone(),
         session: push.session.clone(),
@@ -20,7 +20,11 @@ fn message(push: &Push) -> Message {
         received_at: 0,
         clock_synced: false,
     };
-    Frame::decode(&push.packed.seal(&header)).unwrap().to_message()
+    Frame::decode(&push.packed.seal(&header)).unwrap()
+}
+
+fn message(push: &Push) -> Message {
+    frame(push).to_message()
 }
 
 /// A message as the JSON it came from, known fields that say nothing left out.
@@ -250,6 +254,84 @@ fn printed() -> impl Strategy<Value = String> {
         },
     );
     prop::collection::vec(reading, 0..40).prop_map(|readings| readings.join(","))
+}
+
+/// A body of as many bytes as may be, `element` over and over: as readings, as values of readings, or nested in a
+/// reading, in one's values or unknown fields, or in those of the message.
+fn crammed(place: usize, element: &str) -> String {
+    let alone = |head: &str, tail: &str, most: usize, room: usize| {
+        let one = format!("{head}{element}{tail}");
+        vec![one.as_str(); (room / (one.len() + 1)).min(most)].join(",")
+    };
+    let room = limits::MAX_BODY - 1_000;
+    let nested = |head: &str, tail: &str| {
+        let values = element.matches([',', ':', '[', '{']).count() + 1;
+        // What is kept may be longer than what was sent: `1e15`.
+        let items = alone("", "", (limits::MAX_NESTED - 16) / values, limits::MAX_RECORD / 5);
+        let one = format!("{head}[{items}]{tail}");
+        vec![one.as_str(); room / (one.len() + 8)].join(",")
+    };
+    let payload = match place {
+        0 => alone("", "", limits::MAX_READINGS, room),
+        1 => alone(r#"{"name":"","time":0,"values":{"":"#, "}}", limits::MAX_READINGS, room),
+        2 => alone(r#"{"name":"","time":0,"values":{"":null}},{"name":"","time":0,"values":{"":"#, "}}", 90_000, room),
+        3 => nested("", ""),
+        4 => nested(r#"{"name":"","time":0,"values":{"":"#, "}}"),
+        5 => nested(r#"{"name":"","time":0,"values":{},"":"#, "}"),
+        _ => return format!(r#"{{"deviceId":"d","sessionId":"s",{}}}"#, numbered(&nested("\"#\":", ""))),
+    };
+    format!(r#"{{"deviceId":"d","sessionId":"s","payload":[{payload}]}}"#)
+}
+
+/// Each `#` a number of its own, so that no field is there twice.
+fn numbered(text: &str) -> String {
+    let parts = text.split("\"#\"").enumerate();
+    parts.map(|(n, part)| if n == 0 { part.to_owned() } else { format!("\"{n}\"{part}") }).collect()
+}
+
+const PLACES: usize = 7;
+
+/// What is answered with 200 must not be refused by anybody later.
+fn assert_taken(body: &str) {
+    assert!(body.len() <= limits::MAX_BODY, "{}", body.len());
+    let push = parse(body.as_bytes()).unwrap_or_else(|refusal| panic!("{refusal}: {body:.200}"));
+    assert_eq!(frame(&push).readings(), push.packed.readings() as usize);
+}
+
+#[test]
+fn what_is_accepted_up_to_the_greatest_body_is_decoded() {
+    for (place, element) in [
+        (0, "[1e999]"),
+        (2, "1e999"),
+        (3, "1e999"),
+        (3, "-1e999,1e15"),
+        (4, r#""\u0001\n\ud83d\ude00""#),
+        (5, "1e999"),
+        (6, r#"{"":1e999}"#),
+        (6, &"9".repeat(400)),
+    ] {
+        assert_taken(&crammed(place, element));
+    }
+}
+
+#[test]
+fn as_many_shapes_of_readings_as_a_body_can_hold_are_decoded() {
+    let reading = |n| format!(r#"{{"name":"","time":0,"values":{{"{n:06x}":0}}}}"#);
+    let most = (limits::MAX_BODY - 100) / (reading(0).len() + 1);
+    let payload = (0..most).map(reading).collect::<Vec<_>>().join(",");
+    assert_taken(&format!(r#"{{"deviceId":"d","sessionId":"s","payload":[{payload}]}}"#));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_accepted_is_decoded(
+        place in 0..PLACES,
+        element in prop_oneof![json().prop_map(|json| json.to_string()), r"-?[1-9][0-9]{0,3}(\.[0-9])?[eE][0-9]{1,3}"],
+    ) {
+        assert_taken(&crammed(place, &element));
+    }
 }
 
 proptest! {

@@ -4,6 +4,7 @@
 //! - Readings of one shape (sensor, keys of `values`, presence of `accuracy` and unknown fields) share a block of
 //!   columns; readings outside the app's format are kept as JSON; `order` tells how they were interleaved.
 //! - A frame that claims more than [`limits`] allow is refused before memory is spent on it.
+//! - What [`Packed::check`] lets pass, decoding takes: whatever it refuses is known before a push is answered.
 //!
 //! Version 1 on the wire: version byte, postcard of `Envelope` (header, sizes, zstd of postcard of `Body`), CRC32C. Golden
 //! files in `proto/tests/golden` pin it.
@@ -18,6 +19,7 @@ use crate::message::{Header, Message, PlainReading, Reading};
 use crate::value::{Fields, Value, spelling};
 use crate::wire::{VERSION, WireError, open, seal};
 
+mod budget;
 mod builder;
 mod column;
 mod records;
@@ -63,6 +65,8 @@ pub struct Packed {
     readings: u32,
     decoded_len: u32,
     body: Vec<u8>,
+    /// What [`Frame::decode`] finds of the columns once they are decompressed.
+    within: Result<(), WireError>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,24 +81,48 @@ struct Envelope {
 struct Body {
     /// JSON object, empty for none.
     extra: String,
+    #[serde(deserialize_with = "budget::list")]
     blocks: Vec<WireBlock>,
     /// JSON texts.
+    #[serde(deserialize_with = "budget::list")]
     odd: Vec<String>,
+    #[serde(deserialize_with = "budget::list")]
     order: Vec<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct WireBlock {
     name: String,
+    #[serde(deserialize_with = "budget::list")]
     keys: Vec<String>,
     times: WireTimes,
     accuracy: Option<WireColumn>,
+    #[serde(deserialize_with = "budget::list")]
     columns: Vec<WireColumn>,
     /// JSON objects, one a reading.
+    #[serde(deserialize_with = "budget::optional")]
     extras: Option<Vec<String>>,
 }
 
 impl Body {
+    /// Refuses what no push within the limits can have said.
+    fn check(&self) -> Result<(), WireError> {
+        check("size of a frame in memory", self.elements(), budget::MOST)?;
+        check("JSON in a frame", self.spelling(), limits::MAX_BODY)?;
+        // What a block holds once stood in every row of it.
+        let spread = self.blocks.iter().fold(0, |bytes: usize, block| bytes.saturating_add(block.spread()));
+        check("size of a frame as readings", spread, limits::MAX_BODY)
+    }
+
+    /// What the elements of its lists take, bytes.
+    fn elements(&self) -> usize {
+        let blocks = self.blocks.iter().map(WireBlock::elements).sum::<usize>();
+        size_of_val(self.blocks.as_slice())
+            + blocks
+            + size_of_val(self.odd.as_slice())
+            + size_of_val(self.order.as_slice())
+    }
+
     /// The fewest bytes that its JSON can have had in a push.
     fn spelling(&self) -> usize {
         let of = |texts: &[String], aside: usize| -> usize {
@@ -110,6 +138,20 @@ impl Body {
     }
 }
 
+impl WireBlock {
+    fn elements(&self) -> usize {
+        let columns = self.columns.iter().chain(&self.accuracy).map(WireColumn::elements).sum::<usize>();
+        let extras = self.extras.as_ref().map_or(0, |extras| size_of_val(extras.as_slice()));
+        size_of_val(self.keys.as_slice()) + size_of_val(self.columns.as_slice()) + columns + extras
+    }
+
+    /// The fewest bytes that its rows can have had in a push, their values aside.
+    fn spread(&self) -> usize {
+        let row = self.keys.iter().fold(32 + self.name.len(), |bytes, key| bytes.saturating_add(key.len() + 4));
+        row.saturating_mul(self.times.rows())
+    }
+}
+
 impl Packed {
     /// How many readings it holds.
     pub fn readings(&self) -> u32 {
@@ -119,8 +161,8 @@ impl Packed {
     /// Whether [`Frame::decode`] will take it, under any header within the limits.
     pub fn check(&self) -> Result<(), WireError> {
         check("size of a frame", self.body.len(), limits::MAX_FRAME - 4 * limits::MAX_ID)?;
-        check("size of a frame", self.decoded_len as usize, limits::MAX_FRAME_DECODED)?;
-        check("number of readings in a frame", self.readings as usize, limits::MAX_READINGS)
+        Claims { decoded: self.decoded_len as usize, readings: self.readings as usize }.check()?;
+        self.within.clone()
     }
 
     /// The whole frame under `header`, bytes.
@@ -134,6 +176,7 @@ impl Packed {
     }
 
     fn compress(readings: u32, body: &Body) -> Self {
+        let within = body.check();
         let plain = postcard::to_stdvec(body).expect("postcard writes any value of our own types to a Vec");
         let body = COMPRESSOR.with_borrow_mut(|slot| {
             let compressor = match slot {
@@ -142,7 +185,7 @@ impl Packed {
             };
             compressor.compress(&plain).expect("zstd compresses any bytes into a buffer of its own bound")
         });
-        Self { readings, decoded_len: plain.len() as u32, body }
+        Self { readings, decoded_len: plain.len() as u32, body, within }
     }
 }
 
@@ -150,16 +193,15 @@ impl Frame {
     /// From the bytes of [`Packed::seal`]. Bounded in memory whatever the bytes are.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let envelope: Envelope = open(bytes)?;
-        check("size of a frame", envelope.decoded_len as usize, limits::MAX_FRAME_DECODED)?;
-        check("number of readings in a frame", envelope.readings as usize, limits::MAX_READINGS)?;
+        Claims { decoded: envelope.decoded_len as usize, readings: envelope.readings as usize }.check()?;
+        check_ids(&envelope.header)?;
         let plain = zstd::bulk::decompress(&envelope.body, envelope.decoded_len as usize)
             .map_err(|_| WireError::Malformed("frame does not decompress"))?;
-        let (body, rest) =
-            postcard::take_from_bytes::<Body>(&plain).map_err(|_| WireError::Malformed("columns do not parse"))?;
+        let (body, rest) = budget::read::<Body>(&plain)?;
         if plain.len() != envelope.decoded_len as usize || !rest.is_empty() {
             return Err(WireError::Malformed("size of a frame"));
         }
-        check("JSON in a frame", body.spelling(), limits::MAX_BODY)?;
+        body.check()?;
 
         let frame = Self {
             header: envelope.header,
@@ -169,8 +211,14 @@ impl Frame {
             order: body.order,
         };
         frame.check_order(envelope.readings as usize)?;
-        frame.check_spread()?;
         Ok(frame)
+    }
+
+    /// The frame in `bytes` with a header that tells no message id.
+    pub fn without_id(bytes: &[u8]) -> Result<Vec<u8>, WireError> {
+        let mut envelope: Envelope = open(bytes)?;
+        envelope.header.message_id = None;
+        Ok(seal(&envelope))
     }
 
     fn check_order(&self, readings: usize) -> Result<(), WireError> {
@@ -183,17 +231,6 @@ impl Frame {
             return Err(WireError::Malformed("order of readings"));
         }
         Ok(())
-    }
-
-    /// What a block holds once stands in every row of it, as it did in the push: refused is what no push could have said.
-    fn check_spread(&self) -> Result<(), WireError> {
-        let Header { device, session, user, .. } = &self.header;
-        for id in [Some(device), Some(session), user.as_ref()].into_iter().flatten() {
-            check("length of an id", id.len(), limits::MAX_ID)?;
-        }
-        let row = |b: &Block| b.keys.iter().fold(32 + b.name.len(), |bytes, key| bytes + key.len() + 4);
-        let spread = self.blocks.iter().fold(0, |bytes: usize, b| bytes.saturating_add(row(b) * b.times.len()));
-        check("size of a frame as readings", spread, limits::MAX_BODY)
     }
 
     /// How many readings it holds.
@@ -261,6 +298,12 @@ fn check(what: &'static str, size: usize, limit: usize) -> Result<(), WireError>
     if size > limit { Err(WireError::TooLarge { what, limit }) } else { Ok(()) }
 }
 
+fn check_ids(header: &Header) -> Result<(), WireError> {
+    let Header { device, session, user, .. } = header;
+    let mut ids = [Some(device), Some(session), user.as_ref()].into_iter().flatten();
+    ids.try_for_each(|id| check("length of an id", id.len(), limits::MAX_ID))
+}
+
 fn json(text: &str) -> Result<Value, WireError> {
     serde_json::from_str(text).map_err(|_| WireError::Malformed("nested value"))
 }
@@ -287,8 +330,48 @@ impl Claims {
         let ((_, readings, decoded), _) = postcard::take_from_bytes::<(HeaderParts<'_>, u32, u32)>(body)
             .map_err(|_| WireError::Malformed("body does not parse"))?;
         let claims = Self { decoded: decoded as usize, readings: readings as usize };
-        check("size of a frame", claims.decoded, limits::MAX_FRAME_DECODED)?;
-        check("number of readings in a frame", claims.readings, limits::MAX_READINGS)?;
+        claims.check()?;
         Ok(claims)
+    }
+
+    fn check(self) -> Result<(), WireError> {
+        check("size of a frame", self.decoded, limits::MAX_FRAME_DECODED)?;
+        check("number of readings in a frame", self.readings, limits::MAX_READINGS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame of these columns, as somebody may write it who has the agent's password.
+    fn frame(columns: &[u8]) -> Vec<u8> {
+        let header = Header {
+            device: "d".to_owned(),
+            session: "s".to_owned(),
+            user: None,
+            message_id: None,
+            received_at: 0,
+            clock_synced: false,
+        };
+        let body = ByteBuf::from(zstd::bulk::compress(columns, 1).unwrap());
+        seal(&Envelope { header, readings: 0, decoded_len: columns.len() as u32, body })
+    }
+
+    fn claiming(before: &[u8], elements: usize, bytes_each: usize) -> Vec<u8> {
+        let mut columns = postcard::to_extend(&elements, before.to_vec()).unwrap();
+        columns.resize(columns.len() + elements * bytes_each + 2, 0);
+        columns
+    }
+
+    #[test]
+    fn lists_larger_than_any_push_makes_them_are_refused_before_they_take_memory() {
+        let refused = Err(WireError::Malformed("columns do not parse"));
+        let texts = budget::MOST / size_of::<String>() + 1;
+        let blocks = budget::MOST / size_of::<WireBlock>() + 1;
+        // No unknown fields, no blocks, then texts; no unknown fields, then blocks.
+        for columns in [claiming(&[0, 0], texts, 1), claiming(&[0], blocks, 9), claiming(&[0, 0], 1 << 40, 0)] {
+            assert_eq!(Frame::decode(&frame(&columns)).map(|frame| frame.readings()), refused);
+        }
     }
 }

@@ -67,29 +67,47 @@ impl Value {
 }
 
 /// The fewest bytes in which the same as `json` can be said. Only numbers can be said in fewer: `1e15` is kept as
-/// `1000000000000000.0`; each counts as one.
+/// `1000000000000000.0`; each counts as one. One beyond `f64` is kept as its text, whose quotes were not said.
 pub(crate) fn spelling(json: &str) -> usize {
-    let (mut bytes, mut rest) = (0, json.as_bytes().iter().copied().peekable());
-    while let Some(byte) = rest.next() {
-        bytes += 1;
-        match byte {
-            b'"' => {
-                while let Some(byte) = rest.next() {
-                    bytes += 1;
-                    match byte {
-                        b'"' => break,
-                        b'\\' => bytes += usize::from(rest.next().is_some()),
-                        _ => {}
-                    }
-                }
-            }
-            b'-' | b'0'..=b'9' => {
-                while rest.next_if(|b| matches!(b, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')).is_some() {}
-            }
-            _ => {}
-        }
+    let (mut bytes, mut rest) = (0, json.as_bytes());
+    while let [byte, after @ ..] = rest {
+        let length = match byte {
+            b'"' => text_length(after),
+            b'-' | b'0'..=b'9' => after.iter().take_while(|b| is_of_a_number(**b)).count(),
+            _ => 0,
+        };
+        let (token, behind) = after.split_at(length);
+        bytes += match byte {
+            b'"' if is_number_beyond_f64(token) && behind.first() != Some(&b':') => length - 1,
+            b'"' => 1 + length,
+            _ => 1,
+        };
+        rest = behind;
     }
     bytes
+}
+
+/// Bytes of the JSON text that begins with `rest`, its opening quote aside and its closing one with it.
+fn text_length(rest: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(byte) = rest.get(at) {
+        at += if *byte == b'\\' { 2 } else { 1 };
+        if *byte == b'"' {
+            break;
+        }
+    }
+    at.min(rest.len())
+}
+
+fn is_of_a_number(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')
+}
+
+/// Whether `token` is a number too great for an `f64` and the quote behind it.
+fn is_number_beyond_f64(token: &[u8]) -> bool {
+    let Some((b'"', number)) = token.split_last() else { return false };
+    number.iter().all(|byte| is_of_a_number(*byte))
+        && std::str::from_utf8(number).is_ok_and(|text| text.parse().is_ok_and(f64::is_infinite))
 }
 
 /// `v` as an integer, if it is one and lies in `i64`.
@@ -215,6 +233,9 @@ mod tests {
             ("[1e-9,2.5,true]", 10),
             (r#"{"a1":{},"b\"2":"3\\"}"#, 22),
             (r#""open\"#, 6),
+            (r#"["1e999","-1e999"]"#, 14),
+            (r#"{"1e999":"1e9","a":"inf"}"#, 25),
+            (r#"""#, 1),
         ] {
             assert_eq!(spelling(json), bytes, "{json}");
         }

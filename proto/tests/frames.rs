@@ -131,8 +131,9 @@ fn origin(agent: &gaitway_proto::topic::AgentId) -> Origin<'_> {
 proptest! {
     #[test]
     fn any_message_survives(message in message()) {
-        let bytes = pack(&message).seal(&message.header);
-        let frame = Frame::decode(&bytes).unwrap();
+        let packed = pack(&message);
+        prop_assert_eq!(packed.check(), Ok(()));
+        let frame = Frame::decode(&packed.seal(&message.header)).unwrap();
         prop_assert_eq!(frame.readings(), message.readings.len());
         let back = frame.to_message();
         prop_assert!(same(&back, &message), "{:?}\nbecame\n{:?}", message, back);
@@ -179,6 +180,14 @@ proptest! {
     }
 }
 
+/// What decoding says, which the check of what was packed must have said before.
+fn checked_and_decoded(message: &Message) -> Result<usize, WireError> {
+    let packed = pack(message);
+    let decoded = Frame::decode(&packed.seal(&message.header)).map(|frame| frame.readings());
+    assert_eq!(packed.check().err(), decoded.as_ref().err().cloned());
+    decoded
+}
+
 #[test]
 fn a_frame_that_would_spread_to_more_than_a_push_can_say_is_refused() {
     let plain = |name: &str, keys: usize, rows: i64| {
@@ -192,7 +201,7 @@ fn a_frame_that_would_spread_to_more_than_a_push_can_say_is_refused() {
         };
         let readings = (0..rows).map(|time| Reading::Plain(reading(time))).collect();
         let message = Message { header: header(), extra: Fields::new(), readings };
-        Frame::decode(&pack(&message).seal(&message.header)).map(|frame| frame.readings())
+        checked_and_decoded(&message)
     };
     assert_eq!(plain("s", 400, 2_400), Ok(2_400));
     let refused = Err(WireError::TooLarge { what: "size of a frame as readings", limit: limits::MAX_BODY });
@@ -201,18 +210,39 @@ fn a_frame_that_would_spread_to_more_than_a_push_can_say_is_refused() {
 
     let odd = |value: Value| {
         let message = Message { header: header(), extra: Fields::new(), readings: vec![Reading::Odd(value)] };
-        Frame::decode(&pack(&message).seal(&message.header)).map(|frame| frame.readings())
+        checked_and_decoded(&message)
     };
     let floats = |count| Value::Array(vec![Value::F64(1e15); count]);
     assert_eq!(odd(floats(1_400_000)), Ok(1), "as 1e15 they fit");
     let object = Value::Object([(String::new(), Value::I64(0))].into());
     let refused = Err(WireError::TooLarge { what: "JSON in a frame", limit: limits::MAX_BODY });
     assert_eq!(odd(Value::Array(vec![object; 1_200_000])), refused);
+    let beyond = |count| Value::Array(vec![Value::from("1e999"); count]);
+    assert_eq!(odd(beyond(limits::MAX_BODY / 6 - 1)), Ok(1), "as 1e999 they fit");
+    assert_eq!(odd(beyond(limits::MAX_BODY / 6 + 1)), refused);
 
     let mut header = header();
     header.device = "d".repeat(limits::MAX_ID + 1);
     let long = Frame::decode(&Builder::new().finish().seal(&header)).map(|frame| frame.readings());
     assert_eq!(long, Err(WireError::TooLarge { what: "length of an id", limit: limits::MAX_ID }));
+}
+
+/// Deeper than this no JSON is read back: whoever makes a record must not read its own.
+#[test]
+fn records_are_made_of_values_nested_as_deep_as_a_frame_may_hold() {
+    let nested = (0..126).fold(Value::Array(vec![]), |inner, _| Value::Array(vec![inner]));
+    let values: Fields = [("k".to_owned(), nested.clone())].into();
+    let plain = PlainReading { name: "s".to_owned(), time: 0, accuracy: None, values, extra: Fields::new() };
+    let agent = "pi".parse().unwrap();
+    for reading in [Reading::Odd(nested), Reading::Plain(plain)] {
+        let extra = [("later".to_owned(), Value::Null)].into();
+        let message = Message { header: header(), extra, readings: vec![reading] };
+        let frame = Frame::decode(&pack(&message).seal(&message.header)).unwrap();
+        let mut records = Vec::new();
+        frame.records(origin(&agent), &mut records);
+        let Body::Raw(raw) = &records[0].body else { panic!("a frame gives raw records") };
+        assert!(raw.reading.as_deref().unwrap().contains(r#""message":{"later":null}"#));
+    }
 }
 
 /// The columns and `reading` of a record hold all that the reading said.

@@ -14,7 +14,8 @@
 //! - After a ledger error everything taken and not committed is forgotten, every session ends, and nothing is
 //!   submitted before the ledger has recovered and its positions were read again.
 //! - A ledger that rejected a commit is asked for the next one after a long pause, and is not called ready before it has
-//!   taken one.
+//!   taken one. Meanwhile no agent's frames are acknowledged; but no agent can cause it: sources are made of names that were
+//!   checked, one mark each, and positions of numbers that end at `i64::MAX` where hellos and batches are decoded.
 //! - The bytes granted to all sessions together stay within the budget.
 //! - A commit stays within a bound by what its frames claim to become in memory; a heavier frame goes alone.
 //! - A stream is remembered only while a session offers it or entries of it are uncommitted.
@@ -45,7 +46,7 @@ mod turns;
 
 use backoff::Backoff;
 pub(crate) use durable::{Durable, Position};
-pub(crate) use effect::{Commit, Effect, Entry, Failure, LookUp, Missing, Notice, Part, Said};
+pub(crate) use effect::{Commit, Effect, Entry, Failure, Hole, LookUp, Missing, Notice, Part, Said};
 use grants::Shares;
 use presence::Presence;
 use progress::{Progress, Taking};
@@ -58,8 +59,8 @@ const LOOK_UP_SOURCES: usize = 1024;
 /// An agent is told at most this often to say hello again.
 const REMIND_EVERY: Duration = Duration::from_secs(1);
 
-/// Reason of the gap record for seqs that this ledger never got.
-const ELSEWHERE: &str = "acknowledged by another relay before";
+/// Reason of the gap record for seqs that this ledger has not and nobody will send again.
+pub(crate) const ELSEWHERE: &str = "not in this ledger though acknowledged before: by another relay, or into a warehouse that was lost, damaged or replaced";
 
 /// Sizes and times of the machine.
 #[derive(Debug, Clone, Copy)]

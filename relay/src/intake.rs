@@ -7,7 +7,7 @@
 //! - A link whose connection has ended is kept until it is told how it ended.
 //! - While more is held of one agent than its part nothing more is read from it, and the others go on.
 //! - While more is held than allowed nothing more is read from agents.
-//! - What one agent does over and over is in the log once a minute.
+//! - What one agent does over and over is in the log once a minute, and so is a ledger that fails over and over.
 //! - At shutdown the commit under way is waited for and acknowledged.
 
 use std::collections::HashMap;
@@ -25,12 +25,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::Fenced;
-use crate::commit::{Effect, Failure, Machine, Notice};
+use crate::commit::{ELSEWHERE, Effect, Failure, Hole, Machine, Notice};
 use crate::ledger::{Outcome, Request, Tally};
 use crate::link::LinkId;
 use crate::metrics::RelayMetrics;
 use crate::status::RelayStatus;
-use crate::throttle::Throttle;
+use crate::throttle::{Before, Throttle, Trouble};
 
 mod inlet;
 pub(crate) use inlet::{Closed, Event, Inlet, inlet};
@@ -44,6 +44,9 @@ const PARTS: usize = 4;
 /// Words that may wait for one agent: a commit may acknowledge each stream of a hello.
 pub(crate) const OUTBOX: usize = 2 * gaitway_proto::limits::MAX_HELLO_STREAMS;
 
+/// Gaps of one welcome that are told one by one.
+const GAPS_TOLD: usize = 8;
+
 /// See the module.
 pub(crate) struct Intake {
     pub machine: Machine,
@@ -54,6 +57,7 @@ pub(crate) struct Intake {
     pub health: Part,
     pub links: HashMap<LinkId, Linked>,
     pub throttle: Throttle,
+    pub trouble: Trouble,
 }
 
 /// A connection as the intake sees it.
@@ -186,9 +190,9 @@ impl Intake {
         let Some(linked) = self.links.get(&link) else { return };
         // If the connection has ended, `Gone` is on its way, which tells more.
         if let Err(mpsc::error::TrySendError::Full(_)) = linked.outbox.try_send(down) {
-            if let Some(untold) = self.throttle.tell(Instant::now(), Some(&linked.agent), "slow_reader") {
-                let agent = &linked.agent;
-                tracing::warn!(%agent, untold, "agent does not read what it is told, closing its connection");
+            if let Some(before) = self.throttle.tell(Instant::now(), Some(&linked.agent), "slow_reader") {
+                let (agent, like_it_before) = (&linked.agent, before.count());
+                tracing::warn!(%agent, like_it_before, "agent does not read what it is told, closing its connection");
             }
             self.metrics.count_closed("slow_reader");
             self.drop_link(link, None);
@@ -214,31 +218,31 @@ impl Intake {
         metrics.unreadable.inc_by(tally.unreadable);
         self.status.committed(tally.frames, tally.readings, tally.windows);
         if let Some(first) = &tally.first_unreadable
-            && let Some(untold) = self.throttle.tell(Instant::now(), None, "unreadable")
+            && let Some(before) = self.throttle.tell(Instant::now(), None, "unreadable")
         {
-            let frames = tally.unreadable;
-            tracing::error!(frames, first, untold, "frames could not be read, gaps are noted for them");
+            let (frames, like_it_before) = (tally.unreadable, before.count());
+            tracing::error!(frames, first, like_it_before, "frames could not be read, gaps are noted for them");
         }
     }
 
     fn note(&mut self, notice: Notice) {
         let Self { metrics, throttle, .. } = self;
-        let mut tell = |agent, kind| throttle.tell(Instant::now(), Some(agent), kind);
+        let mut tell = |agent, kind| throttle.tell(Instant::now(), Some(agent), kind).map(Before::count);
         match notice {
             Notice::Welcomed { agent, software, streams, forked: None } => {
-                if let Some(untold) = tell(&agent, "welcomed") {
-                    tracing::info!(%agent, software, streams, untold, "agent welcomed");
+                if let Some(like_it_before) = tell(&agent, "welcomed") {
+                    tracing::info!(%agent, software, streams, like_it_before, "agent welcomed");
                 }
             }
             Notice::Welcomed { agent, software, streams, forked: Some(common) } => {
-                if let Some(untold) = tell(&agent, "forked") {
-                    tracing::warn!(%agent, software, streams, %common, untold, "agent welcomed as a copy: the start in common goes on elsewhere");
+                if let Some(like_it_before) = tell(&agent, "forked") {
+                    tracing::warn!(%agent, software, streams, %common, like_it_before, "agent welcomed as a copy: the start in common goes on elsewhere");
                 }
             }
             Notice::Refused { agent, reason } => {
                 metrics.refused.inc();
-                if let Some(untold) = tell(&agent, "refused") {
-                    tracing::warn!(%agent, reason, untold, "refused what an agent sent");
+                if let Some(like_it_before) = tell(&agent, "refused") {
+                    tracing::warn!(%agent, reason, like_it_before, "refused what an agent sent");
                 }
             }
             Notice::Duplicates(items) => {
@@ -246,44 +250,63 @@ impl Intake {
             }
             Notice::Rewound { agent, epoch, stream, next, got } => {
                 metrics.rewinds.inc();
-                if let Some(untold) = tell(&agent, "rewound") {
-                    tracing::info!(%agent, %epoch, %stream, next, got, untold, "a seq is missing, asking for it");
+                if let Some(like_it_before) = tell(&agent, "rewound") {
+                    tracing::info!(%agent, %epoch, %stream, next, got, like_it_before, "a seq is missing, asking for it");
                 }
             }
-            Notice::Elsewhere { name, from, to } => {
-                let (agent, epoch, stream) = (&name.agent, name.epoch, name.stream);
-                if let Some(untold) = tell(agent, "elsewhere") {
-                    tracing::error!(%agent, %epoch, %stream, from, to, untold, "acknowledged by another relay before, noting a gap");
+            Notice::Elsewhere { agent, gaps } => {
+                if let Some(like_it_before) = tell(&agent, "elsewhere") {
+                    let gaps = told_of(&gaps);
+                    tracing::error!(%agent, gaps, like_it_before, "{ELSEWHERE}; noting gaps");
                 }
             }
             Notice::LedgerReady => {
                 self.health.ready();
                 self.status.set_error(None);
-                tracing::info!("ledger ready");
+                if self.trouble.ends() {
+                    tracing::info!("ledger ready");
+                }
             }
             Notice::LedgerFailed { error, failure, pause } => {
                 self.metrics.ledger_errors.inc();
                 self.health.not_ready(error.clone());
                 self.status.set_error(Some(error.clone()));
-                let retry_in = format!("{} ms", pause.as_millis());
+                let Some(before) = self.trouble.tell(Instant::now(), &error) else { return };
+                let (retry_in, like_it_before) = (format!("{} ms", pause.as_millis()), before.count());
                 match failure {
                     Failure::Conflict => tracing::error!(
                         error,
                         retry_in,
+                        like_it_before,
                         "another owner writes to this ledger, starting over from its marks"
                     ),
                     Failure::Rejected => tracing::error!(
                         error,
                         retry_in,
+                        like_it_before,
                         "the ledger can never take what it was given: a mistake of this program, please report it"
                     ),
                     Failure::Unavailable => {
-                        tracing::warn!(error, retry_in, "ledger failed, agents send again what it has not");
+                        tracing::warn!(
+                            error,
+                            retry_in,
+                            like_it_before,
+                            "ledger failed, agents send again what it has not"
+                        );
                     }
                 }
             }
         }
     }
+}
+
+/// The first of `gaps` and how many more there are.
+fn told_of(gaps: &[Hole]) -> String {
+    let mut told: Vec<_> = gaps.iter().take(GAPS_TOLD).map(ToString::to_string).collect();
+    if let Some(more) = gaps.len().checked_sub(GAPS_TOLD).filter(|more| *more > 0) {
+        told.push(format!("{more} more"));
+    }
+    told.join(", ")
 }
 
 /// Whether so much of `agent` is held that nothing more is read from it.
@@ -326,6 +349,7 @@ mod tests {
             health: Health::new().part("relay ledger"),
             links: HashMap::new(),
             throttle: Throttle::default(),
+            trouble: Trouble::default(),
         };
         (intake, asked)
     }
@@ -333,6 +357,15 @@ mod tests {
     fn unknown_batch() -> Bytes {
         let items = vec![gaitway_proto::envelope::Item::Frame(Bytes::new())];
         Batch { session: 1, epoch: Epoch::from_random(1), stream: Stream::Raw, first: 1, items }.encode().into()
+    }
+
+    #[test]
+    fn of_many_gaps_the_first_are_told_and_how_many_there_are_more() {
+        let hole = |to| Hole { epoch: Epoch::from_random(1), stream: Stream::Raw, from: 1, to };
+        let holes: Vec<_> = (1..=GAPS_TOLD as u64 + 2).map(hole).collect();
+        assert_eq!(told_of(&holes[..2]), "0000000000000001/raw seq 1 to 1, 0000000000000001/raw seq 1 to 2");
+        assert!(told_of(&holes).ends_with("seq 1 to 8, 2 more"));
+        assert!(!told_of(&holes[..GAPS_TOLD]).contains("more"));
     }
 
     #[tokio::test]

@@ -48,7 +48,7 @@ use commit::Machine;
 use intake::{Intake, inlet};
 use listener::{Access, Context};
 use metrics::RelayMetrics;
-use throttle::Throttle;
+use throttle::{Throttle, Trouble};
 
 /// The ledger has another owner now. The error of [`run`] can be downcast to it; the process then exits with
 /// [`EXIT_FENCED`].
@@ -106,6 +106,7 @@ pub async fn run(
         health: health.part("relay ledger"),
         links: HashMap::new(),
         throttle: Throttle::default(),
+        trouble: Trouble::default(),
     };
     let context = Context::new(access, way_in, config.max_connections, counters, status, shutdown.clone());
 

@@ -1,7 +1,8 @@
 //! MQTT 3.1.1, as far as agents speak it: no broker, for there is nobody else to send anything to.
 //!
 //! - Whatever one client does ends its own connection at most.
-//! - Whoever has not proven who it is takes no place of an agent's, and is heard of in the log once a minute.
+//! - Whoever has not proven who it is takes no place of an agent's, and is heard of in the log once a minute,
+//!   by the agent id that was claimed.
 //! - At the cap of agents a new one is told so and closed; those that are connected do not notice.
 //! - The listener survives every error of `accept`.
 //! - An agent id has one connection: a newer one takes over after the older is closed and unlinked.
@@ -22,7 +23,7 @@ use crate::intake::Inlet;
 use crate::link::LinkIds;
 use crate::metrics::RelayMetrics;
 use crate::status::RelayStatus;
-use crate::throttle::Throttle;
+use crate::throttle::{Before, Throttle};
 
 mod access;
 mod connection;
@@ -78,7 +79,7 @@ impl Context {
     }
 
     /// Whether to log an event of `kind`; see [`Throttle::tell`].
-    fn tell(&self, agent: Option<&AgentId>, kind: &'static str) -> Option<u64> {
+    fn tell(&self, agent: Option<&AgentId>, kind: &'static str) -> Option<Before> {
         let now = tokio::time::Instant::now().into_std();
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner).tell(now, agent, kind)
     }
@@ -115,8 +116,8 @@ pub(crate) async fn listen(mut source: impl Accept, context: Arc<Context>) -> an
         let (stream, peer) = match accepted {
             Ok(connection) => connection,
             Err(error) => {
-                if let Some(untold) = context.tell(None, "accept_error") {
-                    tracing::warn!(%error, untold, "cannot accept connections now, trying on");
+                if let Some(before) = context.tell(None, "accept_error") {
+                    tracing::warn!(%error, like_it_before = before.count(), "cannot accept connections now, trying on");
                 }
                 context.metrics.count_closed("accept_error");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -72,20 +72,26 @@ pub(crate) fn strange_topics(relay: SocketAddr, victim: &str) {
     assert_eq!(client.receive().as_deref(), Some(&[0xd0, 0][..]), "it hears of nobody else's words");
 }
 
-/// Whatever is wrong with the login, the answer is the same.
+/// Whatever is wrong with the login, the answer is the same: a guess at the password of an id, or an id with another's.
 pub(crate) fn wrong_passwords(relay: SocketAddr, victim: &str, times: u64, random: &mut Random) {
     let right = identity::password(SECRET.as_bytes(), &victim.parse().unwrap());
     let mut almost = right.clone().into_bytes();
     almost[63] ^= 1;
     let guesses = [b"".to_vec(), b"password".to_vec(), right[..63].into(), almost, right.to_uppercase().into_bytes()];
-    for turn in 0..times {
-        let guess = guesses.get(random.below(6) as usize).cloned().unwrap_or_else(|| right.clone().into());
-        let ids = [victim, "nobody", "mallory"];
-        let id = ids[turn as usize % 3];
+    for _ in 0..times {
+        let guess = random.below(6) as usize;
+        let (id, user, password) = match guesses.get(guess) {
+            Some(guess) => {
+                let id = [victim, "nobody", "mallory"][random.below(3) as usize];
+                (id, id, guess.as_slice())
+            }
+            None => {
+                [("nobody", victim, right.as_bytes()), (victim, "mallory", right.as_bytes())][random.below(2) as usize]
+            }
+        };
         let mut client = Client::dial(relay);
-        let user = if guess == right.as_bytes() { "mallory" } else { id };
-        client.send(&connect(if user == id { b"nobody" } else { id.as_bytes() }, user.as_bytes(), &guess, 60));
-        assert_eq!(client.receive().as_deref(), Some(BAD_LOGIN), "{id}");
+        client.send(&connect(id.as_bytes(), user.as_bytes(), password, 60));
+        assert_eq!(client.receive().as_deref(), Some(BAD_LOGIN), "{id} as {user}, guess {guess}");
         assert_eq!(client.receive(), None);
     }
 }
@@ -131,32 +137,48 @@ pub(crate) fn idle_ones(relay: SocketAddr, before: usize, after: usize) {
     }
 }
 
-/// Readers that do not read, and writers of a byte at a time.
+/// Readers that do not read.
+pub(crate) const DEAF: usize = 2;
+
+/// Bytes of PINGREQ that a deaf reader sends at most: the answers fill what the system keeps for it.
+const UNHEARD: usize = 16 << 20;
+
+/// Readers that do not read, and writers of a byte at a time. The readers must be closed soon after they could be told
+/// no more.
 pub(crate) fn slow_ones(relay: SocketAddr, how_long: Duration, random: &mut Random) {
     let end = Instant::now() + how_long;
-    let mut readers: Vec<_> = (0..8).map(|n| Client::enter(relay, &format!("deaf-{n}")).unwrap()).collect();
+    let mut readers: Vec<_> = (0..DEAF).map(|n| Client::enter(relay, &format!("deaf-{n}")).unwrap()).collect();
     let mut writers: Vec<_> = (0..16).map(|_| Client::dial(relay)).collect();
     writers.extend((0..16).map(|n| Client::enter(relay, &format!("drip-{n}")).unwrap()));
     let (raw, line) = ("gaitway/v1/drip-0/up/raw", connect(b"pi", b"pi", b"x", 60));
     let large = publish(raw.as_bytes(), &vec![0; limits::MAX_PAYLOAD]);
-    let mut words = Vec::new();
-    for reader in 0..readers.len() {
-        // Each is answered with a welcome, or told to say hello.
-        let epoch = epoch(random);
-        let id = format!("deaf-{reader}");
-        let greeting = publish(format!("gaitway/v1/{id}/up/hello").as_bytes(), &hello(epoch).encode());
-        words.push([greeting, PINGREQ.repeat(5_000)].concat());
+    for reader in &mut readers {
+        reader.hello_without_answer(epoch(random));
     }
-    let mut sent = 0;
-    while Instant::now() < end {
-        for (reader, words) in readers.iter_mut().zip(&words) {
-            let _ = reader.push(words);
+    let pings = PINGREQ.repeat(64 * 1024);
+    let (mut said, mut sent) = ([0; DEAF], 0);
+    let closed_by = end + Duration::from_secs(30);
+    let mut open = DEAF;
+    while Instant::now() < end || open > 0 {
+        assert!(Instant::now() < closed_by, "{open} of {DEAF} that do not read are not closed, {said:?} bytes said");
+        open = 0;
+        for (reader, said) in readers.iter_mut().zip(&mut said) {
+            open += loop {
+                match reader.push(&pings[*said % 2..]) {
+                    Some(0) => break 1,
+                    Some(pushed) => *said += pushed,
+                    None => break 0,
+                }
+                assert!(*said < UNHEARD, "the relay keeps all the answers");
+            };
         }
-        for writer in &mut writers[..16] {
-            let _ = writer.push(&line[sent % line.len()..][..1]);
-        }
-        for writer in &mut writers[16..] {
-            let _ = writer.push(&large[sent..=sent]);
+        if sent < large.len() {
+            for writer in &mut writers[..16] {
+                let _ = writer.push(&line[sent % line.len()..][..1]);
+            }
+            for writer in &mut writers[16..] {
+                let _ = writer.push(&large[sent..=sent]);
+            }
         }
         sent += 1;
         std::thread::sleep(Duration::from_millis(250));

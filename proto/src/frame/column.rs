@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::times::{push_varint, read_varints};
+use super::budget;
+use super::times::{count_varints, push_varint, read_varints};
 use crate::value::Value;
 use crate::wire::WireError;
 
@@ -13,6 +14,8 @@ const STANDARD_GRAVITY: f64 = 9.80665;
 /// Integers up to this magnitude are exact as f64.
 const EXACT_INT: u64 = 1 << 53;
 
+const LENGTH: WireError = WireError::Malformed("length of a column");
+
 /// A column as stored. Floats are split into byte planes, the first holding the first (little endian) byte of every
 /// value: signs and exponents then lie together, where zstd finds them alike. `ints` are the rows, ascending, that were
 /// written as integers among floats.
@@ -20,23 +23,26 @@ const EXACT_INT: u64 = 1 << 53;
 pub(super) enum WireColumn {
     Null,
     F32 {
+        #[serde(deserialize_with = "budget::list")]
         ints: Vec<u32>,
         planes: ByteBuf,
     },
     F32Gravity {
+        #[serde(deserialize_with = "budget::list")]
         ints: Vec<u32>,
         planes: ByteBuf,
     },
     F64 {
+        #[serde(deserialize_with = "budget::list")]
         ints: Vec<u32>,
         planes: ByteBuf,
     },
     /// Zigzag LEB128.
     Int(ByteBuf),
     Bool(ByteBuf),
-    Text(Vec<String>),
+    Text(#[serde(deserialize_with = "budget::list")] Vec<String>),
     /// JSON texts.
-    Json(Vec<String>),
+    Json(#[serde(deserialize_with = "budget::list")] Vec<String>),
 }
 
 /// A column in memory.
@@ -147,6 +153,17 @@ impl Column {
 }
 
 impl WireColumn {
+    /// What the elements of its lists take, bytes.
+    pub(super) fn elements(&self) -> usize {
+        match self {
+            Self::F32 { ints, .. } | Self::F32Gravity { ints, .. } | Self::F64 { ints, .. } => {
+                size_of_val(ints.as_slice())
+            }
+            Self::Text(texts) | Self::Json(texts) => size_of_val(texts.as_slice()),
+            Self::Null | Self::Int(_) | Self::Bool(_) => 0,
+        }
+    }
+
     pub(super) fn decode(self, rows: usize) -> Result<Column, WireError> {
         let column = match self {
             Self::Null => Column::Null(rows),
@@ -157,6 +174,8 @@ impl WireColumn {
                 Column::Float { values: join(&planes, |b| f64::from(f32::from_le_bytes(b)) * STANDARD_GRAVITY), ints }
             }
             Self::F64 { ints, planes } => Column::Float { values: join(&planes, f64::from_le_bytes), ints },
+            // Counted first: eight bytes are made of each.
+            Self::Int(bytes) if count_varints(&bytes) != rows => return Err(LENGTH),
             Self::Int(bytes) => Column::Int(read_varints(&bytes)?),
             Self::Bool(bytes) => Column::Bool(bytes.iter().map(|&b| b != 0).collect()),
             Self::Text(values) => Column::Text(values),
@@ -170,7 +189,7 @@ impl WireColumn {
                 return Err(WireError::Malformed("number column"));
             }
         }
-        if column.len() == rows { Ok(column) } else { Err(WireError::Malformed("length of a column")) }
+        if column.len() == rows { Ok(column) } else { Err(LENGTH) }
     }
 }
 

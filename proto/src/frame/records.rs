@@ -24,7 +24,11 @@ impl Frame {
                 None => self.odd(&self.odd[row]),
             };
             if index == 0 && !self.extra.is_empty() {
-                raw.reading = Some(Cow::Owned(self.with_message_fields(raw.reading.as_deref())));
+                let kept = match block {
+                    Some(block) => block.kept(row, axes[place as usize]),
+                    None => Some(as_object(&self.odd[row])),
+                };
+                raw.reading = Some(Cow::Owned(self.with_message_fields(kept.unwrap_or_default())));
             }
             raw.reading_index = index as u32;
             let metadata = origin.metadata(index as u32, Some(self.header.clock_synced));
@@ -49,24 +53,12 @@ impl Frame {
     }
 
     fn plain<'a>(&'a self, block: &'a Block, row: usize, axes: Axes) -> Raw<'a> {
-        let all_in_columns = block.keys.len() == 3
-            && axes.iter().all(|axis| axis.is_some_and(|column| block.columns[column].is_number(row)));
-        let extra = block.extras.as_ref().map(|extras| &extras[row]);
-        let reading = match (all_in_columns, extra) {
-            (true, None) => None,
-            (true, Some(extra)) => Some(Value::Object(extra.clone()).to_json()),
-            (false, extra) => {
-                let mut fields = extra.cloned().unwrap_or_default();
-                fields.insert("values".to_owned(), Value::Object(block.values(row)));
-                Some(Value::Object(fields).to_json())
-            }
-        };
         Raw {
             sensor: Some(&block.name),
             xyz: axes.map(|axis| axis.and_then(|column| block.columns[column].number(row))),
             accuracy: block.accuracy.as_ref().map(|a| a[row]),
             timestamp: Some(block.times[row]),
-            reading: reading.map(Cow::Owned),
+            reading: block.kept(row, axes).map(|fields| Cow::Owned(Value::Object(fields).to_json())),
             ..self.raw()
         }
     }
@@ -95,9 +87,7 @@ impl Frame {
         }
     }
 
-    fn with_message_fields(&self, reading: Option<&str>) -> String {
-        let mut fields: Fields =
-            reading.map(|json| serde_json::from_str(json).expect("made from a value just now")).unwrap_or_default();
+    fn with_message_fields(&self, mut fields: Fields) -> String {
         let mut key = "message".to_owned();
         while fields.contains_key(&key) {
             key.push('_');
@@ -107,7 +97,27 @@ impl Frame {
     }
 }
 
+fn as_object(original: &Value) -> Fields {
+    match original {
+        Value::Object(fields) => fields.clone(),
+        other => [("original".to_owned(), other.clone())].into(),
+    }
+}
+
 impl Block {
+    /// What the columns of a record do not say.
+    fn kept(&self, row: usize, axes: Axes) -> Option<Fields> {
+        let all_in_columns = self.keys.len() == 3
+            && axes.iter().all(|axis| axis.is_some_and(|column| self.columns[column].is_number(row)));
+        let extra = self.extras.as_ref().map(|extras| &extras[row]);
+        if all_in_columns {
+            return extra.cloned();
+        }
+        let mut fields = extra.cloned().unwrap_or_default();
+        fields.insert("values".to_owned(), Value::Object(self.values(row)));
+        Some(fields)
+    }
+
     fn axes(&self) -> Axes {
         ["x", "y", "z"].map(|axis| self.keys.iter().position(|key| key == axis))
     }

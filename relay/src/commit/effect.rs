@@ -1,6 +1,7 @@
 //! What the machine wants done.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::{AddAssign, SubAssign};
 use std::time::Duration;
 
@@ -113,11 +114,19 @@ impl Entry {
         }
     }
 
+    /// Its size on the wire, as agents count it, bytes.
+    pub(crate) fn wire(&self) -> usize {
+        match &self.said {
+            Said::Missing(missing) => missing.reason.len() + 24,
+            Said::Frame(frame) => frame.len() + 4,
+        }
+    }
+
     /// What it takes as an entry of `stream`. What a frame claims is believed: one that claims falsely is refused
     /// before it takes more, and so is one whose claims cannot be read.
     pub(crate) fn size(&self, stream: Stream) -> Size {
-        let (wire, bytes, made) = match &self.said {
-            Said::Missing(missing) => (missing.reason.len() + 24, missing.reason.len() + size_of::<Missing>(), 0),
+        let (bytes, made) = match &self.said {
+            Said::Missing(missing) => (missing.reason.len() + size_of::<Missing>(), 0),
             Said::Frame(frame) => {
                 let made = match stream {
                     Stream::Activity => frame.len() * WINDOW_GROWTH,
@@ -125,10 +134,10 @@ impl Entry {
                         Claims::read(frame).map_or(0, |claims| claims.decoded * COPIES + claims.readings * RECORD)
                     }
                 };
-                (frame.len() + 4, frame.len(), made)
+                (frame.len(), made)
             }
         };
-        Size { wire, held: bytes + ENTRY, weight: bytes + ENTRY + RECORD + made }
+        Size { wire: self.wire(), held: bytes + ENTRY, weight: bytes + ENTRY + RECORD + made }
     }
 }
 
@@ -159,12 +168,27 @@ pub(crate) enum Notice {
     Duplicates(u64),
     /// A hole: `got` came where `next` was due.
     Rewound { agent: AgentId, epoch: Epoch, stream: Stream, next: u64, got: u64 },
-    /// Seqs that another ledger must have: they become a gap record.
-    Elsewhere { name: Name, from: u64, to: u64 },
+    /// Seqs that another ledger must have, or this one had: they become gap records. All those of one welcome.
+    Elsewhere { agent: AgentId, gaps: Vec<Hole> },
     /// The ledger takes requests (again).
     LedgerReady,
     /// The ledger failed and is asked to recover after `pause`.
     LedgerFailed { error: String, failure: Failure, pause: Duration },
+}
+
+/// Seqs of a stream, both included.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub epoch: Epoch,
+    pub stream: Stream,
+    pub from: u64,
+    pub to: u64,
+}
+
+impl fmt::Display for Hole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} seq {} to {}", self.epoch, self.stream, self.from, self.to)
+    }
 }
 
 /// How a ledger failed.

@@ -9,7 +9,7 @@ use gaitway_proto::topic::AgentId;
 
 use super::lineage::{Lineage, line};
 use super::{
-    Durable, ELSEWHERE, Effect, LOOK_UP_SOURCES, LookUp, Machine, Missing, Name, Notice, Position, Progress,
+    Durable, ELSEWHERE, Effect, Hole, LOOK_UP_SOURCES, LookUp, Machine, Missing, Name, Notice, Position, Progress,
     REMIND_EVERY, Stage,
 };
 use crate::link::LinkId;
@@ -98,14 +98,14 @@ impl Machine {
                     reason: ELSEWHERE.into(),
                     noticed_at: None,
                 });
-                let name = Name { agent: agent.clone(), epoch: offer.epoch, stream: offer.stream };
+                let (epoch, stream) = (offer.epoch, offer.stream);
                 self.held += size.held;
-                self.turns.add(now, name.clone(), stands, size.wire);
-                gaps.push(Notice::Elsewhere { name, from, to: offer.first - 1 });
+                self.turns.add(now, Name { agent: agent.clone(), epoch, stream }, stands, size.wire);
+                gaps.push(Hole { epoch, stream, from, to: offer.first - 1 });
             }
         }
-        for gap in gaps {
-            self.notice(gap);
+        if !gaps.is_empty() {
+            self.notice(Notice::Elsewhere { agent: agent.clone(), gaps });
         }
         let welcome = Welcome { session: hello.session, forked, streams: granted };
         self.narrow();

@@ -1,16 +1,17 @@
 //! Random schedules over the model, and the machine's promises one by one.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gaitway_proto::envelope::{Batch, Down, Hello, Item, Offer};
+use gaitway_proto::envelope::{Batch, Down, Gap, Hello, Item, Offer};
 use gaitway_proto::ledger::{Epoch, LedgerError, Source, Stream};
 use gaitway_proto::limits::MAX_ANCESTORS;
 use gaitway_proto::topic::AgentId;
 use proptest::prelude::*;
 
 use super::model::{Step, World};
-use super::{Effect, Limits, Machine, Notice};
+use super::{Commit, Effect, Hole, Limits, Machine, Notice};
 use crate::ledger::{Desk, Outcome, Request};
 use crate::link::{LinkId, LinkIds};
 use crate::memory::{Fault, MemoryLedger};
@@ -82,6 +83,8 @@ struct Bench {
     recoveries: usize,
     /// What the operator was told last.
     ready: bool,
+    /// Gaps that the operator was told of, together.
+    holes: Vec<Vec<Hole>>,
 }
 
 const WIDE: Limits = Limits { max_bytes: 512 * 1024, linger: Duration::ZERO, budget: 1 << 20 };
@@ -100,6 +103,7 @@ impl Bench {
             commits: Vec::new(),
             recoveries: 0,
             ready: false,
+            holes: Vec::new(),
         };
         bench.rest();
         bench
@@ -117,6 +121,7 @@ impl Bench {
                     match notice {
                         Notice::LedgerReady => self.ready = true,
                         Notice::LedgerFailed { .. } => self.ready = false,
+                        Notice::Elsewhere { gaps, .. } => self.holes.push(gaps),
                         _ => {}
                     }
                     continue;
@@ -124,6 +129,7 @@ impl Bench {
                 Effect::Fenced(reason) => panic!("{reason}"),
                 Effect::LookUp(look_up) => Request::LookUp(look_up),
                 Effect::Commit(commit) => {
+                    assert_takeable(&commit);
                     self.commits.push(commit.parts.iter().map(|part| part.entries.len()).sum());
                     Request::Commit(commit)
                 }
@@ -162,6 +168,57 @@ impl Bench {
         let batch = Batch { session, epoch: epoch(1), stream: Stream::Raw, first, items };
         self.machine.handle_batch(self.now, link, &self.agent.clone(), batch);
     }
+}
+
+/// What any ledger must find in a commit, or reject it.
+fn assert_takeable(commit: &Commit) {
+    let marks: Vec<_> = commit.parts.iter().map(|part| &part.mark).chain(&commit.heirs).collect();
+    let sources: BTreeSet<_> = marks.iter().map(|mark| &mark.source).collect();
+    assert!(!marks.is_empty() && sources.len() == marks.len(), "{commit:?}");
+    for mark in marks {
+        assert!(i64::try_from(mark.to).is_ok() && mark.from.is_none_or(|from| from < mark.to), "{mark:?}");
+    }
+    for part in &commit.parts {
+        assert!(!part.entries.is_empty() && part.mark.source == part.name.source(), "{part:?}");
+    }
+}
+
+proptest! {
+    /// A rejected commit would stop every agent: whatever one says that decodes, its marks are in order.
+    #[test]
+    fn no_agent_can_make_a_commit_that_a_ledger_rejects(
+        words in prop::collection::vec((0..3_usize, extreme(), extreme(), extreme(), stream(), any::<bool>()), 1..30),
+    ) {
+        let mut bench = Bench::new(WIDE);
+        let mut link = bench.links.next();
+        for (kind, a, b, c, stream, newer) in words {
+            let start = Epoch::from_random(a);
+            if kind == 0 {
+                let streams = vec![Offer { epoch: start, ordinal: c, stream, first: b, next: b.max(c) }];
+                let ancestors = vec![Epoch::from_random(b), Epoch::from_random(c)];
+                let hello = Hello { session: 1, software: String::new(), epoch: start, ancestors, streams };
+                let Ok(hello) = Hello::decode(&hello.encode()) else { continue };
+                if newer {
+                    link = bench.links.next();
+                }
+                bench.hello(link, hello);
+            } else {
+                let gap = Gap { span: c, messages: c, readings: c, reason: String::new(), noticed_at: i64::MIN };
+                let items = if kind == 1 { vec![Item::Gap(gap)] } else { vec![Item::Frame(Bytes::new()), Item::Gap(gap)] };
+                let batch = Batch { session: 1, epoch: start, stream, first: b, items };
+                let Ok(batch) = Batch::decode(&batch.encode()) else { continue };
+                bench.machine.handle_batch(bench.now, link, &bench.agent.clone(), batch);
+                bench.rest();
+            }
+            prop_assert!(bench.ready);
+        }
+    }
+}
+
+/// Numbers at the ends.
+fn extreme() -> impl Strategy<Value = u64> {
+    const MOST: u64 = i64::MAX as u64;
+    prop::sample::select(vec![0, 1, 2, 3, MOST - 2, MOST - 1, MOST, MOST + 1, u64::MAX])
 }
 
 fn epoch(n: u64) -> Epoch {
@@ -224,8 +281,20 @@ fn what_another_relay_acknowledged_becomes_a_gap_record() {
     assert_eq!((welcome.streams[0].committed, ack.up_to), (0, 10));
     let rows = bench.ledger.rows();
     assert_eq!((rows.len(), rows[0].seq, rows[0].to_seq), (1, 1, 10));
-    assert!(rows[0].json.contains("acknowledged by another relay before"), "{}", rows[0].json);
+    assert!(rows[0].json.contains("not in this ledger though acknowledged before"), "{}", rows[0].json);
     assert_eq!(acks(&bench.batch(link, 7, 11, 2)), [12]);
+}
+
+#[test]
+fn all_gaps_of_a_welcome_are_told_together() {
+    let mut bench = Bench::new(WIDE);
+    let link = bench.links.next();
+    let mut offers = hello(7, 1, &[], 11);
+    offers.streams.push(Offer { stream: Stream::Activity, first: 3, next: 4, ..offers.streams[0] });
+    bench.hello(link, offers);
+    let hole = |stream, to| Hole { epoch: epoch(1), stream, from: 1, to };
+    assert_eq!(bench.holes, [[hole(Stream::Raw, 10), hole(Stream::Activity, 2)]]);
+    assert_eq!(bench.holes[0][0].to_string(), "0000000000000001/raw seq 1 to 10");
 }
 
 #[test]

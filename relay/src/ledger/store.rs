@@ -82,7 +82,7 @@ pub(crate) fn store(ledger: &mut dyn Ledger, commit: &Commit, now: i64) -> Resul
 }
 
 fn decode(origin: Origin<'_>, entry: &Entry, now: i64, tally: &mut Tally) -> Decoded {
-    tally.bytes += entry.size(origin.stream).wire as u64;
+    tally.bytes += entry.wire() as u64;
     let frame = match &entry.said {
         Said::Frame(frame) => frame,
         Said::Missing(missing) => return Decoded::Missing(notice(entry.last_seq(), missing, now)),

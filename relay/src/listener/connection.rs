@@ -46,8 +46,12 @@ enum End {
     PushedOut,
     #[error("{0}")]
     Violation(#[from] Violation),
-    #[error("{0}")]
-    Refused(Refusal),
+    #[error("{refusal}")]
+    Refused {
+        refusal: Refusal,
+        /// Who somebody said they are without proving it.
+        claimed: Option<AgentId>,
+    },
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
     #[error("nothing heard for one and a half times the keep-alive")]
@@ -74,11 +78,11 @@ impl End {
             Self::PushedOut => "pushed_out",
             Self::Violation(Violation::TooLarge(_)) => "too_large",
             Self::Violation(Violation::Unexpected(_)) => "unexpected_packet",
-            Self::Violation(Violation::Protocol) | Self::Refused(PROTOCOL) => "protocol",
+            Self::Violation(Violation::Protocol) | Self::Refused { refusal: PROTOCOL, .. } => "protocol",
             Self::Violation(Violation::Malformed(_)) => "malformed",
-            Self::Refused(TAKEOVERS) => "takeovers",
-            Self::Refused(FULL) => "capacity",
-            Self::Refused(_) => "identity",
+            Self::Refused { refusal: TAKEOVERS, .. } => "takeovers",
+            Self::Refused { refusal: FULL, .. } => "capacity",
+            Self::Refused { .. } => "identity",
             Self::Forbidden(_) => "forbidden",
             Self::Idle => "idle",
             Self::SlowPacket => "slow_packet",
@@ -90,7 +94,12 @@ impl End {
 
     /// Whether the peer did what it must not do.
     fn is_fault(&self) -> bool {
-        matches!(self, Self::Violation(_) | Self::Refused(_) | Self::Forbidden(_))
+        matches!(self, Self::Violation(_) | Self::Refused { .. } | Self::Forbidden(_))
+    }
+
+    /// Who the peer claimed to be, where that is why the connection ended.
+    fn claimed(&self) -> Option<&AgentId> {
+        if let Self::Refused { claimed, .. } = self { claimed.as_ref() } else { None }
     }
 }
 
@@ -130,12 +139,14 @@ where
 /// Counts how a connection ended, and logs it unless the like was logged a moment ago.
 fn report(context: &Context, peer: SocketAddr, agent: Option<&AgentId>, end: &End) {
     context.metrics.count_closed(end.label());
-    let Some(untold) = context.tell(agent, end.label()) else { return };
-    let agent = agent.map(AgentId::as_str);
+    let claimed = end.claimed();
+    let Some(before) = context.tell(agent.or(claimed), end.label()) else { return };
+    let (agent, claimed) = (agent.map(AgentId::as_str), claimed.map(AgentId::as_str));
+    let like_it_before = before.count();
     if end.is_fault() {
-        tracing::warn!(%peer, agent, reason = %end, untold, "connection closed");
+        tracing::warn!(%peer, agent, claimed, reason = %end, like_it_before, "connection closed");
     } else {
-        tracing::info!(%peer, agent, reason = %end, untold, "connection ended");
+        tracing::info!(%peer, agent, reason = %end, like_it_before, "connection ended");
     }
 }
 
@@ -162,12 +173,12 @@ where
         connect = timeout(CONNECT_WITHIN, first_packet(wire)) => connect.unwrap_or(Err(End::NoConnect)),
     };
     let connect = match connect {
-        Err(End::Violation(Violation::Protocol)) => return Err(turn_away(wire, PROTOCOL).await),
+        Err(End::Violation(Violation::Protocol)) => return Err(turn_away(wire, PROTOCOL, None).await),
         connect => connect?,
     };
     let identity = match context.access.authenticate(&connect) {
         Ok(identity) => identity,
-        Err(refusal) => return Err(turn_away(wire, refusal).await),
+        Err(refusal) => return Err(turn_away(wire, refusal, connect.client_id.parse().ok()).await),
     };
     let wanted = Duration::from_secs(connect.keep_alive.into());
     let keep_alive = if wanted.is_zero() { LONGEST_KEEP_ALIVE } else { wanted.min(LONGEST_KEEP_ALIVE) };
@@ -181,8 +192,8 @@ where
     let link = context.links.next();
     match Seat::take(&context.seats, &visitor.identity.agent, link).await {
         Ok(seat) => Ok(Entered { visitor, seat, link }),
-        Err(NoSeat::Contested) => Err(turn_away(wire, TAKEOVERS).await),
-        Err(NoSeat::Full) => Err(turn_away(wire, FULL).await),
+        Err(NoSeat::Contested) => Err(turn_away(wire, TAKEOVERS, None).await),
+        Err(NoSeat::Full) => Err(turn_away(wire, FULL, None).await),
     }
 }
 
@@ -202,13 +213,13 @@ where
     }
 }
 
-async fn turn_away<S>(wire: &mut Wire<S>, refusal: Refusal) -> End
+async fn turn_away<S>(wire: &mut Wire<S>, refusal: Refusal, claimed: Option<AgentId>) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     wire.put(&Packet::ConnAck(ConnAck::new(refusal.code, false)));
     match wire.flush().await {
-        Ok(()) => End::Refused(refusal),
+        Ok(()) => End::Refused { refusal, claimed },
         Err(error) => error.into(),
     }
 }
@@ -224,8 +235,8 @@ where
     if let Err(closed) = linked.await {
         return closed.into();
     }
-    if let Some(untold) = context.tell(Some(&identity.agent), "connected") {
-        tracing::info!(%peer, agent = %identity.agent, untold, "agent connected");
+    if let Some(before) = context.tell(Some(&identity.agent), "connected") {
+        tracing::info!(%peer, agent = %identity.agent, like_it_before = before.count(), "agent connected");
     }
     wire.put(&Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false)));
     let turn = Arc::new(Semaphore::new(1));
@@ -354,8 +365,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                 self.subscribed = Some(granted);
                 SubscribeReasonCode::Success(granted)
             } else {
-                if let Some(untold) = self.context.tell(Some(&self.identity.agent), "subscribe") {
-                    tracing::warn!(agent = %self.identity.agent, filter = filter.path, untold, "refused to subscribe");
+                if let Some(before) = self.context.tell(Some(&self.identity.agent), "subscribe") {
+                    let (agent, like_it_before) = (&self.identity.agent, before.count());
+                    tracing::warn!(%agent, filter = filter.path, like_it_before, "refused to subscribe");
                 }
                 SubscribeReasonCode::Failure
             }
