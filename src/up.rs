@@ -88,7 +88,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
     let (health, metrics) = (Health::new(), Metrics::new());
     let path = data_dir.join("warehouse.db");
-    let warehouse = tokio::task::spawn_blocking(move || Warehouse::open(path, &sink.sqlite)).await??;
+    let was_used = agent.data_dir.join("spool.db").exists();
+    let is_anew = path.metadata().map_or(was_used, |file| file.len() == 0);
+    let opened = path.clone();
+    let warehouse = tokio::task::spawn_blocking(move || Warehouse::open(opened, &sink.sqlite)).await??;
+    if is_anew && warehouse.counters().set_aside() == 0 {
+        tracing::warn!("no warehouse at {} (or it is empty): an empty one is begun", path.display());
+    }
     warehouse.counters().register(&metrics);
     let (agent_status, relay_status) = (Arc::new(AgentStatus::default()), Arc::new(RelayStatus::default()));
     banner::show(terminal, push_address, &data_dir)?;

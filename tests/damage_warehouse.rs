@@ -75,7 +75,11 @@ fn was_set_aside(event: &serde_json::Value) -> Option<String> {
     let said = event["message"].as_str().filter(|said| said.starts_with("the warehouse was damaged"))?;
     assert_eq!(event["level"], "ERROR");
     let kept = event["kept_as"].as_str().unwrap();
-    assert!(said.contains(&format!("`sqlite3 {kept} .recover`")), "{said}");
+    assert!(
+        said.contains(&format!("cp {kept}* saved/")) && said.contains(".recover | sqlite3 saved/saved.db"),
+        "{said}"
+    );
+    assert!(!event["damage"].as_str().unwrap().contains('\n'), "{event}");
     Some(kept.to_owned())
 }
 
@@ -229,10 +233,31 @@ fn make(data_dir: &Path) -> PathBuf {
 }
 
 #[test]
+fn an_empty_warehouse_beside_a_used_agent_is_not_begun_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = |log: &[serde_json::Value]| {
+        let said =
+            |event: &serde_json::Value| event["message"].as_str().is_some_and(|m| m.starts_with("no warehouse at"));
+        log.iter().any(|event| said(event) && event["level"] == "WARN")
+    };
+    let mut expected = false;
+    let changes: [fn(&Path); 3] =
+        [|_| {}, |path| std::fs::remove_file(path).unwrap(), |path| std::fs::write(path, "").unwrap()];
+    for change in changes {
+        change(&dir.path().join("warehouse.db"));
+        let mut up = Process::up(dir.path(), &[]);
+        up.push_url();
+        assert_eq!(told(&up.log()), expected);
+        assert!(up.terminate(Signal::SIGTERM).success());
+        expected = true;
+    }
+}
+
+#[test]
 fn a_newer_warehouse_and_a_foreign_file_are_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let warehouse = make(dir.path());
-    Connection::open(&warehouse).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(&warehouse).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let before = std::fs::read(&warehouse).unwrap();
     let said = refused(dir.path());
     assert!(

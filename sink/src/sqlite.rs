@@ -7,6 +7,7 @@
 //! - Readers never hold up a commit.
 //! - A damaged file is set aside, whole and untouched, and a new one goes on with the marks whose rows it holds: nothing
 //!   that was stored is stored again, and no restart is needed.
+//! - A file that is written over or cut while it is in use is noticed within about a minute.
 //! - Retention works under load as well: while there is something to delete, it gets as much time as the commits.
 //!
 //! Tables and columns are the contract's ([`schema`]); people read the views. `RECORD_METADATA`
@@ -23,6 +24,7 @@ mod log;
 mod marks;
 mod opening;
 mod options;
+mod outside;
 mod place;
 mod retention;
 mod rows;
@@ -51,6 +53,7 @@ use coming::{open_first, set_aside};
 use commit::Refused;
 use log::{empty_log, rewrite_log};
 use opening::Missing;
+use outside::{Ailment, Outside};
 use place::{Place, Presence};
 use suspicion::Suspicion;
 use tending::Keeper;
@@ -69,6 +72,7 @@ pub struct Warehouse {
     /// None after a recovery that failed.
     conn: Option<Connection>,
     keeper: Keeper,
+    outside: Outside,
     counters: Arc<Counters>,
     /// A write failed, so that what lies in the log may not be on the disk.
     in_doubt: bool,
@@ -106,6 +110,7 @@ impl Warehouse {
             place,
             conn: Some(conn),
             keeper,
+            outside: Outside::default(),
             counters,
             in_doubt: false,
             suspicion,
@@ -124,6 +129,7 @@ impl Warehouse {
     /// [`tend`](Ledger::tend) at a given time.
     pub fn tend_at(&mut self, now: WallClock) -> Result<(), LedgerError> {
         self.still_there()?;
+        self.look_from_outside(now)?;
         self.keep_house(now, BUDGET).or_else(|error| {
             if trouble::can_wait(&error) {
                 self.say_once(&error);
@@ -133,10 +139,34 @@ impl Warehouse {
         })
     }
 
-    fn keep_house(&mut self, now: WallClock, budget: Duration) -> rusqlite::Result<()> {
-        let Self { place, conn, keeper, counters, .. } = self;
+    fn look_from_outside(&mut self, now: WallClock) -> Result<(), LedgerError> {
+        let Self { place, conn, outside, suspicion, .. } = self;
         let Some(conn) = conn else { return Ok(()) };
-        let outcome = keeper.tend(conn, place, counters, now, budget);
+        let what = match outside.look(conn, place, now) {
+            Ok(None) => return Ok(()),
+            Ok(Some(Ailment::Unreadable(what))) => {
+                suspicion.handle_met(Instant::now(), what.clone());
+                what
+            }
+            Ok(Some(Ailment::Cut(what))) => {
+                suspicion.handle_unreadable(what.clone());
+                what
+            }
+            Err(error) if damage::is_damage(&error) => return Err(self.failed(&error)),
+            // Out of file handles, or in somebody's way: nothing is known about the file.
+            Err(error) => {
+                self.say_once(&error);
+                return Ok(());
+            }
+        };
+        Err(LedgerError::Unavailable(trouble::seems_damaged(place.path(), &what)))
+    }
+
+    fn keep_house(&mut self, now: WallClock, budget: Duration) -> rusqlite::Result<()> {
+        let Self { place, conn, keeper, outside, counters, .. } = self;
+        let Some(conn) = conn else { return Ok(()) };
+        let tended = keeper.tend(conn, place, counters, now, budget);
+        let outcome = tended.and(outside.note_pages(conn));
         self.tended = Instant::now();
         self.committing = Duration::ZERO;
         self.told &= outcome.is_err();
@@ -239,11 +269,11 @@ impl Ledger for Warehouse {
         if !self.replacing {
             self.save_log()?;
         }
-        if let Some(conn) = self.conn.take()
-            && self.suspicion.certain().is_some()
-        {
+        if let Some(conn) = self.conn.take() {
+            // What may be damaged is not written to; who opens the file reads the log.
             opening::leave_log(&conn);
         }
+        self.outside = Outside::default();
         let conn = self.reopen().map_err(|error| LedgerError::Unavailable(error.to_string()))?;
         self.still_there()?;
         if self.in_doubt {

@@ -7,7 +7,8 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use gaitway_proto::ledger::{Ledger as _, LedgerError, Mark};
+use gaitway_proto::ledger::{Ledger as _, LedgerError, Mark, Stream};
+use gaitway_proto::record::{Body, GapNotice, Origin, Record};
 use gaitway_sink::sqlite::{OpenError, Options, WallClock, Warehouse};
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -185,6 +186,87 @@ fn a_mark_ahead_of_its_rows_is_not_carried_over() {
     assert_eq!(position(&mut warehouse, &other), Some(1));
 }
 
+/// Adds a record for the gap of one frame behind those of `walk`'s next frame.
+fn submit_with_gap(warehouse: &mut Warehouse, walk: &mut Walk, readings: u32) {
+    let from = position_of(walk);
+    walk.advance();
+    let mut records = walk.records(readings);
+    let notice = GapNotice {
+        to_seq: walk.position() + 1,
+        messages: None,
+        readings: None,
+        reason: "lost".to_owned(),
+        noticed_at: 0,
+    };
+    let origin = Origin { seq: walk.position() + 1, ..walk.origin(Stream::Raw) };
+    records.push(Record { metadata: origin.metadata(0, None), body: Body::Gap(notice) });
+    let mark = Mark { source: walk.source(), from, to: walk.position() + 1 };
+    warehouse.submit(&records, &[mark]).unwrap();
+    walk.advance();
+}
+
+/// The disk kept the mark's page and that of the last row, and lost one between: what the agent still has must be taken
+/// again.
+#[test]
+fn a_mark_is_not_carried_over_when_any_row_of_its_last_commit_is_lost() {
+    type Commit = fn(&mut Warehouse, &mut Walk);
+    let commits: [(&str, Commit); 2] = [
+        ("readings", |warehouse, walk| walk.step(warehouse, 40)),
+        ("readings that end in a gap", |warehouse, walk| submit_with_gap(warehouse, walk, 40)),
+    ];
+    for (name, commit) in commits {
+        for loss in [None, Some("all of a page"), Some("a row of a page")] {
+            let mut home = Home::with(&options());
+            let (mut walk, mut other) = (Walk::padded(1000), Walk::other());
+            walk.step(&mut home.warehouse, 40);
+            let before = leaves(&home);
+            commit(&mut home.warehouse, &mut walk);
+            let of_commit: Vec<_> = leaves(&home).into_iter().filter(|page| !before.contains(page)).collect();
+            other.step(&mut home.warehouse, 5);
+            zero_page_after_checkpoint(&home, "activity_by_time");
+            let path = home.path();
+            drop(home.warehouse);
+            let page = of_commit[of_commit.len() / 2];
+            match loss {
+                None => {}
+                Some("all of a page") => zero_page(&path, page),
+                // As it was before its last row came: its number of cells is one less.
+                Some(_) => {
+                    let (at, mut cells) = ((page - 1) * PAGE + 3, [0; 2]);
+                    fs::File::open(&path).unwrap().read_exact_at(&mut cells, at).unwrap();
+                    write(&path, at, &(u16::from_be_bytes(cells) - 1).to_be_bytes());
+                }
+            }
+            let mut warehouse = open(&path);
+            assert_eq!(aside(home.dir.path()).len(), 1, "{name}");
+            let expected = loss.is_none().then(|| walk.position());
+            assert_eq!(position(&mut warehouse, &walk), expected, "{name}, {loss:?}");
+            assert_eq!(position(&mut warehouse, &other), Some(1), "{name}");
+        }
+    }
+}
+
+/// The leaves of the raw readings' table.
+fn leaves(home: &Home) -> Vec<u64> {
+    home.reader().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let file = fs::read(home.path()).unwrap();
+    let pages = file.chunks(PAGE as usize).enumerate();
+    pages.filter(|(_, page)| page[0] == 0x0D).map(|(place, _)| place as u64 + 1).collect()
+}
+
+#[test]
+fn a_mark_whose_rows_retention_deleted_in_part_goes_on() {
+    let mut home = Home::with(&options());
+    let mut walk = Walk::new();
+    walk.step(&mut home.warehouse, 30);
+    home.reader().execute("DELETE FROM ACTIVITY_RECORDS WHERE rowid <= 10", []).unwrap();
+    zero_page_after_checkpoint(&home, "activity_by_time");
+    let path = home.path();
+    drop(home.warehouse);
+    assert_eq!(position(&mut open(&path), &walk), Some(1));
+    assert_eq!(aside(home.dir.path()).len(), 1);
+}
+
 #[test]
 fn a_mark_whose_rows_retention_deleted_goes_on() {
     let mut home = Home::with(&options());
@@ -221,6 +303,68 @@ fn submit_next(warehouse: &mut Warehouse, walk: &Walk) -> Result<(), LedgerError
 
 fn position_of(walk: &Walk) -> Option<u64> {
     (walk.position() > 0).then_some(walk.position())
+}
+
+fn at_minute(minute: i64) -> WallClock {
+    WallClock { at: 1_700_000_000 + 60 * minute, synchronised: true }
+}
+
+/// Nobody else writes, so that the process remembers all that it read.
+#[test]
+fn a_file_destroyed_under_a_running_warehouse_is_noticed_within_a_minute() {
+    type Destruction = fn(&Path, usize);
+    let destructions: [(&str, Destruction); 5] = [
+        ("noise", |path, length| write(path, 0, &vec![0xA5; length])),
+        ("zeros", |path, length| write(path, 0, &vec![0; length])),
+        ("cut to nothing", |path, _| cut(path, 0)),
+        ("cut to half", |path, length| cut(path, length as u64 / 2)),
+        ("cut by a page", |path, length| cut(path, length as u64 - PAGE)),
+    ];
+    for ((name, destroy), has_log) in destructions.into_iter().flat_map(|case| [(case, false), (case, true)]) {
+        let mut home = Home::with(&options());
+        let (mut walk, mut other) = (Walk::padded(9000), Walk::other());
+        for _ in 0..20 {
+            walk.step(&mut home.warehouse, 5);
+        }
+        home.reader().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        if has_log {
+            // What lies in the log is read from there.
+            walk.step(&mut home.warehouse, 5);
+        }
+        home.warehouse.tend_at(at_minute(0)).unwrap();
+        let path = home.path();
+        destroy(&path, fs::metadata(&path).unwrap().len() as usize);
+        home.warehouse.tend_at(WallClock { at: at_minute(1).at - 1, synchronised: true }).unwrap();
+        let Err(said) = home.warehouse.tend_at(at_minute(1)).map_err(|error| error.to_string()) else {
+            panic!("{name}, log {has_log}: not noticed")
+        };
+        assert!(said.contains("warehouse.db seems to be damaged"), "{name}: {said}");
+        home.warehouse.recover().unwrap();
+        assert_eq!(aside(home.dir.path()).len(), 1, "{name}");
+        other.step(&mut home.warehouse, 7);
+        assert_eq!(stored(&path).len(), 7, "{name}");
+        home.warehouse.tend_at(at_minute(2)).unwrap();
+        home.warehouse.tend_at(at_minute(3)).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_another_program_made_shorter_is_not_taken_for_one_that_was_cut() {
+    let mut home = Home::with(&options());
+    let mut walk = Walk::padded(2000);
+    for _ in 0..20 {
+        walk.step(&mut home.warehouse, 30);
+    }
+    home.reader().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    home.warehouse.tend_at(at_minute(0)).unwrap();
+    let before = fs::metadata(home.path()).unwrap().len();
+    home.reader().execute_batch("DELETE FROM ACTIVITY_RECORDS WHERE rowid < 500; VACUUM").unwrap();
+    home.reader().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    assert!(fs::metadata(home.path()).unwrap().len() < before / 2);
+    for minute in 1..4 {
+        walk.step(&mut home.warehouse, 30);
+        home.warehouse.tend_at(at_minute(minute)).unwrap();
+    }
 }
 
 #[test]
@@ -338,6 +482,26 @@ fn a_disk_that_damages_file_after_file_is_not_filled_with_them() {
     assert!(said.contains("its disk is failing"), "{said}");
     assert!(path.exists());
     assert_eq!(aside(home.dir.path()).len(), 5);
+}
+
+#[test]
+fn a_restart_does_not_begin_to_count_anew() {
+    let (dir, path, _) = closed(20, 30);
+    let now = gaitway_service::clock::now_micros() / 1_000_000;
+    let stamp = |at: i64| gaitway_proto::schema::rfc3339(at * 1_000_000_000).replace(['-', ':'], "");
+    let aside_at = |at| fs::write(dir.path().join(format!("warehouse.db.damaged-{}", stamp(at))), "").unwrap();
+    for n in 0..5 {
+        aside_at(now - 4000 - n);
+    }
+    for n in 0..4 {
+        aside_at(now - 3000 - n);
+    }
+    zero_page(&path, root_of(&path, "raw_by_time"));
+    drop(open(&path));
+    assert_eq!(aside(dir.path()).len(), 10);
+    zero_page(&path, root_of(&path, "raw_by_time"));
+    assert!(matches!(Warehouse::open(&path, &options()), Err(OpenError::Failing { .. })));
+    assert_eq!(aside(dir.path()).len(), 10);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod support;
 
-use gaitway_proto::ledger::{Ledger as _, LedgerError};
+use gaitway_proto::ledger::{Ledger as _, LedgerError, Mark, Source};
 use gaitway_sink::sqlite::{OpenError, Options, Warehouse};
 use rusqlite::Connection;
 use support::{Home, Walk};
@@ -22,16 +22,45 @@ fn settings_that_readers_can_see_hold() {
     assert_eq!(number("page_size"), 4096);
     assert_eq!(number("auto_vacuum"), 2);
     assert_eq!(number("application_id"), i64::from(u32::from_be_bytes(*b"gait")));
-    assert_eq!(number("user_version"), 1);
+    assert_eq!(number("user_version"), 2);
 }
 
 #[test]
 fn a_newer_version_is_refused_and_left_alone() {
     let home = Home::new();
-    home.reader().pragma_update(None, "user_version", 2).unwrap();
+    home.reader().pragma_update(None, "user_version", 3).unwrap();
     let error = open(&home.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 3, .. }), "{error}");
     assert!(error.to_string().contains("newer gaitway"), "{error}");
+}
+
+#[test]
+fn a_warehouse_of_version_1_is_brought_up_with_its_marks() {
+    let (mut home, mut walk, heir) = (Home::new(), Walk::new(), Source::partition("heir", 1));
+    walk.step(&mut home.warehouse, 3);
+    home.warehouse.submit(&[], &[Mark { source: heir.clone(), from: None, to: 99 }]).unwrap();
+    let (path, Home { warehouse, dir: _dir }) = (home.path(), home);
+    drop(warehouse);
+    let former = "
+        BEGIN;
+        CREATE TABLE former (source TEXT PRIMARY KEY, position INTEGER NOT NULL, updatedAt TEXT NOT NULL) WITHOUT ROWID;
+        INSERT INTO former SELECT source, position, updatedAt FROM gaitway_progress;
+        DROP TABLE gaitway_progress;
+        ALTER TABLE former RENAME TO gaitway_progress;
+        PRAGMA user_version = 1;
+        COMMIT;";
+    Connection::open(&path).unwrap().execute_batch(former).unwrap();
+
+    for _ in 0..2 {
+        let mut warehouse = open(&path).unwrap();
+        let found = warehouse.committed(&[walk.source(), heir.clone()]).unwrap();
+        assert_eq!((found[&walk.source()], found[&heir]), (walk.position(), 99));
+        walk.step(&mut warehouse, 3);
+        drop(warehouse);
+    }
+    assert_eq!(support::stored(&path).len(), 9);
+    let version = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    assert_eq!(Connection::open(&path).unwrap().pragma_query_value(None, "user_version", version).unwrap(), 2);
 }
 
 #[test]
@@ -91,7 +120,7 @@ fn nothing_is_acknowledged_from_a_file_that_vanished() {
         other => panic!("{other:?}"),
     };
     let records = walk.records(1);
-    let mark = gaitway_proto::ledger::Mark { source: walk.source(), from: Some(1), to: 2 };
+    let mark = Mark { source: walk.source(), from: Some(1), to: 2 };
     assert!(said(home.warehouse.submit(&records, &[mark])).contains("was removed or moved"));
     assert!(said(home.warehouse.tend()).contains("was removed or moved"));
     assert!(said(home.warehouse.recover()).contains("was removed or moved"));

@@ -23,6 +23,9 @@ use super::place::{log_of, sync_directory};
 const DAMAGED: &str = ".damaged-";
 const REPLACEMENT: &str = ".replacement-";
 
+/// Microseconds.
+const HOUR: i64 = 3_600_000_000;
+
 /// Moves the damaged warehouse at `path` aside and puts a new one with these marks there. Gives the damaged file's new
 /// name. `now`: microseconds since the Unix epoch.
 pub(super) fn replace(path: &Path, carried: &Carried, now: i64) -> Result<PathBuf, OpenError> {
@@ -73,7 +76,7 @@ fn build(path: &Path, carried: &Carried) -> Result<(), OpenError> {
     let transaction = conn.transaction().map_err(sqlite)?;
     for mark in &carried.marks {
         // The rows are in the other file.
-        super::marks::Kept { last: None, ..mark.clone() }.insert(&transaction).map_err(sqlite)?;
+        super::marks::Kept { rows: None, ..mark.clone() }.insert(&transaction).map_err(sqlite)?;
     }
     transaction.commit().map_err(sqlite)?;
     conn.close().map_err(|(_, error)| sqlite(error))?;
@@ -86,7 +89,21 @@ fn build(path: &Path, carried: &Carried) -> Result<(), OpenError> {
 
 /// Replacements under way, one at most if nobody else made files here, with their stamps.
 fn replacements(path: &Path) -> io::Result<Vec<(PathBuf, String)>> {
-    let begins = with(path, REPLACEMENT, "");
+    stamped(path, REPLACEMENT)
+}
+
+/// How many damaged files beside `path` were set aside within an hour of `now`, microseconds since the Unix epoch, by
+/// their names: whichever process did it.
+pub(super) fn within_the_hour(path: &Path, now: i64) -> Result<usize, OpenError> {
+    let found = stamped(path, DAMAGED).map_err(|reason| OpenError::Io { path: path.to_owned(), reason })?;
+    // A clock that was set back meanwhile must not hide them.
+    let [earliest, latest] = [-HOUR, HOUR].map(|offset| stamp(now.saturating_add(offset)));
+    Ok(found.iter().filter(|(_, stamp)| (&earliest..=&latest).contains(&stamp)).count())
+}
+
+/// The files of a kind beside `path`, with their stamps.
+fn stamped(path: &Path, kind: &str) -> io::Result<Vec<(PathBuf, String)>> {
+    let begins = with(path, kind, "");
     let Some(begins) = begins.file_name().and_then(|name| name.to_str()) else { return Ok(Vec::new()) };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut found = Vec::new();
@@ -107,10 +124,15 @@ fn replacements(path: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     Ok(found)
 }
 
+/// A time as a part of a name; later ones sort behind.
+fn stamp(now: i64) -> String {
+    let time = schema::rfc3339(now.div_euclid(1_000_000).saturating_mul(1_000_000_000));
+    time.chars().filter(|c| !matches!(c, '-' | ':')).collect()
+}
+
 /// The time as a part of a name that nothing here has.
 fn free_stamp(path: &Path, now: i64) -> String {
-    let time = schema::rfc3339(now.div_euclid(1_000_000).saturating_mul(1_000_000_000));
-    let time: String = time.chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    let time = stamp(now);
     let is_free = |stamp: &String| {
         let damaged = with(path, DAMAGED, stamp);
         ![log_of(&damaged), damaged].iter().any(|file| file.symlink_metadata().is_ok())

@@ -51,19 +51,21 @@ pub(super) fn set_aside(
     counters: &Counters,
 ) -> Result<(), OpenError> {
     let now = Instant::now();
-    if !suspicion.may_replace(now) {
+    let wall_clock = clock::now_micros();
+    if !suspicion.may_replace(now, aside::within_the_hour(path, wall_clock)?) {
         return Err(OpenError::Failing { path: path.to_owned(), what: what.to_owned() });
     }
     let carried = carry::read(path);
-    let damaged = aside::replace(path, &carried, clock::now_micros())?;
+    let damaged = aside::replace(path, &carried, wall_clock)?;
     suspicion.handle_replaced(now);
     counters.add_set_aside();
     let (marks, marks_left, marks_unread) = (carried.marks.len(), carried.left, carried.incomplete);
     tracing::error!(
         file = %path.display(), damage = what, kept_as = %damaged.display(), marks, marks_left, marks_unread,
         "the warehouse was damaged: it is kept under another name and a new one goes on in its place; \
-         `sqlite3 {} .recover` saves what can be read of it",
-        damaged.display()
+         to save what can be read of it, work on a copy, with a sqlite3 that knows .recover (Debian's does not): \
+         `mkdir saved && cp {file}* saved/ && sqlite3 saved/{name} .recover | sqlite3 saved/saved.db`",
+        file = damaged.display(), name = damaged.file_name().unwrap_or_default().display()
     );
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! - Marks move first, each by compare-and-set: before a loser has written a row it knows.
 //! - A position never goes back, a source moves once in a submit, and records never come without a mark.
-//! - A mark names the last row that came with it.
+//! - A mark names all rows that came with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use gaitway_proto::record::Record;
 use gaitway_proto::topic::AgentId;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::marks::{Find, Kept};
+use super::marks::{Find, Kept, Spans};
 use super::rows::Rows;
 
 /// Why a submit was not stored.
@@ -52,8 +52,8 @@ pub(super) fn check(records: &[Record<'_>], marks: &[Mark]) -> Result<(), Ledger
 pub(super) fn commit(conn: &mut Connection, records: &[Record<'_>], marks: &[Mark], now: &str) -> Result<(), Refused> {
     let transaction = Transaction::new(conn, TransactionBehavior::Immediate)?;
     move_marks(&transaction, marks, now)?;
-    let last = insert(&transaction, records)?;
-    name_last_rows(&transaction, marks, now, &last)?;
+    let rows = insert(&transaction, records)?;
+    name_rows(&transaction, marks, now, &rows)?;
     transaction.commit()?;
     Ok(())
 }
@@ -77,38 +77,42 @@ fn move_marks(conn: &Connection, marks: &[Mark], now: &str) -> Result<(), Refuse
     Ok(())
 }
 
-/// Table and rowid of the last row of each stream.
-type LastRows = BTreeMap<Source, (&'static str, i64)>;
-
-fn insert(conn: &Connection, records: &[Record<'_>]) -> rusqlite::Result<LastRows> {
+fn insert(conn: &Connection, records: &[Record<'_>]) -> rusqlite::Result<BTreeMap<Source, Spans>> {
     let mut rows = Rows::new(conn);
-    let mut last = LastRows::new();
-    for (place, record) in records.iter().enumerate() {
-        rows.insert(record)?;
-        if records.get(place + 1).is_none_or(|next| stream(next) != stream(record)) {
-            let (agent, epoch, stream) = stream(record);
-            last.insert(Source::stream(agent, epoch, stream), (record.table().name, conn.last_insert_rowid()));
+    let mut spans = BTreeMap::<Source, Spans>::new();
+    let runs = records.chunk_by(|one, next| stream(one) == stream(next) && one.table().name == next.table().name);
+    for run in runs {
+        let (agent, epoch, stream) = stream(&run[0]);
+        let mut first = None;
+        for record in run {
+            rows.insert(record)?;
+            first.get_or_insert_with(|| conn.last_insert_rowid());
         }
+        let last = conn.last_insert_rowid();
+        let of_source = spans.entry(Source::stream(agent, epoch, stream)).or_default();
+        let span = of_source.entry(run[0].table().name.to_owned()).or_insert((first.unwrap_or(last), last));
+        span.1 = last;
     }
-    Ok(last)
+    Ok(spans)
 }
 
 fn stream<'a>(record: &Record<'a>) -> (&'a AgentId, Epoch, Stream) {
     (record.metadata.agent, record.metadata.epoch, record.metadata.stream)
 }
 
-fn name_last_rows(conn: &Connection, marks: &[Mark], now: &str, last: &LastRows) -> rusqlite::Result<()> {
+fn name_rows(conn: &Connection, marks: &[Mark], now: &str, rows: &BTreeMap<Source, Spans>) -> rusqlite::Result<()> {
     for mark in marks {
-        if let Some((table, row)) = last.get(&mark.source) {
-            kept(mark, now, Some(((*table).to_owned(), *row))).replace(conn, mark.to as i64)?;
+        if let Some(spans) = rows.get(&mark.source) {
+            let json = serde_json::to_string(spans).expect("names and numbers are JSON");
+            kept(mark, now, Some(json)).replace(conn, mark.to as i64)?;
         }
     }
     Ok(())
 }
 
-fn kept(mark: &Mark, now: &str, last: Option<(String, i64)>) -> Kept {
+fn kept(mark: &Mark, now: &str, rows: Option<String>) -> Kept {
     let source = mark.source.as_str().to_owned();
-    Kept { source, position: mark.to as i64, updated_at: now.to_owned(), last }
+    Kept { source, position: mark.to as i64, updated_at: now.to_owned(), rows }
 }
 
 /// The positions of `sources`, as one snapshot.

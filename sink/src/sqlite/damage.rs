@@ -51,13 +51,23 @@ pub(super) fn look_over(conn: &Connection) -> rusqlite::Result<Option<String>> {
     }
 }
 
+/// What is wrong with a table from end to end, in one line.
+pub(super) fn what_ails(conn: &Connection, table: &str) -> rusqlite::Result<Option<String>> {
+    let sql = format!("PRAGMA integrity_check('{table}')");
+    let said: String = conn.query_row(&sql, [], |row| row.get(0))?;
+    Ok((said != "ok").then(|| telling_line(&said).to_owned()))
+}
+
+/// SQLite heads what it found with the database's name.
+fn telling_line(said: &str) -> &str {
+    said.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("***")).unwrap_or(said.trim())
+}
+
 /// The definitions with the list of unused pages, and the small tables, each from end to end.
 fn own_tables(conn: &Connection) -> rusqlite::Result<Option<String>> {
     for table in ["sqlite_schema", "gaitway_progress", "gaitway_ages"] {
-        let sql = format!("PRAGMA integrity_check('{table}')");
-        let said: String = conn.query_row(&sql, [], |row| row.get(0))?;
-        if said != "ok" {
-            return Ok(Some(said));
+        if let Some(what) = what_ails(conn, table)? {
+            return Ok(Some(what));
         }
     }
     let mut wrong = None;
@@ -133,6 +143,13 @@ mod tests {
         for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_CORRUPT_INDEX, ffi::SQLITE_NOTADB, ffi::SQLITE_IOERR_SHORT_READ] {
             assert!(is_damage(&failure(code)), "{code}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_line() {
+        let said = "*** in database main ***\nTree 5 page 5: btreeInitPage() returns error code 11\nPage 9: never used";
+        assert_eq!(telling_line(said), "Tree 5 page 5: btreeInitPage() returns error code 11");
+        assert_eq!(telling_line("row 3 missing from index"), "row 3 missing from index");
     }
 
     #[test]

@@ -2,17 +2,22 @@
 //!
 //! - A mark is believed only with its checksum: SQLite's pages have none, and a mark that a flipped bit moved ahead
 //!   would have frames dropped that were never stored.
-//! - A mark names the last row that was stored with it, so that it can be held against the rows of its file.
+//! - A mark names all rows that were stored with it, so that it can be held against the rows of its file.
+
+use std::collections::BTreeMap;
 
 use gaitway_proto::ledger::Source;
 use rusqlite::types::Type;
 use rusqlite::{CachedStatement, Connection, Error, OptionalExtension as _, Result, Row, params};
 
 pub(super) const TABLE: &str = "
-CREATE TABLE gaitway_progress (source TEXT PRIMARY KEY, position INTEGER NOT NULL, updatedAt TEXT NOT NULL, lastTable TEXT, lastRow INTEGER, checksum INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE gaitway_progress (source TEXT PRIMARY KEY, position INTEGER NOT NULL, updatedAt TEXT NOT NULL, lastRows TEXT, checksum INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
-pub(super) const COLUMNS: [&str; 6] = ["source", "position", "updatedAt", "lastTable", "lastRow", "checksum"];
+pub(super) const COLUMNS: [&str; 5] = ["source", "position", "updatedAt", "lastRows", "checksum"];
+
+/// The rows of one commit: first and last rowid by table. As JSON: `{"ACTIVITY_RECORDS":[121,150],"GAPS":[3,3]}`.
+pub(super) type Spans = BTreeMap<String, (i64, i64)>;
 
 /// A row of `gaitway_progress`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +26,8 @@ pub(super) struct Kept {
     pub(super) position: i64,
     /// When it was committed, for people.
     pub(super) updated_at: String,
-    /// Table and rowid of the last row that was stored with it, if any was.
-    pub(super) last: Option<(String, i64)>,
+    /// The rows that were stored with it, [`Spans`] as JSON; none where there were none, or nobody noted them.
+    pub(super) rows: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -31,39 +36,49 @@ struct WrongChecksum(String);
 
 impl Kept {
     fn checksum(&self) -> i64 {
-        let Self { source, position, updated_at, last } = self;
-        let last = last.as_ref().map(|(table, row)| format!("{table} {row}"));
-        let text = format!("{source}\n{position}\n{updated_at}\n{}", last.unwrap_or_default());
+        let Self { source, position, updated_at, rows } = self;
+        let text = format!("{source}\n{position}\n{updated_at}\n{}", rows.as_deref().unwrap_or_default());
         i64::from(crc32c::crc32c(text.as_bytes()))
     }
 
     /// From [`COLUMNS`].
     fn read(row: &Row<'_>) -> Result<Self> {
-        let last = row.get::<_, Option<String>>(3)?.zip(row.get(4)?);
-        let kept = Self { source: row.get(0)?, position: row.get(1)?, updated_at: row.get(2)?, last };
-        if kept.checksum() == row.get::<_, i64>(5)? {
+        let kept = Self { source: row.get(0)?, position: row.get(1)?, updated_at: row.get(2)?, rows: row.get(3)? };
+        if kept.checksum() == row.get::<_, i64>(4)? {
             return Ok(kept);
         }
-        Err(Error::FromSqlConversionFailure(5, Type::Integer, Box::new(WrongChecksum(kept.source))))
+        Err(Error::FromSqlConversionFailure(4, Type::Integer, Box::new(WrongChecksum(kept.source))))
     }
 
     /// Adds it where its source has no mark; whether that was so.
     pub(super) fn insert(&self, conn: &Connection) -> Result<bool> {
-        let sql = "INSERT INTO gaitway_progress VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
-        let (table, row) = self.last.clone().unzip();
-        let values = params![self.source, self.position, self.updated_at, table, row, self.checksum()];
+        let sql = "INSERT INTO gaitway_progress VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
+        let values = params![self.source, self.position, self.updated_at, self.rows, self.checksum()];
         Ok(conn.prepare_cached(sql)?.execute(values)? > 0)
     }
 
     /// Puts it in the place of the mark of its source that is at `from`; whether there is one.
     pub(super) fn replace(&self, conn: &Connection, from: i64) -> Result<bool> {
-        let sql =
-            "UPDATE gaitway_progress SET position = ?2, updatedAt = ?3, lastTable = ?4, lastRow = ?5, checksum = ?6
-                   WHERE source = ?1 AND position = ?7";
-        let (table, row) = self.last.clone().unzip();
-        let values = params![self.source, self.position, self.updated_at, table, row, self.checksum(), from];
+        let sql = "UPDATE gaitway_progress SET position = ?2, updatedAt = ?3, lastRows = ?4, checksum = ?5
+                   WHERE source = ?1 AND position = ?6";
+        let values = params![self.source, self.position, self.updated_at, self.rows, self.checksum(), from];
         Ok(conn.prepare_cached(sql)?.execute(values)? > 0)
     }
+}
+
+/// Rewrites the table of version 1, which had neither rows nor checksums.
+pub(super) fn migrate(conn: &Connection) -> Result<()> {
+    let mut statement = conn.prepare("SELECT source, position, updatedAt FROM gaitway_progress")?;
+    let read =
+        |row: &Row<'_>| Ok(Kept { source: row.get(0)?, position: row.get(1)?, updated_at: row.get(2)?, rows: None });
+    let marks: Vec<Kept> = statement.query_map([], read)?.collect::<Result<_>>()?;
+    drop(statement);
+    conn.execute_batch("DROP TABLE gaitway_progress")?;
+    conn.execute_batch(TABLE)?;
+    for kept in marks {
+        kept.insert(conn)?;
+    }
+    Ok(())
 }
 
 /// Finds marks by their source.
@@ -105,7 +120,7 @@ mod tests {
             source: source.as_str().to_owned(),
             position: 7,
             updated_at: "2026-01-01T00:00:00Z".to_owned(),
-            last: Some(("GAPS".to_owned(), 2)),
+            rows: Some(r#"{"GAPS":[2,2]}"#.to_owned()),
         };
         assert!(kept.insert(&conn).unwrap());
         assert!(!kept.insert(&conn).unwrap());
@@ -113,8 +128,7 @@ mod tests {
         assert_eq!(position().unwrap(), Some(7));
         for (damage, repair) in [
             ("position = position + 1024", "position = position - 1024"),
-            ("lastRow = 3", "lastRow = 2"),
-            ("lastTable = 'GAPT'", "lastTable = 'GAPS'"),
+            (r#"lastRows = '{"GAPS":[2,3]}'"#, r#"lastRows = '{"GAPS":[2,2]}'"#),
             ("updatedAt = '2026-01-01T00:00:01Z'", "updatedAt = '2026-01-01T00:00:00Z'"),
         ] {
             conn.execute(&format!("UPDATE gaitway_progress SET {damage}"), []).unwrap();

@@ -3,7 +3,7 @@
 //! - A file that is not a warehouse, or one of a newer program, is left as it is.
 //! - A damaged warehouse is told from a file that never was one, as far as [`damage`] can see.
 //! - Every PRAGMA that safety rests on is read back; one that did not take hold refuses the file.
-//! - A new file is created in one transaction.
+//! - A new file is created in one transaction, and one of an older version brought up to this one in one.
 //!
 //! Besides the contract's tables there are `gaitway_progress` (the watermark) and `gaitway_ages` (see the ages of
 //! rows). Three indexes, each of which a commit only appends to, or nearly, as times rise: `ACTIVITY_RECORDS
@@ -27,7 +27,7 @@ use super::{damage, marks, trouble, views};
 pub(super) const APPLICATION_ID: i64 = 0x6761_6974;
 
 /// Version of the file's tables.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// How long a commit waits for another program's write to end.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -145,7 +145,7 @@ pub enum OpenError {
     },
 }
 
-/// Whether a file may be made.
+/// Whether a file may be made. Where none may, one that was a warehouse when this process came to it is opened again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
     Create,
@@ -156,11 +156,13 @@ pub(super) enum Missing {
 enum Found {
     Empty,
     Warehouse,
+    /// A warehouse of version 1.
+    Older,
 }
 
 /// Opens the warehouse at `path`.
 pub(super) fn open(path: &Path, missing: Missing) -> Result<(Connection, Place), OpenError> {
-    let opening = Opening { path };
+    let opening = Opening { path, missing };
     let is_new = match std::fs::metadata(path) {
         // SQLite would delete the log of an empty file.
         Ok(metadata) if metadata.len() == 0 && log_of(path).metadata().is_ok_and(|log| log.len() > 0) => {
@@ -190,6 +192,7 @@ pub(super) fn open(path: &Path, missing: Missing) -> Result<(Connection, Place),
 
 struct Opening<'a> {
     path: &'a Path,
+    missing: Missing,
 }
 
 impl Opening<'_> {
@@ -209,8 +212,10 @@ impl Opening<'_> {
         let transaction = Transaction::new(conn, TransactionBehavior::Immediate).map_err(|error| self.sqlite(error))?;
         match self.look(&transaction)? {
             Found::Empty => create(&transaction).map_err(|error| self.sqlite(error))?,
-            Found::Warehouse => self.check_tables(&transaction)?,
+            Found::Warehouse => {}
+            Found::Older => self.migrate(&transaction)?,
         }
+        self.check_tables(&transaction)?;
         views::refresh(&transaction).and_then(|()| transaction.commit()).map_err(|error| self.sqlite(error))?;
         for (name, value) in LAYOUT.into_iter().chain(SETTINGS) {
             self.check(conn, name, value)?;
@@ -225,6 +230,7 @@ impl Opening<'_> {
         let (id, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
         match (id, version) {
             (APPLICATION_ID, VERSION) => Ok(Found::Warehouse),
+            (APPLICATION_ID, 1) => Ok(Found::Older),
             (APPLICATION_ID, found) if found > VERSION => Err(OpenError::Newer { path: self.path.to_owned(), found }),
             (APPLICATION_ID, found) => Err(self.damaged(&format!("its version is {found}"))),
             (0, 0) if number("SELECT count(*) FROM sqlite_schema")? == 0 => Ok(Found::Empty),
@@ -253,6 +259,17 @@ impl Opening<'_> {
             (true, _) => Ok(()),
             (false, found) => Err(OpenError::Setting { path: self.path.to_owned(), name, found }),
         }
+    }
+
+    fn migrate(&self, transaction: &Transaction<'_>) -> Result<(), OpenError> {
+        // Its marks have no checksums: what is copied is at least a whole table.
+        let ails = damage::what_ails(transaction, "gaitway_progress").map_err(|error| self.sqlite(error))?;
+        if let Some(what) = ails {
+            return Err(self.damaged(&what));
+        }
+        marks::migrate(transaction)
+            .and_then(|()| transaction.pragma_update(None, "user_version", VERSION))
+            .map_err(|error| self.sqlite(error))
     }
 
     fn check_tables(&self, conn: &Connection) -> Result<(), OpenError> {
@@ -288,6 +305,9 @@ impl Opening<'_> {
 
     fn sqlite(&self, reason: rusqlite::Error) -> OpenError {
         if reason.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
+            if self.missing == Missing::Refuse {
+                return self.damaged(&reason.to_string());
+            }
             return match damage::was_a_warehouse(self.path, &log_of(self.path)) {
                 Ok(true) => self.damaged(&reason.to_string()),
                 Ok(false) => self.foreign("not an SQLite database"),

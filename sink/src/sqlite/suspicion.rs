@@ -3,7 +3,8 @@
 //! - Damage that a call meets gets a second look: the file is opened again, and set aside if damage is met once more
 //!   within the hour. A card that read a page wrong once costs no warehouse.
 //! - A file that cannot be opened for damage is set aside at once.
-//! - At most [`MOST`] files are set aside within an hour: beyond it the disk itself is failing.
+//! - At most [`MOST`] files are set aside within an hour, by this process and those before it: beyond it the disk itself
+//!   is failing.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -47,10 +48,10 @@ impl Suspicion {
         self.certain.as_deref()
     }
 
-    /// Whether one more may be set aside.
-    pub(super) fn may_replace(&mut self, now: Instant) -> bool {
+    /// Whether one more may be set aside; `found` are there already from within the hour, by their names.
+    pub(super) fn may_replace(&mut self, now: Instant, found: usize) -> bool {
         self.replaced.retain(|at| now.saturating_duration_since(*at) < HOUR);
-        self.replaced.len() < MOST
+        self.replaced.len().max(found) < MOST
     }
 
     /// The file was set aside.
@@ -93,10 +94,11 @@ mod tests {
     fn a_disk_that_damages_file_after_file_is_not_filled_with_them() {
         let (start, mut suspicion) = (Instant::now(), Suspicion::default());
         for _ in 0..MOST {
-            assert!(suspicion.may_replace(start));
+            assert!(suspicion.may_replace(start, 0));
             suspicion.handle_replaced(start);
         }
-        assert!(!suspicion.may_replace(start + HOUR / 2));
-        assert!(suspicion.may_replace(start + HOUR));
+        assert!(!suspicion.may_replace(start + HOUR / 2, 0));
+        assert!(suspicion.may_replace(start + HOUR, MOST - 1));
+        assert!(!suspicion.may_replace(start + HOUR, MOST), "a process before this one did");
     }
 }

@@ -4,6 +4,7 @@
 //! - One call takes about its budget, and then at most one commit.
 //! - A deleted row is counted once its deletion is committed, and never before.
 //! - The watermark, activity and gaps are never touched.
+//! - A log that cannot be copied for want of room keeps nothing from being deleted: that makes the room.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -66,7 +67,7 @@ impl Keeper {
     ) -> rusqlite::Result<()> {
         let deadline = Instant::now() + budget;
         let low = disk_is_low(&self.policy, place.disk());
-        self.watch_log(conn, place, if low { SHORT_LOG } else { WAL_LIMIT as u64 })?;
+        let log_watched = self.watch_log(conn, place, if low { SHORT_LOG } else { WAL_LIMIT as u64 });
         let disk = place.disk();
         let mut stock = self.stock(conn, place, disk, now)?;
         let last = stock.rows.map_or(0, |(_, last)| last);
@@ -90,7 +91,7 @@ impl Keeper {
         }
         counters.see(stock.used, place.wal_bytes());
         self.tell(place.path(), &stock);
-        Ok(())
+        log_watched
     }
 
     fn delete(

@@ -9,10 +9,10 @@ use rusqlite::ErrorCode::{
 use super::damage;
 use super::place::{self, Presence};
 
-/// A sentence about `error` of the warehouse at `path`.
-pub(super) fn sentence(path: &Path, error: &rusqlite::Error) -> String {
-    let no_room = !place::has_room(path);
-    let path = path.display();
+/// A sentence about `error` of the warehouse at `file`.
+pub(super) fn sentence(file: &Path, error: &rusqlite::Error) -> String {
+    let no_room = !place::has_room(file);
+    let path = file.display();
     match error.sqlite_error_code() {
         // A log or shared memory that cannot be made is not called a full disk by SQLite.
         Some(CannotOpen | SystemIoFailure) if no_room => {
@@ -28,11 +28,14 @@ pub(super) fn sentence(path: &Path, error: &rusqlite::Error) -> String {
         Some(CannotOpen) => {
             format!("{path} cannot be opened: check that its directory exists and is writable ({error})")
         }
-        _ if damage::is_damage(error) => {
-            format!("{path} seems to be damaged ({error}): it is read again, and set aside if it is")
-        }
+        _ if damage::is_damage(error) => seems_damaged(file, &error.to_string()),
         _ => format!("{path} cannot be read or written: check its disk ({error})"),
     }
+}
+
+/// A sentence about damage that was met in the warehouse at `path`.
+pub(super) fn seems_damaged(path: &Path, what: &str) -> String {
+    format!("{} seems to be damaged ({what}): it is read again, and set aside if it is", path.display())
 }
 
 /// A sentence about a file that is not where it was opened; none if it is.
