@@ -222,6 +222,108 @@ fn a_spool_that_vanishes_or_is_replaced_while_in_use_is_noticed_before_anybody_i
     assert_eq!(count(&warehouse, "SELECT ifnull(sum(messages), 0) FROM GAPS"), 0);
 }
 
+/// A push of `seconds` of readings, with a `messageId` or without.
+fn walk(session: &str, id: Option<u64>, seconds: i64) -> String {
+    let reading = |tick: i64| {
+        let time = 1_760_000_000_000_000_000 + tick * 20_000_000;
+        serde_json::json!({"name": "accelerometer", "time": time, "values": {"x": tick % 7, "y": 4, "z": 0}})
+    };
+    let readings: Vec<_> = (0..50 * seconds).map(reading).collect();
+    let mut push = serde_json::json!({"deviceId": "phone", "sessionId": session, "payload": readings});
+    if let Some(id) = id {
+        push["messageId"] = id.into();
+    }
+    push.to_string()
+}
+
+#[test]
+fn what_a_lost_spool_held_of_an_unanswered_push_is_not_told_twice_after_its_salvage() {
+    let dir = tempfile::tempdir().unwrap();
+    let [agent_dir, relay_dir] = ["agent", "relay"].map(|name| dir.path().join(name));
+    let (spool, elsewhere) = (agent_dir.join("spool.db"), dir.path().join("elsewhere.db"));
+    let (with_log, moved_log) = (agent_dir.join("spool.db-wal"), dir.path().join("elsewhere.db-wal"));
+    let quick = dir.path().join("quick.toml");
+    std::fs::write(&quick, "[windows]\nsilence = \"300ms\"\n").unwrap();
+
+    let mut agent = Process::agent(&agent_dir, NOWHERE, &[]);
+    let url = agent.agent_push_url();
+    assert_eq!(http::post(&url, &walk("before", Some(0), 60)).unwrap().0, 200);
+    for (round, push) in [walk("new", Some(0), 60), walk("nameless", None, 30)].into_iter().enumerate() {
+        let to = [&elsewhere, &dir.path().join("again.db")][round].clone();
+        std::fs::rename(&spool, &to).unwrap();
+        assert_eq!(http::post(&url, &push).unwrap().0, 200);
+    }
+    assert!(agent.terminate(Signal::SIGTERM).success());
+    // Their logs were set aside; each belongs to the file that was moved by hand.
+    let mut logs: Vec<PathBuf> = std::fs::read_dir(&agent_dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().contains(".damaged-"))
+        .collect();
+    // Of two in one second the later has a longer name.
+    logs.sort_by_key(|log| (log.as_os_str().len(), log.clone()));
+    assert_eq!(logs.len(), 2, "{logs:?}");
+    assert!(!with_log.exists());
+    std::fs::rename(&logs[0], &moved_log).unwrap();
+    std::fs::rename(&logs[1], dir.path().join("again.db-wal")).unwrap();
+    let brought = [salvage(&elsewhere, &agent_dir), salvage(&dir.path().join("again.db"), &agent_dir)];
+
+    let mut relay = Process::up(&relay_dir, &[]);
+    let quick = ["--config", quick.to_str().unwrap()];
+    let mut agent = Process::agent(&agent_dir, &format!("mqtt://{}", relay.mqtt_address()), &quick);
+    agent.agent_push_url();
+    await_drained(&spool);
+    let warehouse = relay_dir.join("warehouse.db");
+    assert_eq!(count(&warehouse, "SELECT count(*) FROM ACTIVITY_RECORDS"), 50 * (60 + 60 + 30), "{brought:?}");
+    let windows = |session: &str| {
+        count(&warehouse, &format!("SELECT count(*) FROM USER_ACTIVITY_PROCESSED WHERE sessionId = '{session}'"))
+    };
+    assert!(windows("before") > 0 && windows("new") > 0, "{brought:?}");
+    assert_no_duplicates(&warehouse);
+}
+
+#[test]
+fn what_people_do_with_a_damaged_spool_by_mistake_is_met_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent_dir = dir.path().join("agent");
+    let (phone, mut pushed) = (Phone::new(1, 97), Pushed::new());
+    let mut agent = Process::agent(&agent_dir, NOWHERE, &[]);
+    push(&agent.agent_push_url(), &phone, 0..30, &mut pushed);
+    let spool = agent_dir.join("spool.db");
+    let of_log = gaitway(&["agent", "spool", "check", agent_dir.join("spool.db-wal").to_str().unwrap()]);
+    assert!(of_log.status.success(), "a log stands for its spool: {}", said(&of_log));
+    assert!(agent.terminate(Signal::SIGTERM).success());
+
+    // A reader that has enough.
+    let export = ["agent", "spool", "export", spool.to_str().unwrap()];
+    let mut export =
+        Command::new(env!("CARGO_BIN_EXE_gaitway")).args(export).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    drop(export.stdout.take());
+    assert!(export.wait().unwrap().success());
+
+    // A mistyped directory.
+    let copy = dir.path().join("copy.db");
+    std::fs::copy(&spool, &copy).unwrap();
+    let nowhere = dir.path().join("agnet");
+    let args = ["agent", "spool", "salvage", copy.to_str().unwrap(), "--data-dir", nowhere.to_str().unwrap()];
+    let refused = gaitway(&args);
+    assert!(!refused.status.success() && said(&refused).contains("no agent's data directory"), "{}", said(&refused));
+    assert!(!nowhere.exists());
+
+    // Nothing but the log is left: exporting leaves it.
+    let (empty, log) = (dir.path().join("empty.db"), dir.path().join("empty.db-wal"));
+    std::fs::write(&empty, "").unwrap();
+    std::fs::write(&log, [7; 5000]).unwrap();
+    gaitway(&["agent", "spool", "export", empty.to_str().unwrap()]);
+    assert_eq!(std::fs::read(&log).unwrap(), [7; 5000]);
+
+    // The agent's own spool.
+    std::fs::write(&spool, "").unwrap();
+    let own = gaitway(&["agent", "spool", "check", "--data-dir", agent_dir.to_str().unwrap()]);
+    assert_eq!(own.status.code(), Some(1));
+    assert!(said(&own).contains("start the agent") && !said(&own).contains("salvage"), "{}", said(&own));
+}
+
 #[test]
 fn a_newer_a_foreign_and_a_read_only_spool_are_refused_in_one_sentence_and_left_untouched() {
     let dir = tempfile::tempdir().unwrap();

@@ -70,16 +70,46 @@ fn a_disk_that_is_really_full_loses_nothing_accepted_and_drains_without_more_roo
         assert!(why.contains("full"), "{why}");
         assert!(path.complaints().len() <= FEW, "{:#?}", path.complaints());
 
-        // A file less, and it goes on; then full again, and the relay is what makes room.
+        // A file less, and it goes on; then full again, to its last byte, and the relay is what makes room.
         std::fs::remove_file(ballast).unwrap();
-        path.push_on(&mut pushed, 40);
+        path.push_on(&mut pushed, 60);
         await_that("the spool is ready again", || !path.ready().1.contains("full"));
+        disk.fill(4_000_000);
+        path.push_until_refused(&mut pushed, 20);
         disk.fill(0);
         path.push_until_refused(&mut pushed, 20);
         path.start_relay();
         path.push_on(&mut pushed, 40);
         let (warehouse, _kept) = path.drain();
         assert_stored(&warehouse, &pushed);
+        assert_their_windows(&warehouse, &pushed);
+        assert_eq!(count(&warehouse, "SELECT count(*) FROM GAPS"), 0);
+    });
+}
+
+#[test]
+#[ignore = "needs a mount namespace"]
+fn heavy_pushes_leave_room_to_delete_them_and_the_relay_alone_makes_room() {
+    on_small_disk("size=12m", |disk| {
+        let mut path = Route::new(disk, "");
+        path.letters = 1_000_000;
+        let mut pushed = BTreeSet::new();
+        let said = path.push_until_refused(&mut pushed, 5);
+        assert!(said.contains("The agent's disk is nearly full") && said.contains("Free some space"), "{said}");
+        assert!(pushed.len() >= 5, "{pushed:?}");
+        assert!(disk.free() > 512 << 10, "{} bytes are free", disk.free());
+        assert!(path.complaints().len() <= FEW, "{:#?}", path.complaints());
+
+        let mut path = path.restart();
+        path.push_until_refused(&mut pushed, 5);
+        path.start_relay();
+        path.push_on(&mut pushed, 30);
+        await_that("the agent is ready again", || path.ready().0 == 200);
+        assert!(path.complaints().len() <= FEW, "{:#?}", path.complaints());
+        let (warehouse, _kept) = path.drain();
+        let stored = "SELECT count(*) FROM ACTIVITY_RECORDS WHERE length(json_extract(reading, '$.note')) = 1000000";
+        assert_eq!(count(&warehouse, stored), pushed.len() as i64);
+        assert_eq!(count(&warehouse, "SELECT count(DISTINCT messageId) FROM ACTIVITY_RECORDS"), pushed.len() as i64);
         assert_their_windows(&warehouse, &pushed);
         assert_eq!(count(&warehouse, "SELECT count(*) FROM GAPS"), 0);
     });

@@ -84,7 +84,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = loaded.config.clone().with_password().map_err(|wrong| loaded.refuse(wrong))?;
     let shutdown = signals::shutdown()?;
     let listener = crate::bind(&config)?;
-    tracing::info!(address = %listener.local_addr()?, "taking pushes at /data");
     let status = Arc::new(AgentStatus::default());
     crate::run(config, listener, status, &Health::new(), &Metrics::new(), shutdown).await?;
     Ok(ExitCode::SUCCESS)

@@ -109,7 +109,18 @@ impl Seen {
         greatest + 1 - held
     }
 
-    fn has_body(&self, hash: u128) -> bool {
+    /// The last bodies, oldest first.
+    pub fn bodies(&self) -> impl Iterator<Item = Body> {
+        self.bodies.iter().copied()
+    }
+
+    /// Whether an id was accepted, with whatever body.
+    pub fn has_id(&self, id: u64) -> bool {
+        self.ranges.contains(id)
+    }
+
+    /// Whether a body is among the last ones.
+    pub fn has_body(&self, hash: u128) -> bool {
         self.bodies.iter().any(|body| body.hash == hash)
     }
 }

@@ -83,6 +83,7 @@ pub async fn run(
 
     // Nobody is let in before the first spool is in use.
     let (begun, locked) = keeper.begin(Former::default()).await?;
+    tracing::info!(address = %listener.local_addr()?, "taking pushes at /data");
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });

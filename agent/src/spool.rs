@@ -10,7 +10,8 @@
 //! full, [`reader`] serves the uplink from a connection of its own. The one writer is [`crate::writer`].
 //!
 //! When it is hurt: [`damage`] tells which errors mean that, [`presence`] whether the file is still the one that was
-//! opened, [`quarantine`] moves it aside, [`mend`] puts gaps in place of damaged frames. [`check`], [`salvage`] and
+//! opened, [`quarantine`] moves it aside, [`mend`] puts gaps in place of damaged frames, [`retold`] notes
+//! what a lost file may hold too. [`check`], [`salvage`] and
 //! [`export`] look at a file, bring what is left of it into another, or write it out.
 
 pub mod cap;
@@ -22,6 +23,7 @@ pub mod presence;
 pub mod quarantine;
 pub mod queue;
 pub mod reader;
+pub mod retold;
 pub mod rows;
 pub mod salvage;
 pub mod schema;

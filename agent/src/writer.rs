@@ -26,6 +26,7 @@ use crate::metrics::AgentMetrics;
 use crate::spool::damage::{self, Loss};
 use crate::spool::presence::Presence;
 use crate::spool::queue::SentMarks;
+use crate::spool::retold::Names;
 use crate::spool::rows::Rows;
 use crate::spool::schema;
 use crate::status::AgentStatus;
@@ -112,6 +113,8 @@ pub struct Received {
     pub received_at: i64,
     /// Whether the wall clock was synchronised.
     pub clock_synced: bool,
+    /// The names of its frames in spools that were lost before it was answered; at first none.
+    pub lost: Vec<Names>,
 }
 
 /// A push that is on the disk, or was before.
@@ -185,8 +188,14 @@ pub fn run(
             writer.transact(now);
         }
         if let Some(loss) = writer.lost.take() {
-            let Writer { connection, batch, presence, .. } = writer;
+            let Writer { connection, mut batch, presence, mut state, .. } = writer;
             leave(connection, &loss);
+            // The file may hold what nobody was answered for.
+            for (command, names) in batch.iter_mut().zip(state.given.drain(..)) {
+                if let Command::Push(received, _) = command {
+                    received.lost.extend(names);
+                }
+            }
             let mut inbox = Inbox::from(commands);
             batch.into_iter().chain(waiting).for_each(|command| inbox.keep(command));
             return Ok(Ended::Lost { loss, presence, inbox });
@@ -248,6 +257,18 @@ impl Writer<'_> {
 
     /// One transaction with everything in the batch and all bookkeeping that waits.
     fn transact(&mut self, now: Instant) {
+        // Before anything is moved out of a log that is not whole any more.
+        self.lost = self.presence.loss_meanwhile();
+        if self.lost.is_some() {
+            return;
+        }
+        if let Err(error) = self.state.settle(&Rows(&self.connection)) {
+            tracing::debug!(%error, "the spool's log cannot be moved into its file");
+            self.lost = damage::of(&error).map(Loss::Damaged);
+            if self.lost.is_some() {
+                return;
+            }
+        }
         let linked = self.outlets.status.uplink.snapshot().welcomed;
         let undo = self.state.checkpoint();
         let before = self.connection.total_changes();
@@ -260,25 +281,32 @@ impl Writer<'_> {
         match result {
             Ok(answers) => {
                 // What was written to a file that is not at its path any more is not kept.
-                self.lost = self.presence.loss();
+                self.lost = self.presence.loss_in_commit();
                 if self.lost.is_some() {
                     return;
                 }
+                // Before anybody is answered: whatever is cut from then on is noticed.
+                self.presence.measure();
                 let wrote = self.connection.total_changes() != before;
                 self.tell(answers, wrote);
             }
             Err(error) => {
-                self.lost = self.presence.loss().or_else(|| damage::of(&error).map(Loss::Damaged));
+                self.lost = self.presence.loss_in_commit().or_else(|| damage::of(&error).map(Loss::Damaged));
                 if self.lost.is_some() {
                     return;
                 }
+                self.presence.measure();
                 self.state.undo(undo, now + RETRY);
                 self.fail(&error, now);
             }
         }
-        if let Err(error) = self.state.shrink(&Rows(&self.connection), now) {
+        let shrunk = self.state.shrink(&Rows(&self.connection), now).unwrap_or_else(|error| {
             self.lost = damage::of(&error).map(Loss::Damaged);
             tracing::warn!(%error, "the spool's file cannot give space back");
+            true
+        });
+        if shrunk {
+            self.presence.measure();
         }
     }
 

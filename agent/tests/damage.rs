@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use gaitway_agent::spool::check::check;
+use gaitway_agent::spool::check::{Hold, check};
 use gaitway_agent::spool::damage::Loss;
 use gaitway_agent::spool::export::export;
 use gaitway_agent::spool::presence::log_of;
@@ -462,8 +462,8 @@ fn salvaged_frames_keep_their_names_and_salvaging_twice_changes_nothing() {
     assert!(present > 2);
     assert_eq!(state.ancestors.len(), 1, "the start before, not the salvaged ones");
     assert_eq!(agent.messages().len(), 1 + 31 + 30);
-    assert!(agent.push(&body("walk", 3, 130, 1)).unwrap().duplicate, "accepted before, acknowledged and gone");
-    assert!(agent.push(&body("walk", 69, 790, 305)).unwrap().duplicate, "accepted before, salvaged");
+    assert!(agent.push(&noisy(3, 109, 10)).unwrap().duplicate, "accepted before, acknowledged and gone");
+    assert!(agent.push(&noisy(69, 307, 305)).unwrap().duplicate, "accepted before, salvaged");
     assert!(!agent.push(&body("walk", 70, 800, 5)).unwrap().duplicate);
 }
 
@@ -480,6 +480,89 @@ fn what_was_accepted_again_meanwhile_is_not_brought_a_second_time() {
     let mut ids: Vec<_> = agent.messages().iter().map(|message| message.header.message_id.unwrap()).collect();
     ids.sort_unstable();
     assert_eq!(ids, (9..40).collect::<Vec<_>>());
+}
+
+/// A push of one reading.
+fn single(id: u64, x: u64) -> String {
+    let values = format!(r#"{{"name":"accelerometer","time":900000000000,"values":{{"x":{x},"y":4,"z":0}}}}"#);
+    format!(r#"{{"messageId":{id},"deviceId":"phone","sessionId":"run","payload":[{values}]}}"#)
+}
+
+#[test]
+fn a_message_that_shares_no_more_than_an_id_with_one_accepted_meanwhile_is_brought_without_it() {
+    let from = tempfile::tempdir().unwrap();
+    let agent = Spooled::start(from.path(), &Setup::default());
+    for id in 0..3 {
+        agent.push(&single(id, id)).unwrap();
+    }
+    agent.stop();
+    let sample = Sample::of(from.path());
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Spooled::start(dir.path(), &Setup::default());
+    agent.push(&single(0, 0)).unwrap();
+    agent.push(&single(1, 77)).unwrap();
+    agent.stop();
+    let brought = salvage(&sample, dir.path());
+    assert_eq!((brought.raw, brought.accepted_again, brought.lost), (2, 1, 0));
+    let once = dump(&dir.path().join("spool.db"));
+    assert_eq!(salvage(&sample, dir.path()).raw, 0);
+    assert_eq!(dump(&dir.path().join("spool.db")), once);
+
+    let mut agent = Spooled::start(dir.path(), &Setup::default());
+    let mut ids: Vec<_> = agent.messages().iter().map(|message| message.header.message_id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [None, Some(0), Some(1), Some(2)]);
+    assert!(agent.push(&single(2, 2)).unwrap().duplicate);
+    assert!(agent.push(&single(1, 1)).unwrap().duplicate, "known by its body");
+    assert!(!agent.push(&single(2, 78)).unwrap().duplicate, "another body than the salvaged one's");
+}
+
+#[test]
+fn what_a_lost_file_holds_of_unanswered_pushes_is_told_once() {
+    let with_id = body("new", 0, 100, 60);
+    let nameless = with_id.replacen(r#""messageId":0,"#, "", 1);
+    for push in [with_id, nameless] {
+        let [dir, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let path = dir.path().join("spool.db");
+        let agent = Spooled::start(dir.path(), &Setup::default());
+        agent.push(&single(0, 0)).unwrap();
+        // The file goes away between the writer's look at it and its commit.
+        let busy = Connection::open(&path).unwrap();
+        busy.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let answer = agent.send(&push);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::fs::rename(&path, dir.path().join("moved.db")).unwrap();
+        busy.execute_batch("ROLLBACK").unwrap();
+        let Ended::Lost { loss: Loss::Vanished, inbox, .. } = agent.ended() else { panic!("it is not lost") };
+        let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
+        let sample = Sample { file: read("moved.db"), log: read("spool.db-wal"), ..Sample::default() };
+        drop(busy);
+        Spooled::start_in_place_of(other.path(), &Setup::default(), Some(inbox)).ended();
+        assert!(!answer.blocking_recv().unwrap().unwrap().duplicate);
+
+        let brought = salvage(&sample, other.path());
+        assert_eq!(brought.accepted_again, 1, "it was committed there: {brought:?}");
+        let got = (brought.raw, brought.activity, brought.lost);
+        assert_eq!(got, (1, 0, 0), "what was answered before, no more: {brought:?}");
+        let mut agent = Spooled::start(other.path(), &Setup::default());
+        assert_eq!(agent.messages().len(), 2);
+    }
+}
+
+#[test]
+fn a_better_copy_brings_what_a_worse_one_had_lost() {
+    let whole = &samples()[0];
+    let mut worse = whole.clone();
+    // The frame that the file's last pages would have held.
+    let last = whole.frames.keys().filter(|(stream, _)| *stream == Stream::Raw).max().unwrap();
+    let at = worse.file.windows(40).position(|bytes| *bytes == whole.frames[last][..40]).unwrap();
+    worse.file[at - 30..at].fill(0);
+    let dir = tempfile::tempdir().unwrap();
+    Spooled::start(dir.path(), &Setup::default()).stop();
+    let first = salvage(&worse, dir.path());
+    let second = salvage(whole, dir.path());
+    assert!(first.raw < 31, "{first:?}");
+    assert_eq!((first.raw + first.lost + second.raw, second.accepted_again), (31, 0), "{first:?} {second:?}");
 }
 
 #[test]
@@ -544,6 +627,50 @@ fn a_check_tells_what_is_there_and_leaves_no_trace() {
     let report = check(&path).unwrap();
     assert!(!report.is_whole());
     assert!(report.streams.iter().all(|stream| ordinal_of(row_id(stream.ordinal, 1)) == 1));
+}
+
+/// What lies in `dir`, but for what SQLite makes anew from the log.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|p| !p.to_str().unwrap().ends_with("-shm")).map(|p| (p.clone(), std::fs::read(p).unwrap())).collect()
+}
+
+#[test]
+fn whatever_is_damaged_a_look_at_it_changes_nothing() {
+    type Hurting = fn(&mut Sample);
+    let hurts: [(&str, Hurting); 7] = [
+        ("whole", |_| {}),
+        ("empty", |sample| sample.file.clear()),
+        ("cut short", |sample| sample.file.truncate(30_000)),
+        ("noise", |sample| sample.file.iter_mut().for_each(|byte| *byte ^= 0xa5)),
+        ("zeroed header", |sample| sample.file[..100].fill(0)),
+        ("cut log", |sample| sample.log.truncate(sample.log.len() / 2)),
+        ("damaged log", |sample| sample.log[32 + 24 + 1000] ^= 1),
+    ];
+    for (what, hurt) in hurts {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool.db");
+        let mut sample = samples()[1].clone();
+        hurt(&mut sample);
+        sample.write(&path);
+        let before = contents(dir.path());
+        let report = check(&path).unwrap();
+        drop(Hold::of(&path));
+        assert!(contents(dir.path()) == before, "{what}");
+        // The newest header is the log's.
+        let may_be_whole = ["whole", "zeroed header", "cut log"].contains(&what);
+        assert_eq!(report.is_whole(), may_be_whole, "{what}: {:?}", report.problems);
+    }
+    // Nor is the log of a running agent deleted.
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Spooled::start(dir.path(), &Setup::default());
+    agent.push(&single(0, 0)).unwrap();
+    let path = dir.path().join("spool.db");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(0).unwrap();
+    let before = contents(dir.path());
+    assert!(!check(&path).unwrap().is_whole());
+    assert!(contents(dir.path()) == before);
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use gaitway_agent::ingest::Refusal;
 use gaitway_agent::spool::cap::{SpoolConfig, WhenFull};
+use gaitway_agent::spool::damage::Loss;
+use gaitway_agent::writer::Ended;
 use gaitway_proto::activity::ActivityFrame;
 use gaitway_proto::envelope::Item;
 use gaitway_proto::ledger::Stream;
@@ -64,6 +66,30 @@ fn messages_without_an_id_are_known_by_their_body() {
         assert_eq!(agent.push(push).unwrap().duplicate, duplicate);
     }
     assert_eq!(agent.messages().len(), 2);
+}
+
+#[test]
+fn a_log_or_file_cut_in_use_is_noticed_before_an_answer_and_nothing_of_it_is_moved_into_the_file() {
+    for (name, keep) in [("spool.db-wal", 0), ("spool.db-wal", 9_000), ("spool.db", 2_000)] {
+        for pushes in [true, false] {
+            let (dir, agent) = fresh(&Setup::default());
+            for id in 0..3 {
+                agent.push(&body("walk", id, 100 + id as i64, 20)).unwrap();
+            }
+            let file = std::fs::File::options().write(true).open(dir.path().join(name)).unwrap();
+            assert!(file.metadata().unwrap().len() > keep);
+            file.set_len(keep).unwrap();
+            let before = std::fs::read(dir.path().join("spool.db")).unwrap();
+            let answer = pushes.then(|| agent.send(&body("walk", 3, 103, 1)));
+            let ended = agent.closed();
+            let Ended::Lost { loss: Loss::Damaged(what), .. } = &ended else { panic!("{name} {keep}: {ended:?}") };
+            assert!(what.contains("cut short"), "{what}");
+            drop(ended);
+            assert!(answer.is_none_or(|answer| answer.blocking_recv().is_err()), "nobody was answered");
+            assert_eq!(std::fs::read(dir.path().join("spool.db")).unwrap(), before, "{name} {keep}");
+            assert_eq!(std::fs::metadata(dir.path().join(name)).unwrap().len(), keep);
+        }
+    }
 }
 
 #[test]

@@ -26,9 +26,14 @@ pub(crate) fn heavy(id: u64, note: &str) -> String {
 
 /// A note of message `id` that no compression makes smaller than 30,000 bytes.
 pub(crate) fn noise(id: u64) -> String {
+    letters(id, 40_000)
+}
+
+/// So many letters, of which every four take three bytes at least.
+pub(crate) fn letters(id: u64, many: usize) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut random = Random::new(id);
-    (0..40_000).map(|_| LETTERS[random.below(64) as usize] as char).collect()
+    (0..many).map(|_| LETTERS[random.below(64) as usize] as char).collect()
 }
 
 /// The warehouse has exactly these messages, each once with its own note, and nothing else.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use super::heavy::{heavy, noise};
+use super::heavy::{heavy, letters};
 use crate::harness::process::Process;
 use crate::harness::proxy::Proxy;
 use crate::harness::small_disk::SmallDisk;
@@ -28,6 +28,8 @@ pub(crate) struct Route<'d> {
     agent: Process,
     relay: Option<Process>,
     url: String,
+    /// Length of a push's note.
+    pub(crate) letters: usize,
 }
 
 impl<'d> Route<'d> {
@@ -37,7 +39,17 @@ impl<'d> Route<'d> {
         let config = agent_config(elsewhere.path(), spool, "1h");
         let mut agent = Process::agent(&disk.path().join("agent"), &proxy.url(), &["--config", &config]);
         let url = agent.agent_push_url();
-        Self { disk, elsewhere, spool, proxy, agent, relay: None, url }
+        Self { disk, elsewhere, spool, proxy, agent, relay: None, url, letters: 40_000 }
+    }
+
+    /// Ends the agent and starts it again.
+    pub(crate) fn restart(self) -> Self {
+        let Self { disk, elsewhere, spool, proxy, agent, .. } = self;
+        assert!(agent.terminate(Signal::SIGTERM).success());
+        let config = agent_config(elsewhere.path(), spool, "1h");
+        let mut agent = Process::agent(&disk.path().join("agent"), &proxy.url(), &["--config", &config]);
+        let url = agent.agent_push_url();
+        Self { disk, elsewhere, spool, proxy, agent, url, ..self }
     }
 
     pub(crate) fn spool(&self) -> PathBuf {
@@ -55,7 +67,7 @@ impl<'d> Route<'d> {
     }
 
     pub(crate) fn push(&self, id: u64) -> (u16, String) {
-        http::post(&self.url, &heavy(id, &noise(id))).unwrap()
+        http::post(&self.url, &heavy(id, &letters(id, self.letters))).unwrap()
     }
 
     /// Pushes until so many were refused; gives the last sentence. A refused message is pushed again.
@@ -98,7 +110,7 @@ impl<'d> Route<'d> {
     /// Ends all windows and waits until the relay has everything.
     pub(crate) fn drain(self) -> (PathBuf, impl Drop) {
         let (spool, warehouse) = (self.spool(), self.warehouse());
-        let Self { disk, elsewhere, spool: setting, proxy, agent, relay, url: _ } = self;
+        let Self { disk, elsewhere, spool: setting, proxy, agent, relay, .. } = self;
         assert!(agent.terminate(Signal::SIGTERM).success());
         let config = agent_config(elsewhere.path(), setting, "300ms");
         let mut agent = Process::agent(&disk.path().join("agent"), &proxy.url(), &["--config", &config]);

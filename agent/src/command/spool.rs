@@ -16,6 +16,7 @@ use crate::config::AgentConfig;
 use crate::service::kept_id;
 use crate::spool::check::{self, Hold, Report};
 use crate::spool::export::export;
+use crate::spool::quarantine::spool_of;
 use crate::spool::rows::Rows;
 use crate::spool::salvage::bring::{Brought, bring};
 use crate::spool::salvage::found::Found;
@@ -77,11 +78,16 @@ pub(super) fn run(
         None => config::load::<AgentConfig>("agent", config_file, None, NoFlags {}).map(|config| config.data_dir),
     };
     match command {
-        SpoolCommand::Check { file: Some(file), json, .. } => check(&file, json),
+        SpoolCommand::Check { file: Some(file), json, .. } => check(&whole(file), json),
         SpoolCommand::Check { file: None, data_dir: dir, json } => check(&data_dir(dir)?.join("spool.db"), json),
-        SpoolCommand::Salvage { file, data_dir: dir } => salvage(&file, &data_dir(dir)?),
-        SpoolCommand::Export { file, stream, output } => write_out(&file, stream, output.as_deref()),
+        SpoolCommand::Salvage { file, data_dir: dir } => salvage(&whole(file), &data_dir(dir)?),
+        SpoolCommand::Export { file, stream, output } => write_out(&whole(file), stream, output.as_deref()),
     }
+}
+
+/// Whoever names a log means its spool.
+fn whole(file: PathBuf) -> PathBuf {
+    spool_of(&file).unwrap_or(file)
 }
 
 fn check(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
@@ -123,8 +129,16 @@ fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for problem in &report.problems {
         writeln!(out, "damaged: {problem}")?;
     }
+    if let Some(why) = &report.unchecked {
+        writeln!(out, "not checked in full: {why}")?;
+    }
     if report.is_whole() {
-        writeln!(out, "whole")?;
+        writeln!(out, "{}", if report.unchecked.is_some() { "whole, as far as it was checked" } else { "whole" })?;
+    } else if is_own(&report.file) {
+        writeln!(
+            out,
+            "start the agent: it sets aside what it cannot use, and says how to get out what can be got out"
+        )?;
     } else {
         let file = report.file.display();
         writeln!(out, "`gaitway agent spool salvage {file}` brings what can be got out into a whole spool")?;
@@ -134,11 +148,21 @@ fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 fn salvage(file: &Path, data_dir: &Path) -> anyhow::Result<ExitCode> {
     let files = Files::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let _locked = DataDir::lock(data_dir)?;
     let path = data_dir.join("spool.db");
     if is_same(file, &path) {
-        bail!("{} is the agent's own spool: give the file that was set aside, moved or copied", file.display());
+        bail!(
+            "{} is the agent's own spool: start the agent, it sets aside what it cannot use and says how to salvage it; \
+             then give that file",
+            file.display()
+        );
     }
+    if !path.exists() && kept_id::read(data_dir).is_none() {
+        bail!(
+            "{} is no agent's data directory: give the right one, or start the agent there once and stop it",
+            data_dir.display()
+        );
+    }
+    let _locked = DataDir::lock(data_dir)?;
     let image = files.image();
     let found = Found::gather(&image);
     let mut connection = schema::open(&path)?;
@@ -175,7 +199,7 @@ fn tell(brought: &Brought, file: &Path, path: &Path, out: &mut impl Write) -> io
         brought;
     writeln!(out, "{} → {}", file.display(), path.display())?;
     writeln!(out, "brought: {raw} pushes with {readings} readings, {activity} frames of windows")?;
-    writeln!(out, "there before: {known} frames; under another name: {accepted_again} pushes")?;
+    writeln!(out, "there before: {known} frames; under another name: {accepted_again} frames")?;
     writeln!(out, "lost, noted as gaps: {lost} frames")?;
     if *unnamed > 0 {
         writeln!(
@@ -205,7 +229,11 @@ fn write_out(file: &Path, only: Option<Stream>, output: Option<&Path>) -> anyhow
         }
         None => export(&image, &found, &streams, &unknown, &mut BufWriter::new(io::stdout().lock())),
     };
-    let exported = exported.context("not everything was written")?;
+    let exported = match exported {
+        // Whoever reads has enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+        exported => exported.context("not everything was written")?,
+    };
     let mut said = io::stderr().lock();
     writeln!(
         said,
@@ -217,6 +245,11 @@ fn write_out(file: &Path, only: Option<Stream>, output: Option<&Path>) -> anyhow
 
 fn is_same(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+/// Whether an agent uses it, or did when it ran last.
+fn is_own(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == "spool.db") && file.with_file_name("agent-id").exists()
 }
 
 /// Stands where nothing tells an agent's id.

@@ -131,7 +131,7 @@ async fn take(shared: &Shared, request: Request) -> Result<Accepted, Refusal> {
 
     let bytes = body.len() as u64;
     let (answer, answered) = oneshot::channel();
-    let received = Box::new(Received { push, body, received_at, clock_synced });
+    let received = Box::new(Received { push, body, received_at, clock_synced, lost: Vec::new() });
     shared.door.writer.send(Command::Push(received, answer)).await.map_err(|_| Refusal::Closing)?;
     let accepted = answered.await.map_err(|_| Refusal::Closing)??;
     if !accepted.duplicate {

@@ -65,18 +65,19 @@ enum Failed {
     Other(anyhow::Error),
 }
 
-impl From<rusqlite::Error> for Failed {
-    fn from(error: rusqlite::Error) -> Self {
-        damage::of(&error).map_or_else(|| Self::Other(error.into()), Self::Damaged)
-    }
-}
-
 impl From<OpenError> for Failed {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Damaged { what, .. } => Self::Damaged(what),
             error => Self::Other(error.into()),
         }
+    }
+}
+
+impl Failed {
+    /// What SQLite says of the spool at `path`.
+    fn of(path: &Path, error: rusqlite::Error) -> Self {
+        OpenError::of(path, error).into()
     }
 }
 
@@ -153,7 +154,7 @@ fn set_aside(path: &Path, loss: &Loss, file: bool, log: bool, former: &mut Forme
 
 /// The agent's id and the last ordinal, where the file still tells them.
 fn learn(aside: &Path, former: &mut Former) {
-    let Ok(files) = Files::open(aside) else { return };
+    let Ok(files) = Files::open(quarantine::spool_of(aside).as_deref().unwrap_or(aside)) else { return };
     let found = Found::glance(&files.image(), GLANCE);
     let ordinal = found.starts.last_key_value().map_or(0, |(ordinal, _)| *ordinal);
     former.ordinal = former.ordinal.max(ordinal);
@@ -185,24 +186,26 @@ fn named(
     configured: Option<&AgentId>,
     former: &Former,
 ) -> Result<(State, AgentId), Failed> {
+    let sqlite = |error| Failed::of(path, error);
     let epoch = Epoch::from_random(getrandom::u64().context("the system gives no random numbers")?);
     let started_at = gaitway_proto::schema::rfc3339(clock::now_micros().saturating_mul(1000));
     let fresh = fresh_agent_id()?;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
     let rows = Rows(&transaction);
-    let is_new = !rows.has_agent()?;
-    let mut queue = rows.begin_start_after(former.ordinal, epoch, &started_at, settings.tracks_sent())?;
-    let kept = rows.agent(|| former.agent.as_ref().or(configured).cloned().unwrap_or(fresh))?;
+    let is_new = !rows.has_agent().map_err(sqlite)?;
+    let mut queue =
+        rows.begin_start_after(former.ordinal, epoch, &started_at, settings.tracks_sent()).map_err(sqlite)?;
+    let kept = rows.agent(|| former.agent.as_ref().or(configured).cloned().unwrap_or(fresh)).map_err(sqlite)?;
     if former.swapped {
         // Its sessions may be older than what was told of them.
-        rows.set_copied(queue.present().0)?;
+        rows.set_copied(queue.present().0).map_err(sqlite)?;
     }
     if former.swapped || (is_new && (former.agent.is_some() || former.ordinal > 0)) {
         tracing::warn!(
             agent = %kept,
             "this spool takes the place of another: of windows that one may have told none is told again"
         );
-        rows.set_replaced()?;
+        rows.set_replaced().map_err(sqlite)?;
     }
     let agent = match configured {
         Some(configured) if *configured != kept => {
@@ -216,15 +219,15 @@ fn named(
             }
             // Its earlier starts have another's name: to the relay of this one they never were.
             for ordinal in queue.forget_earlier() {
-                rows.forget_start(ordinal)?;
+                rows.forget_start(ordinal).map_err(sqlite)?;
             }
-            rows.set_agent(configured)?;
+            rows.set_agent(configured).map_err(sqlite)?;
             configured.clone()
         }
         _ => kept,
     };
-    let state = State::load(settings.clone(), queue, &rows, Instant::now())?;
-    transaction.commit()?;
+    let state = State::load(settings.clone(), queue, &rows, Instant::now()).map_err(sqlite)?;
+    transaction.commit().map_err(sqlite)?;
     Ok((state, agent))
 }
 

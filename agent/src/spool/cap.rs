@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::schema::LOG_BYTES;
+
 /// What happens to a push that no longer fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,7 +46,7 @@ impl Default for SpoolConfig {
 }
 
 /// What is known of the room there is, bytes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Room {
     /// Pages of the file in use, and what its log has [beyond its ordinary size](log_excess).
     pub used: u64,
@@ -54,6 +56,37 @@ pub struct Room {
     pub disk_free: u64,
     /// Size of the disk.
     pub disk_total: u64,
+    /// What the file grows by when its log is moved into it.
+    pub debt: u64,
+    /// Length of the log.
+    pub log: u64,
+    /// Where in the log the next commit may begin at most.
+    pub log_filled: u64,
+    /// Frames of the transaction under way: they go into the log first.
+    pub pending: u64,
+}
+
+impl Room {
+    /// Of a new push, which takes `need` from here on.
+    pub fn take(&mut self, need: u64) {
+        self.used += need;
+        self.disk_free = self.disk_free.saturating_sub(need.saturating_sub(self.reusable));
+        self.reusable = self.reusable.saturating_sub(need);
+        self.pending += need;
+    }
+
+    /// What must be free so that everything accepted, and `need` more, gets into the log and from there into the file,
+    /// and so that it can be deleted again.
+    fn reserve(&self, need: u64) -> u64 {
+        // A page in the log has a head.
+        let logged = (self.pending + need) / 40 * 41;
+        self.debt + (self.log_filled + logged + UPKEEP).saturating_sub(self.log)
+    }
+
+    /// Whether the log should be moved into the file after every commit: the longer it is, the more must stay free.
+    pub fn is_tight(&self) -> bool {
+        self.disk_free < Self { log_filled: LOG_BYTES, ..*self }.reserve(TIGHT)
+    }
 }
 
 /// Why there is no room.
@@ -68,9 +101,18 @@ pub enum Full {
 /// Pages around a frame: seen rows, the session, tree nodes, the log's copy of them.
 const SLACK: u64 = 64 * 1024;
 
-/// The log beside the file grows to a few megabytes before it is copied into the file and used anew. It grows beyond this
-/// only while another program reads the spool.
-pub const ORDINARY_LOG: u64 = 16 * 1024 * 1024;
+/// What one transaction that deletes rows, or gives pages back, writes to the log at most.
+pub const UPKEEP: u64 = 1280 * 1024;
+
+/// How near the disk's end every commit is moved into the file.
+const TIGHT: u64 = 2 * 1024 * 1024;
+
+/// The log beside the file grows to [`LOG_BYTES`] and by one transaction of many pushes before it is copied into the file
+/// and used anew. It grows beyond this only while another program reads the spool.
+pub const ORDINARY_LOG: u64 = 4 * LOG_BYTES;
+
+/// A disk smaller than this has no room for an ordinary log and a spool besides.
+pub const SMALL_DISK: u64 = 2 * LOG_BYTES + UPKEEP;
 
 /// What a log of `bytes` has beyond its ordinary size: it counts towards the cap.
 pub fn log_excess(bytes: u64) -> u64 {
@@ -94,7 +136,7 @@ pub fn room_for(need: u64, room: Room, config: &SpoolConfig) -> Result<(), Full>
     if grows > 0 && (room.disk_free as f64) < floor + grows as f64 {
         return Err(Full::Disk);
     }
-    Ok(())
+    if room.disk_free < grows + room.reserve(need) { Err(Full::Disk) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -102,7 +144,16 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
-    const ROOM: Room = Room { used: 0, reusable: 0, disk_free: 50 * MIB, disk_total: 100 * MIB };
+    const ROOM: Room = Room {
+        used: 0,
+        reusable: 0,
+        disk_free: 50 * MIB,
+        disk_total: 100 * MIB,
+        debt: 0,
+        log: 0,
+        log_filled: 0,
+        pending: 0,
+    };
 
     #[test]
     fn the_cap_counts_pages_in_use() {
@@ -121,6 +172,21 @@ mod tests {
         let config = SpoolConfig { max_bytes: 2 * MIB, ..SpoolConfig::default() };
         assert_eq!(overflow(MIB, Room { used: 5 * MIB, ..ROOM }, &config), 4 * MIB + SLACK);
         assert_eq!(overflow(MIB, ROOM, &config), MIB + SLACK);
+    }
+
+    #[test]
+    fn a_frame_takes_room_in_the_log_and_again_in_the_file_and_deleting_takes_some_too() {
+        let config = SpoolConfig { min_free_percent: 0.0, ..SpoolConfig::default() };
+        let just = 2 * (MIB + SLACK) + (MIB + SLACK) / 40 + UPKEEP;
+        let fits = |room: Room| room_for(MIB, room, &config);
+        assert_eq!(fits(Room { disk_free: just, ..ROOM }), Ok(()));
+        assert_eq!(fits(Room { disk_free: just - 1024, ..ROOM }), Err(Full::Disk));
+        assert_eq!(fits(Room { disk_free: just, debt: MIB, ..ROOM }), Err(Full::Disk));
+        assert_eq!(fits(Room { disk_free: just, log_filled: MIB, ..ROOM }), Err(Full::Disk));
+        assert_eq!(fits(Room { disk_free: just, log_filled: MIB, log: MIB, ..ROOM }), Ok(()));
+        let mut taken = Room { disk_free: just + 2 * MIB, ..ROOM };
+        taken.take(MIB);
+        assert_eq!(fits(taken), Err(Full::Disk), "of the same transaction");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What is in a spool's file and whether it is whole. The file is only read; an agent may be using it.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use gaitway_proto::ledger::Stream;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use serde::Serialize;
 
 use super::presence::log_of;
@@ -12,7 +13,7 @@ use super::salvage::found::{Found, Kind};
 use super::salvage::image::Standing;
 use super::salvage::plan::{self, Step};
 use super::salvage::source::Files;
-use super::schema;
+use super::schema::{self, OpenError};
 
 /// Findings of SQLite's own check that are told at most.
 const MAX_PROBLEMS: u32 = 20;
@@ -36,6 +37,8 @@ pub struct Report {
     pub streams: Vec<StreamReport>,
     /// Whole frames that have no name, because their start's row or their own is damaged.
     pub unnamed: u64,
+    /// Why SQLite did not look at it, though nothing says that it is damaged.
+    pub unchecked: Option<String>,
     /// What is wrong, one line each; empty for a whole file.
     pub problems: Vec<String>,
 }
@@ -71,32 +74,64 @@ pub struct StreamReport {
 /// Keeps SQLite from moving the log into the file while it is read without SQLite.
 #[derive(Debug)]
 pub struct Hold {
-    connection: Option<Connection>,
-    why_not: Option<String>,
+    connection: Result<Connection, WhyNot>,
+}
+
+/// Why SQLite cannot open a file.
+#[derive(Debug)]
+enum WhyNot {
+    Damaged(String),
+    /// It is not the file's fault.
+    Hindered(String),
+}
+
+impl From<rusqlite::Error> for WhyNot {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                Self::Hindered("with a log it needs the right to write the file and its directory".to_owned())
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::Hindered("another program holds it".to_owned())
+            }
+            _ => Self::Damaged(error.to_string()),
+        }
+    }
 }
 
 impl Hold {
     /// Of the file at `path`, as far as SQLite can open it.
     pub fn of(path: &Path) -> Self {
-        match Self::open(path) {
-            Ok(connection) => Self { connection: Some(connection), why_not: None },
-            Err(error) => Self { connection: None, why_not: Some(error) },
-        }
+        Self { connection: Self::open(path) }
     }
 
-    fn open(path: &Path) -> Result<Connection, String> {
-        let said = |error: rusqlite::Error| error.to_string();
+    fn open(path: &Path) -> Result<Connection, WhyNot> {
+        let damaged = |what: &str| Err(WhyNot::Damaged(what.to_owned()));
+        // Of an empty file, even one that is only read, SQLite deletes the log: which holds all there is.
+        match std::fs::metadata(path) {
+            Ok(file) if !file.is_file() => return damaged("not a file"),
+            Ok(file) if file.len() == 0 => return damaged("it is empty"),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return damaged("there is nothing of it but its log");
+            }
+            Err(error) => return Err(WhyNot::Hindered(error.to_string())),
+        }
         // With a log SQLite needs its locks; without one it need not leave a trace.
         let has_log = std::fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0);
         let connection = if has_log {
-            schema::open_to_read(path).map_err(|error| error.to_string())?
+            schema::open_to_read(path).map_err(|error| match error {
+                OpenError::Sqlite { source, .. } => source.into(),
+                OpenError::Damaged { what, .. } => WhyNot::Damaged(what),
+                error => WhyNot::Hindered(error.to_string()),
+            })?
         } else {
             let name: String = path.display().to_string().chars().map(escaped).collect();
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            Connection::open_with_flags(format!("file:{name}?immutable=1"), flags).map_err(said)?
+            Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?
         };
-        connection.execute_batch("BEGIN").map_err(said)?;
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(said)?;
+        connection.execute_batch("BEGIN")?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(connection)
     }
 }
@@ -113,7 +148,7 @@ impl Report {
 }
 
 /// Looks at the spool at `path`.
-pub fn check(path: &Path) -> std::io::Result<Report> {
+pub fn check(path: &Path) -> io::Result<Report> {
     let hold = Hold::of(path);
     let files = Files::open(path)?;
     let image = files.image();
@@ -128,15 +163,17 @@ pub fn check(path: &Path) -> std::io::Result<Report> {
         sessions: found.sessions.len() as u64,
         streams: streams(&found),
         unnamed: found.nameless.len() as u64,
+        unchecked: None,
         problems: Vec::new(),
     };
-    match (&hold.connection, hold.why_not) {
-        (Some(connection), _) => {
+    match hold.connection {
+        Ok(ref connection) => {
             let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0));
             report.version = version.ok();
             report.problems.extend(integrity(connection));
         }
-        (None, why_not) => report.problems.push(format!("SQLite cannot open it: {}", why_not.unwrap_or_default())),
+        Err(WhyNot::Damaged(ref what)) => report.problems.push(format!("SQLite cannot open it: {what}")),
+        Err(WhyNot::Hindered(ref why)) => report.unchecked = Some(format!("SQLite cannot open it: {why}")),
     }
     if image.log_is_cut() {
         report.problems.push("its log is damaged in the middle: what stands behind was committed".to_owned());

@@ -9,7 +9,8 @@ use gaitway_proto::ledger::{Epoch, Stream};
 use super::presence::{beside, log_of};
 
 /// Moves the spool at `path` and its log aside, to the same name with `.damaged-` and `at` behind it; gives that name,
-/// none if there was nothing. `at`: text for a file name. With `log` unset the log is another's and stays.
+/// none if there was nothing, the log's if that is all there was. `at`: text for a file name. With `log` unset the log
+/// is another's and stays.
 pub fn set_aside(path: &Path, at: &str, file: bool, log: bool) -> io::Result<Option<PathBuf>> {
     let aside = free_name(path, at);
     // The file first: a log without its file is noticed at the next start, a file without its log would not be.
@@ -21,7 +22,8 @@ pub fn set_aside(path: &Path, at: &str, file: bool, log: bool) -> io::Result<Opt
         _ => {}
     }
     sync_directory(path)?;
-    Ok((moved_file || moved_log).then_some(aside))
+    let moved = if moved_file { Some(aside) } else { moved_log.then(|| log_of(&aside)) };
+    Ok(moved)
 }
 
 /// Keeps a damaged frame as `damaged/<epoch>-<stream>-<seq>.frame` below `dir`; gives that path.
@@ -38,18 +40,23 @@ pub fn set_frame_aside(dir: &Path, epoch: Epoch, stream: Stream, seq: u64, frame
     Ok(path)
 }
 
-/// Spool files that were set aside in `dir` and are still there, by name.
+/// Spool files that were set aside in `dir` and are still there, by name; the log where that is all there is.
 pub fn aside_in(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            name.starts_with("spool.db.damaged-") && !name.ends_with("-wal") && !name.ends_with("-shm")
-        })
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut found: Vec<PathBuf> = names
+        .filter(|name| name.starts_with("spool.db.damaged-") && !name.ends_with("-shm"))
+        .map(|name| dir.join(name))
+        .filter(|path| !matches!(spool_of(path), Some(spool) if spool.symlink_metadata().is_ok()))
         .collect();
     found.sort();
     found
+}
+
+/// The spool of which `path` is the log, by its name.
+pub fn spool_of(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?.strip_suffix("-wal")?;
+    Some(path.with_file_name(name))
 }
 
 fn free_name(path: &Path, at: &str) -> PathBuf {
@@ -105,7 +112,18 @@ mod tests {
         std::fs::write(&path, "file").unwrap();
         std::fs::write(log_of(&path), "log").unwrap();
         assert_eq!(set_aside(&path, "now", false, false).unwrap(), None);
-        assert!(set_aside(&path, "now", false, true).unwrap().is_some());
+        assert_eq!(set_aside(&path, "now", false, true).unwrap(), Some(beside(&path, ".damaged-now-wal")));
         assert!(path.exists() && !log_of(&path).exists());
+    }
+
+    #[test]
+    fn a_log_that_was_set_aside_alone_is_named_and_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("spool.db");
+        std::fs::write(log_of(&path), "log").unwrap();
+        let aside = set_aside(&path, "now", true, true).unwrap().unwrap();
+        assert!(aside.exists());
+        assert_eq!(aside_in(dir.path()), [aside.as_path()]);
+        assert_eq!(spool_of(&aside), Some(beside(&path, ".damaged-now")));
     }
 }

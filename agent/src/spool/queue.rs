@@ -153,6 +153,12 @@ impl Queue {
         self.line().map(|(ordinal, _)| ordinal).chain([self.present().0]).collect()
     }
 
+    /// The seq that the next frame of the present start will have.
+    pub fn next(&self, stream: Stream) -> u64 {
+        let (_, start) = self.starts.last_key_value().expect("a queue holds the present start");
+        start.streams.get(&stream).map_or(Positions::EMPTY.next, |positions| positions.next)
+    }
+
     /// The name of a new frame of the present start: its row id.
     pub fn assign(&mut self, stream: Stream) -> i64 {
         let mut present = self.starts.last_entry().expect("a queue holds the present start");

@@ -8,7 +8,6 @@ use gaitway_proto::message::MAX_MESSAGE_ID;
 use gaitway_proto::topic::AgentId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::cap::Room;
 use super::queue::{MAX_ORDINAL, MAX_SEQ, Moved, Positions, Queue, checksum, row_id, seq_of};
 use crate::seen::{Body, Change, Seen};
 
@@ -47,6 +46,15 @@ struct Gap {
     span: u64,
     messages: u64,
     readings: u64,
+}
+
+/// Pages of the file, bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Pages {
+    /// All, also those that are still in the log.
+    pub all: u64,
+    /// Those free inside it.
+    pub free: u64,
 }
 
 /// The rows of a [`Connection`].
@@ -402,18 +410,19 @@ impl Rows<'_> {
         self.0.execute("DELETE FROM session WHERE id = ?1", [id]).map(drop)
     }
 
-    /// Pages in use and free, in bytes; the disk's part is left at 0.
-    pub fn room(&self) -> Result<Room> {
+    /// How large the file is with what its log holds.
+    pub fn pages(&self) -> Result<Pages> {
         let number =
             |sql: &str| self.0.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0)).map(|v| v as u64);
         let (pages, free, size) =
             (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?, number("PRAGMA page_size")?);
-        Ok(Room { used: pages.saturating_sub(free) * size, reusable: free * size, disk_free: 0, disk_total: 0 })
+        Ok(Pages { all: pages * size, free: free * size })
     }
 
-    /// Moves the log into the file as far as no reader is in the way; waits for nobody.
-    pub fn checkpoint(&self) -> Result<()> {
-        self.0.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    /// Moves the log into the file as far as no reader is in the way, whether to its end; waits for nobody.
+    pub fn checkpoint(&self) -> Result<bool> {
+        let pages = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?);
+        self.0.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], pages)
     }
 
     /// Moves the log into the file and cuts it to nothing; false if somebody who reads is in the way. Waits for nobody.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::damage;
 use super::presence::log_of;
-use super::salvage::source::Disk;
+use super::salvage::source::{self, Disk};
 use super::salvage::wal::Log;
 
 /// `application_id` of a spool: "gwsp".
@@ -59,6 +59,15 @@ CREATE TABLE seen_body(
 /// Bytes of a page. A push changes some fifteen of them a little: small ones spare the card.
 pub(crate) const PAGE_SIZE: u64 = 1024;
 
+const JOURNAL_SIZE_LIMIT: &str = "4194304";
+
+/// Bytes that the log keeps when it is begun anew. As many pages as fit into it are what makes SQLite move it into the
+/// file: no commit begins at or behind this mark, unless somebody reads.
+pub(crate) const LOG_BYTES: u64 = match u64::from_str_radix(JOURNAL_SIZE_LIMIT, 10) {
+    Ok(bytes) => bytes,
+    Err(_) => panic!("no number"),
+};
+
 /// Settings that the law needs, as `PRAGMA` names and the values they must read back as; in this order, because the first
 /// two hold only for a file that is still empty.
 const SETTINGS: [(&str, &str, &str); 7] = [
@@ -67,7 +76,7 @@ const SETTINGS: [(&str, &str, &str); 7] = [
     ("journal_mode", "WAL", "wal"),
     ("synchronous", "FULL", "2"),
     ("mmap_size", "0", "0"),
-    ("journal_size_limit", "4194304", "4194304"),
+    ("journal_size_limit", JOURNAL_SIZE_LIMIT, JOURNAL_SIZE_LIMIT),
     // Pages: the log is moved into the file once it has grown to as much as it may keep.
     ("wal_autocheckpoint", "4000", "4000"),
 ];
@@ -102,6 +111,14 @@ pub enum OpenError {
     ReadOnly {
         /// The file.
         path: PathBuf,
+    },
+    /// Something else lies at its path, or at its log's.
+    #[error("{} is {what}, no file: move it away or choose another data directory", .path.display())]
+    NotAFile {
+        /// What lies there.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// Its directory.
     #[error("the directory of spool {} cannot be synced", .path.display())]
@@ -152,16 +169,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn of(path: &Path, source: rusqlite::Error) -> Self {
+    /// What `source` says of the spool at `path`.
+    pub(crate) fn of(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match (damage::of(&source), source.sqlite_error_code()) {
             (Some(what), _) => Self::Damaged { path, what },
+            (None, Some(ErrorCode::DiskFull)) => Self::Full { path },
             // A log or shared memory that cannot be made is not called a full disk by SQLite.
-            (None, Some(ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure))
-                if !has_room(&path) =>
-            {
-                Self::Full { path }
-            }
+            (None, Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure)) if !has_room(&path) => Self::Full { path },
             (None, Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)) => {
                 Self::ReadOnly { path }
             }
@@ -174,6 +189,11 @@ impl OpenError {
 pub fn open(path: &Path) -> Result<Connection, OpenError> {
     let sqlite = |source| OpenError::of(path, source);
     let damaged = |what: &str| OpenError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    for path in [path, &log_of(path)] {
+        if let Some(what) = source::no_file(path) {
+            return Err(OpenError::NotAFile { path: path.to_owned(), what });
+        }
+    }
     if let Some(what) = flaw(path) {
         return Err(damaged(what));
     }
@@ -329,6 +349,36 @@ mod tests {
         let foreign = dir.path().join("other.db");
         Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t(a)").unwrap();
         assert!(matches!(open(&foreign), Err(OpenError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_disk_that_is_full_to_a_few_pages_is_named_with_what_to_do() {
+        let full = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+        let said = OpenError::of(Path::new("/tmp/spool.db"), full).to_string();
+        assert!(said.contains("/tmp/spool.db") && said.contains("free space on it"), "{said}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_said_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["fifo", "log", "directory", "link"].map(|name| dir.path().join(name));
+        let [fifo, log, directory, link] = &paths;
+        nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        nix::unistd::mkfifo(&log_of(log), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::fs::create_dir(directory).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), link).unwrap();
+        for (path, what) in paths.iter().zip(["a pipe", "a pipe", "a directory", "a link that leads nowhere"]) {
+            let said = open(path).unwrap_err().to_string();
+            assert!(said.contains(what) && said.contains(path.to_str().unwrap()), "{said}");
+            assert!(path == log || crate::spool::salvage::source::Files::open(path).is_err());
+        }
+    }
+
+    #[test]
+    fn the_log_is_moved_into_the_file_before_it_outgrows_what_it_keeps() {
+        let pages = SETTINGS.iter().find(|(name, ..)| *name == "wal_autocheckpoint").unwrap().1;
+        let longest = 32 + pages.parse::<u64>().unwrap() * (PAGE_SIZE + 24);
+        assert!((LOG_BYTES - 64 * 1024..=LOG_BYTES).contains(&longest));
     }
 
     #[test]

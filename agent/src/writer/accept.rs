@@ -35,6 +35,7 @@ impl State {
         let (id, conflict) = match verdict {
             Verdict::Duplicate => {
                 self.news.duplicates += 1;
+                note_retold(rows, received, true)?;
                 return Ok(Ok(Accepted { readings, duplicate: true }));
             }
             Verdict::New(id) => (id, None),
@@ -51,14 +52,15 @@ impl State {
             return Ok(Err(Refusal::NoRoom(sentence)));
         }
 
-        self.observe(rows, received, id, conflict.is_some(), now)?;
+        let tells_all = self.observe(rows, received, id, conflict.is_some(), now)?;
+        note_retold(rows, received, tells_all)?;
         if readings > 0 {
             rows.insert_raw(self.queue.assign(Stream::Raw), readings, &frame)?;
         }
         Ok(Ok(Accepted { readings, duplicate: false }))
     }
 
-    /// Takes a new push into its session: seen, windows, counts.
+    /// Takes a new push into its session: seen, windows, counts. Whether it tells every window that it closes.
     fn observe(
         &mut self,
         rows: &Rows<'_>,
@@ -66,7 +68,7 @@ impl State {
         id: Option<u64>,
         conflict: bool,
         now: Instant,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let push = &received.push;
         let readings = u64::from(push.packed.readings());
         let (ordinal, _) = self.queue.present();
@@ -83,7 +85,8 @@ impl State {
         let unknown = self.replaced && session.windows.joined().is_none() && push.message_id != Some(0);
         let batch = Batch { median_time: push.median_time, samples: &push.samples };
         let mut observed = session.windows.observe(&self.settings.windows, &batch);
-        if copied || unknown || std::mem::take(&mut session.lost) {
+        let lets_go = copied || unknown || std::mem::take(&mut session.lost);
+        if lets_go {
             let closed = observed.closed.len();
             observed.closed.retain(|closed| !closed.inherited);
             self.news.let_go += (closed - observed.closed.len()) as u64 + session.windows.let_go().windows;
@@ -107,7 +110,8 @@ impl State {
         news.held += u64::from(observed.held);
         let running = session.windows.running();
         news.heard.push(Heard { device: push.device.clone(), at: now, readings, running });
-        spool_windows(rows, &mut self.queue, news, (&push.device, &push.session), &observed.closed)
+        spool_windows(rows, &mut self.queue, news, (&push.device, &push.session), &observed.closed)?;
+        Ok(!lets_go)
     }
 
     /// Makes sure that `need` bytes fit, dropping what may be dropped if that helps.
@@ -131,9 +135,7 @@ impl State {
             }
         }
         if fits.is_ok() {
-            self.room.used += need;
-            self.room.disk_free = self.room.disk_free.saturating_sub(need.saturating_sub(self.room.reusable));
-            self.room.reusable = self.room.reusable.saturating_sub(need);
+            self.room.take(need);
         }
         Ok(fits)
     }
@@ -166,6 +168,12 @@ impl State {
             ),
         }
     }
+}
+
+/// Notes what a lost spool may hold of a push that is kept again; of windows only if they are told again too.
+fn note_retold(rows: &Rows<'_>, received: &Received, windows: bool) -> Result<()> {
+    let retold = received.lost.iter().filter(|names| windows || names.stream == Stream::Raw);
+    retold.copied().try_for_each(|names| rows.note_retold(names))
 }
 
 fn seal(received: &Received, message_id: Option<u64>, conflict: Option<&Packed>) -> Vec<u8> {

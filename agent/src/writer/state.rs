@@ -9,13 +9,15 @@ use rusqlite::Result;
 
 use super::news::News;
 use super::sessions::Sessions;
-use super::upkeep::{disk, log_bytes};
+use super::upkeep::{disk, file_bytes, log_bytes};
 use super::{Accepted, Command};
 use crate::ingest::Refusal;
 use crate::metrics::AgentMetrics;
 use crate::spool::cap::{Room, SpoolConfig, WhenFull, log_excess, room_for};
 use crate::spool::queue::{Moved, Queue, SentMarks};
+use crate::spool::retold::Names;
 use crate::spool::rows::Rows;
+use crate::spool::schema::LOG_BYTES;
 use crate::status::AgentStatus;
 use crate::uplink::SpoolState;
 use crate::windows::Params;
@@ -54,6 +56,8 @@ pub struct State {
     pub(super) heard: HashMap<i64, Instant>,
     /// What the transaction under way changes of it.
     pub(super) heard_now: Vec<(i64, Option<Instant>)>,
+    /// The names that it gave, by its commands.
+    pub(super) given: Vec<Vec<Names>>,
     acknowledged: HashMap<(Epoch, Stream), u64>,
     /// This start was welcomed, which is not on the disk yet.
     welcomed: bool,
@@ -77,6 +81,8 @@ pub struct State {
     /// unless it is the first of its recording.
     pub(super) replaced: bool,
     pub(super) room: Room,
+    /// Nothing was committed since the log was moved into the file to its end.
+    pub(super) settled: bool,
     /// Bytes of the last push that found no room, until there is room for as much.
     pub(super) wanting: Option<u64>,
     pub(super) news: News,
@@ -109,6 +115,7 @@ impl State {
             sessions: Sessions::default(),
             heard: open.into_iter().map(|id| (id, now)).collect(),
             heard_now: Vec::new(),
+            given: Vec::new(),
             acknowledged: HashMap::new(),
             welcomed: false,
             deletions,
@@ -121,7 +128,8 @@ impl State {
             log_told: false,
             copied,
             replaced,
-            room: Room { used: 0, reusable: 0, disk_free: u64::MAX, disk_total: 0 },
+            room: Room::default(),
+            settled: false,
             wanting: None,
             news: News::default(),
         })
@@ -188,6 +196,7 @@ impl State {
         (self.queue, self.copied, self.deletions) = (queue, copied, deletions);
         (self.acknowledged, self.welcomed) = (acknowledged, welcomed);
         self.heard_now.clear();
+        self.given.clear();
         self.sessions.clear();
         self.news = News::default();
         self.due = Some(retry);
@@ -212,6 +221,7 @@ impl State {
         let mut mark = linked;
         let mut answers = Vec::with_capacity(batch.len());
         for command in batch {
+            let before = Stream::ALL.map(|stream| (stream, self.queue.next(stream)));
             answers.push(match command {
                 Command::Push(received, _) => Answer::Push(self.push(rows, received, now)?),
                 Command::Copied { common, .. } => {
@@ -228,6 +238,9 @@ impl State {
                 }
                 Command::Acknowledged { .. } | Command::Welcomed | Command::Damaged(_) => Answer::Done,
             });
+            let (_, epoch) = self.queue.present();
+            let given = |(stream, first)| Names { epoch, stream, first, last: self.queue.next(stream) - 1 };
+            self.given.push(before.into_iter().map(given).filter(|names| names.first <= names.last).collect());
         }
         self.close_silent(rows, now)?;
         if mark && self.settings.tracks_sent() {
@@ -243,6 +256,7 @@ impl State {
     /// The transaction is on the disk: what it changed in memory holds, and is told.
     pub(super) fn committed(&mut self, status: &AgentStatus, metrics: &AgentMetrics) {
         self.not_before = None;
+        self.given.clear();
         for (id, heard) in self.heard_now.drain(..) {
             match heard {
                 Some(at) => drop(self.heard.insert(id, at)),
@@ -279,9 +293,17 @@ impl State {
 
     pub(super) fn look_for_room(&mut self, rows: &Rows<'_>) -> Result<()> {
         let (disk_free, disk_total) = disk(&self.settings.path);
-        let room = rows.room()?;
-        let used = room.used + log_excess(log_bytes(&self.settings.path));
-        self.room = Room { used, disk_free, disk_total, ..room };
+        let (pages, log) = (rows.pages()?, log_bytes(&self.settings.path));
+        self.room = Room {
+            used: pages.all.saturating_sub(pages.free) + log_excess(log),
+            reusable: pages.free,
+            disk_free,
+            disk_total,
+            debt: pages.all.saturating_sub(file_bytes(&self.settings.path)),
+            log,
+            log_filled: if self.settled { 0 } else { LOG_BYTES },
+            pending: 0,
+        };
         Ok(())
     }
 }

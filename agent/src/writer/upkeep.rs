@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Result;
 
 use super::state::State;
-use crate::spool::cap::log_excess;
+use crate::spool::cap::{Room, SMALL_DISK, log_excess};
 use crate::spool::rows::Rows;
 use crate::spool::schema::PAGE_SIZE;
 
@@ -77,14 +77,14 @@ impl State {
     }
 
     /// A log beyond its ordinary size is cut, unless somebody reads what is in it.
-    fn cut_log(&mut self, rows: &Rows<'_>, now: Instant) -> Result<()> {
+    fn cut_log(&mut self, rows: &Rows<'_>, now: Instant) -> Result<bool> {
         let log_bytes = log_bytes(&self.settings.path);
         if log_excess(log_bytes) == 0 {
             self.log_told = false;
-            return Ok(());
+            return Ok(false);
         }
         if now < self.log_at {
-            return Ok(());
+            return Ok(false);
         }
         self.log_at = now + CUT_EVERY;
         if !rows.cut_log()? && !std::mem::replace(&mut self.log_told, true) {
@@ -94,24 +94,51 @@ impl State {
                  what has spool.db open"
             );
         }
-        self.look_for_room(rows)
+        self.look_for_room(rows)?;
+        Ok(true)
+    }
+
+    /// Outside a transaction, before one: where the disk has little room left, what is in the log is moved into the file,
+    /// so that the log is used from its beginning again and need not grow.
+    pub(super) fn settle(&mut self, rows: &Rows<'_>) -> Result<()> {
+        // What the start before has left in the log is not known.
+        let first = self.room == Room::default();
+        self.settled = false;
+        if first || self.wanting.is_some() || self.room.is_tight() {
+            self.settled = rows.checkpoint()?;
+        }
+        if first {
+            self.look_for_room(rows)?;
+            let disk_bytes = self.room.disk_total;
+            if (1..SMALL_DISK).contains(&disk_bytes) {
+                tracing::warn!(
+                    disk_bytes,
+                    needs = SMALL_DISK,
+                    "the disk of the spool is small: pushes of some size will be refused; choose a data directory on a \
+                     larger one"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Outside a transaction: gives free pages back, a few at a time, and at last moves them out of the log, which is
-    /// when the file itself becomes smaller.
-    pub(super) fn shrink(&mut self, rows: &Rows<'_>, now: Instant) -> Result<()> {
-        self.cut_log(rows, now)?;
+    /// when the file itself becomes smaller. Whether the file, or its log, may be shorter now.
+    pub(super) fn shrink(&mut self, rows: &Rows<'_>, now: Instant) -> Result<bool> {
+        let cut = self.cut_log(rows, now)?;
         if !self.deletions.is_empty() {
-            return Ok(());
+            return Ok(cut);
         }
-        if rows.room()?.reusable >= KEEP_FREE + u64::from(SHRINK_PAGES) * PAGE_SIZE {
+        if rows.pages()?.free >= KEEP_FREE + u64::from(SHRINK_PAGES) * PAGE_SIZE {
             rows.shrink(SHRINK_PAGES)?;
             self.shrinking = true;
             self.due = Some(now);
         } else if std::mem::take(&mut self.shrinking) {
             rows.checkpoint()?;
+        } else {
+            return Ok(cut);
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -121,6 +148,11 @@ pub(super) fn log_bytes(path: &Path) -> u64 {
     log.push("-wal");
     // Where it cannot be asked there is none, or SQLite will say what is wrong.
     std::fs::metadata(log).map_or(0, |log| log.len())
+}
+
+/// Bytes of the file of the spool at `path`.
+pub(super) fn file_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// Free and total bytes of the disk that holds `path`; unlimited where it does not say.

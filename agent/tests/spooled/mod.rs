@@ -17,7 +17,7 @@ use gaitway_agent::status::AgentStatus;
 use gaitway_agent::uplink::{Frames as _, SpoolState};
 use gaitway_agent::windows::Params;
 use gaitway_agent::writer::state::{Settings, State};
-use gaitway_agent::writer::{self, Accepted, Command, Ended, Outlets, Received};
+use gaitway_agent::writer::{self, Accepted, Command, Ended, Inbox, Outlets, Received};
 use gaitway_proto::activity::{ActivityFrame, Window};
 use gaitway_proto::envelope::{Gap, Item};
 use gaitway_proto::frame::Frame;
@@ -56,6 +56,11 @@ pub(crate) struct Spooled {
 
 impl Spooled {
     pub(crate) fn start(dir: &Path, setup: &Setup) -> Self {
+        Self::start_in_place_of(dir, setup, None)
+    }
+
+    /// Begins with what a lost spool left unanswered.
+    pub(crate) fn start_in_place_of(dir: &Path, setup: &Setup, lost: Option<Inbox>) -> Self {
         let path = dir.join("spool.db");
         let settings = Settings {
             path: path.clone(),
@@ -76,6 +81,7 @@ impl Spooled {
 
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (commands, inbox) = mpsc::channel(writer::QUEUE);
+        let inbox = lost.unwrap_or(inbox.into());
         let (state_out, state_in) = watch::channel(state.spool_state());
         let (marks_out, marks_in) = watch::channel(state.sent_marks());
         let reader = Reader::open(&path, state_in.clone(), tracks.then_some(marks_in), commands.clone()).unwrap();
@@ -101,6 +107,13 @@ impl Spooled {
         thread.join().unwrap();
     }
 
+    /// How it ends once nobody asks for anything more.
+    pub(crate) fn closed(self) -> Ended {
+        let Self { commands, state, metrics: _, reader, thread, _runtime } = self;
+        drop((commands, state, reader));
+        thread.join().unwrap()
+    }
+
     /// How the writer ends by itself.
     pub(crate) fn ended(self) -> Ended {
         let end = Instant::now() + Duration::from_secs(20);
@@ -124,7 +137,7 @@ impl Spooled {
         let body = Bytes::from(body.to_owned());
         let push = parse(&body).unwrap();
         let (answer, answered) = oneshot::channel();
-        let received = Box::new(Received { push, body, received_at, clock_synced });
+        let received = Box::new(Received { push, body, received_at, clock_synced, lost: Vec::new() });
         self.commands.blocking_send(Command::Push(received, answer)).unwrap();
         answered
     }

@@ -1,7 +1,9 @@
 //! Brings what was found into a spool, in one transaction.
 //!
 //! - A row that is there is left as it is; only what lies behind the last one of its stream is added.
-//! - A push that the spool has accepted under another name is not brought a second time.
+//! - A push that the spool has accepted under another name, with the same body, is not brought a second time; one that
+//!   shares no more than the id is brought, without its id.
+//! - What the spool noted to tell under another name is not brought.
 //! - A start that is unknown there comes under a free ordinal, as one that waits and continues nothing.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,9 +15,10 @@ use rusqlite::{Connection, OptionalExtension as _, Result, TransactionBehavior, 
 use super::found::{Found, FoundFrame, Kind};
 use super::image::Image;
 use super::plan::{self, Step};
-use crate::seen::{Seen, Verdict};
+use crate::seen::{BODIES, Body, Seen};
 use crate::spool::mend::Hole;
 use crate::spool::queue::{MAX_ORDINAL, Moved, checksum, ordinal_of, row_id};
+use crate::spool::retold::Names;
 use crate::spool::rows::Rows;
 
 /// Reason of the gap in place of frames that could not be got out.
@@ -35,7 +38,7 @@ pub struct Brought {
     pub activity: u64,
     /// Frames that were there.
     pub known: u64,
-    /// Pushes that were there under another name.
+    /// Frames that were there under another name.
     pub accepted_again: u64,
     /// Frames that could not be got out, as far as they are known to have been.
     pub lost: u64,
@@ -51,17 +54,25 @@ pub struct Brought {
 pub fn bring(connection: &mut Connection, image: &Image<'_>, found: &Found, now: i64) -> Result<Brought> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let rows = Rows(&transaction);
-    let mut bringing =
-        Bringing { rows: &rows, image, now, brought: Brought::default(), ids: HashMap::new(), seen: HashMap::new() };
+    let sessions = found.sessions.iter().map(|(id, row)| ((row.device.clone(), row.session.clone()), *id)).collect();
+    let mut bringing = Bringing {
+        rows: &rows,
+        image,
+        now,
+        brought: Brought::default(),
+        ids: HashMap::new(),
+        seen: HashMap::new(),
+        sessions,
+    };
     for (ordinal, start) in &found.starts {
         bringing.start(found, *ordinal, start.epoch, &start.started_at)?;
     }
-    bringing.sessions(found)?;
-    let mut brought = bringing.brought;
     let named = |id: &i64| found.starts.contains_key(&ordinal_of(*id));
     let frames = || Stream::ALL.into_iter().flat_map(|stream| found.frames(stream));
     let unnamed = frames().filter(|(id, frame)| !named(id) && matches!(frame.kind, Kind::Whole(_))).count();
-    brought.unnamed = (unnamed + found.nameless.len()) as u64;
+    bringing.brought.unnamed = (unnamed + found.nameless.len()) as u64;
+    bringing.note_sessions(found)?;
+    let brought = bringing.brought;
     transaction.commit()?;
     Ok(brought)
 }
@@ -75,23 +86,37 @@ struct Bringing<'a> {
     ids: HashMap<(String, String), Vec<u64>>,
     /// What the spool had accepted before, by device and session.
     seen: HashMap<(String, String), Option<Seen>>,
+    /// The sessions found, by device and session.
+    sessions: HashMap<(String, String), i64>,
+}
+
+/// A start as the spool knows it.
+#[derive(Default)]
+struct Known {
+    ordinal: Option<u64>,
+    /// Brought here before: then its messages were noted as accepted too, and that tells nothing of what is here.
+    salvaged: bool,
+    retold: Vec<Names>,
 }
 
 impl Bringing<'_> {
     fn start(&mut self, found: &Found, found_ordinal: u64, epoch: Epoch, started_at: &str) -> Result<()> {
-        let known: Option<i64> = self
-            .rows
-            .0
-            .query_row("SELECT ordinal FROM start WHERE epoch = ?1", [epoch.get() as i64], |row| row.get(0))
-            .optional()?;
-        let mut ordinal = known.map(|ordinal| ordinal as u64);
+        let sql = "SELECT ordinal, salvaged FROM start WHERE epoch = ?1";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, bool>(1)?));
+        let here = self.rows.0.query_row(sql, [epoch.get() as i64], read).optional()?;
+        let known = Known {
+            ordinal: here.map(|(ordinal, _)| ordinal),
+            salvaged: here.is_some_and(|(_, salvaged)| salvaged),
+            retold: self.rows.retold(epoch)?,
+        };
+        let mut ordinal = known.ordinal;
         for stream in Stream::ALL {
             let (begin, steps) = plan::steps(found, found_ordinal, stream);
-            if let Some(ordinal) = ordinal.filter(|_| known.is_some()) {
-                self.behind(ordinal, stream, &steps)?;
+            if let Some(ordinal) = known.ordinal {
+                self.behind(found, &known, ordinal, stream, &steps)?;
                 continue;
             }
-            let steps = self.resolve(stream, &steps)?;
+            let steps = self.resolve(found, &known, stream, &steps)?;
             if !steps.values().any(|to| matches!(to, To::Frame(..) | To::Gap(..))) {
                 continue;
             }
@@ -108,34 +133,50 @@ impl Bringing<'_> {
     }
 
     /// Of a start that is known: what lies behind its last row there.
-    fn behind(&mut self, ordinal: u64, stream: Stream, steps: &BTreeMap<u64, Step<'_>>) -> Result<()> {
+    fn behind(
+        &mut self,
+        found: &Found,
+        known: &Known,
+        ordinal: u64,
+        stream: Stream,
+        steps: &BTreeMap<u64, Step<'_>>,
+    ) -> Result<()> {
         let Moved { positions, .. } = self.rows.standing(ordinal, stream)?;
         let next = positions.next;
         let before = steps.range(..next).filter(|(_, step)| matches!(step, Step::Row(frame) if frame.is_whole()));
         self.brought.known += before.count() as u64;
         let behind: BTreeMap<u64, Step<'_>> = steps.range(next..).map(|(seq, step)| (*seq, *step)).collect();
         let Some((&first, _)) = behind.first_key_value() else { return Ok(()) };
-        let mut resolved = self.resolve(stream, &behind)?;
+        let mut resolved = self.resolve(found, known, stream, &behind)?;
         if first > next {
             resolved.insert(next, To::Gap(lost(stream, first - next), DAMAGED_SPOOL.to_owned(), self.now));
         }
         self.insert(ordinal, stream, &resolved)
     }
 
-    /// Reads the frames, and finds out which are there under another name.
-    fn resolve(&mut self, stream: Stream, steps: &BTreeMap<u64, Step<'_>>) -> Result<BTreeMap<u64, To>> {
+    /// Finds out which frames are there under another name. Their bytes are read again when they are stored.
+    fn resolve<'f>(
+        &mut self,
+        found: &Found,
+        known: &Known,
+        stream: Stream,
+        steps: &BTreeMap<u64, Step<'f>>,
+    ) -> Result<BTreeMap<u64, To<'f>>> {
         let mut resolved = BTreeMap::new();
         for (seq, step) in steps {
             let to = match step {
                 Step::Lost(hole) => To::Gap(*hole, DAMAGED_SPOOL.to_owned(), self.now),
-                Step::Row(frame) => self.read(stream, frame)?,
+                Step::Row(frame) if frame.is_whole() && known.retold.iter().any(|names| names.holds(stream, *seq)) => {
+                    To::AcceptedAgain
+                }
+                Step::Row(frame) => self.read(found, known, stream, frame)?,
             };
             resolved.insert(*seq, to);
         }
         Ok(resolved)
     }
 
-    fn read(&mut self, stream: Stream, frame: &FoundFrame) -> Result<To> {
+    fn read<'f>(&mut self, found: &Found, known: &Known, stream: Stream, frame: &'f FoundFrame) -> Result<To<'f>> {
         if let Kind::Gap { reason, noticed_at } = &frame.kind {
             let hole = Hole { span: frame.span, messages: frame.messages, readings: frame.readings };
             return Ok(To::Gap(hole, reason.clone(), *noticed_at));
@@ -143,6 +184,7 @@ impl Bringing<'_> {
         let Some(bytes) = frame.bytes(self.image) else {
             return Ok(To::Gap(lost(stream, 1), DAMAGED_SPOOL.to_owned(), self.now));
         };
+        let mut keeps_id = true;
         if stream == Stream::Raw
             && let Ok(Frame { header, .. }) = Frame::decode(&bytes)
             && let Some(id) = header.message_id
@@ -154,22 +196,40 @@ impl Bringing<'_> {
                 self.seen.insert(key.clone(), seen);
             }
             let seen = self.seen.get(&key).and_then(Option::as_ref);
-            if seen.is_some_and(|seen| seen.judge(Some(id), 0) != Verdict::New(Some(id))) {
-                return Ok(To::AcceptedAgain);
+            if !known.salvaged
+                && let Some(seen) = seen.filter(|seen| seen.has_id(id))
+            {
+                let bodies = self.sessions.get(&key).and_then(|session| found.bodies.get(session));
+                let body = bodies.and_then(|bodies| bodies.values().find(|body| body.id == Some(id)));
+                if body.is_some_and(|body| seen.has_body(body.hash)) {
+                    return Ok(To::AcceptedAgain);
+                }
+                keeps_id = false;
             }
             self.ids.entry(key).or_default().push(id);
         }
-        Ok(To::Frame(bytes, frame.readings, frame.inherited))
+        Ok(To::Frame(frame, keeps_id))
     }
 
-    fn insert(&mut self, ordinal: u64, stream: Stream, steps: &BTreeMap<u64, To>) -> Result<()> {
+    fn insert(&mut self, ordinal: u64, stream: Stream, steps: &BTreeMap<u64, To<'_>>) -> Result<()> {
         for (seq, to) in steps {
             let id = row_id(ordinal, *seq);
             match to {
-                To::Frame(bytes, readings, inherited) => {
+                To::Frame(frame, keeps_id) => {
+                    let bytes = match frame.bytes(self.image) {
+                        Some(bytes) if *keeps_id => Some(bytes),
+                        Some(bytes) => Frame::without_id(&bytes).ok(),
+                        None => None,
+                    };
+                    let Some(bytes) = bytes else {
+                        self.rows.insert_gap(id, stream, lost(stream, 1), DAMAGED_SPOOL, self.now)?;
+                        self.brought.lost += 1;
+                        continue;
+                    };
+                    let readings = frame.readings;
                     match stream {
-                        Stream::Raw => self.rows.insert_raw(id, u32::try_from(*readings).unwrap_or(u32::MAX), bytes)?,
-                        Stream::Activity => self.rows.insert_activity(id, *inherited, bytes)?,
+                        Stream::Raw => self.rows.insert_raw(id, u32::try_from(readings).unwrap_or(u32::MAX), &bytes)?,
+                        Stream::Activity => self.rows.insert_activity(id, frame.inherited, &bytes)?,
                     }
                     let raw = u64::from(stream == Stream::Raw);
                     self.brought.raw += raw;
@@ -214,25 +274,36 @@ impl Bringing<'_> {
     }
 
     /// Notes which messages were accepted, so that none is accepted again.
-    fn sessions(&mut self, found: &Found) -> Result<()> {
+    fn note_sessions(&mut self, found: &Found) -> Result<()> {
+        // A body that is noted says that its message is here, or was delivered from here or from where it was found.
+        let all = self.brought.lost == 0 && self.brought.unnamed == 0;
         for (id, session) in &found.sessions {
             let ranges = found.seen.get(id).map_or(&[][..], Vec::as_slice);
             let key = (session.device.clone(), session.session.clone());
-            let ids = self.ids.remove(&key).unwrap_or_default().into_iter().map(|id| (id, id));
+            let ids = self.ids.remove(&key).unwrap_or_default();
+            let bodies = found.bodies.get(id).into_iter().flat_map(BTreeMap::values).copied();
+            let bodies = bodies.filter(|body| all || body.id.is_some_and(|id| ids.contains(&id))).collect::<Vec<_>>();
+            let ids = ids.into_iter().map(|id| (id, id));
             let accepted = plan::accepted(session, ranges);
             self.brought.doubtful_sessions += u64::from(accepted.is_none());
             let ranges = plan::union(accepted.into_iter().flatten().chain(ids));
-            self.note_accepted(&key, &ranges, session.heard_at)?;
+            self.note_accepted(&key, &ranges, &bodies, session.heard_at)?;
         }
         for (key, ids) in std::mem::take(&mut self.ids) {
             let ranges = plan::union(ids.into_iter().map(|id| (id, id)));
-            self.note_accepted(&key, &ranges, 0)?;
+            self.note_accepted(&key, &ranges, &[], 0)?;
         }
         Ok(())
     }
 
-    fn note_accepted(&mut self, key: &(String, String), ranges: &[(u64, u64)], heard_at: i64) -> Result<()> {
-        if ranges.is_empty() {
+    fn note_accepted(
+        &mut self,
+        key: &(String, String),
+        ranges: &[(u64, u64)],
+        bodies: &[Body],
+        heard_at: i64,
+    ) -> Result<()> {
+        if ranges.is_empty() && bodies.is_empty() {
             return Ok(());
         }
         let id = if let Some(row) = self.rows.session(&key.0, &key.1)? {
@@ -244,7 +315,9 @@ impl Bringing<'_> {
             self.rows.set_replaced()?;
             id
         };
-        let before = self.rows.seen(id)?.ranges();
+        let seen = self.rows.seen(id)?;
+        self.note_bodies(id, &seen, bodies)?;
+        let before = seen.ranges();
         let after = plan::union(before.iter().chain(ranges).copied());
         if before != after {
             self.rows.0.execute("DELETE FROM seen_range WHERE session = ?1", [id])?;
@@ -256,16 +329,36 @@ impl Bringing<'_> {
         }
         Ok(())
     }
+
+    /// Puts the bodies found before those that are known here: so that one with a known id is told from another.
+    fn note_bodies(&self, session: i64, seen: &Seen, bodies: &[Body]) -> Result<()> {
+        let before: Vec<Body> = seen.bodies().collect();
+        let new = bodies.iter().filter(|body| !seen.has_body(body.hash));
+        // Which body an id belongs to here, the spool knows, or nobody.
+        let new = new.map(|body| Body { id: body.id.filter(|id| !seen.has_id(*id)), ..*body });
+        let mut after: Vec<Body> = new.chain(before.iter().copied()).collect();
+        after.drain(..after.len().saturating_sub(BODIES));
+        if after == before {
+            return Ok(());
+        }
+        self.rows.0.execute("DELETE FROM seen_body WHERE session = ?1", [session])?;
+        let mut insert = self.rows.0.prepare_cached("INSERT INTO seen_body VALUES(?1, ?2, ?2, ?3, ?4)")?;
+        for (number, body) in (0_i64..).zip(after) {
+            insert.execute(params![session, number, body.hash.to_be_bytes(), body.id.map(|id| id as i64)])?;
+        }
+        Ok(())
+    }
 }
 
 /// What comes to stand at a seq.
-enum To {
-    Frame(Vec<u8>, u64, bool),
+enum To<'f> {
+    /// A frame, with its message's id or without.
+    Frame(&'f FoundFrame, bool),
     Gap(Hole, String, i64),
     AcceptedAgain,
 }
 
-impl To {
+impl To<'_> {
     fn span(&self) -> u64 {
         match self {
             Self::Gap(hole, ..) => hole.span,

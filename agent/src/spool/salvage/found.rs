@@ -12,6 +12,7 @@ use gaitway_proto::ledger::{Epoch, Stream};
 use super::cell::{self, Slot};
 use super::image::{Image, Place, Standing};
 use super::shape::{Content, FrameRow, Row};
+use crate::seen::Body;
 
 /// A start whose row was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub struct Found {
     pub sessions: HashMap<i64, FoundSession>,
     /// Accepted ids by the session's row id.
     pub seen: HashMap<i64, Vec<(u64, u64)>>,
+    /// Accepted bodies by the session's row id, oldest first.
+    pub bodies: HashMap<i64, BTreeMap<u64, Body>>,
     /// Whole frames whose rows were out of order: their row ids cannot be believed.
     pub nameless: Vec<(Stream, i64, FoundFrame)>,
 }
@@ -146,6 +149,9 @@ impl Found {
                 }
             }
             Row::Seen { session, first, last } => self.seen.entry(session).or_default().push((first, last)),
+            Row::Body { session, number, body } => {
+                self.bodies.entry(session).or_default().entry(number).or_insert(body);
+            }
             Row::Frame(_) => {}
         }
     }

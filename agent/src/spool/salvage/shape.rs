@@ -4,6 +4,7 @@ use gaitway_proto::envelope::is_whole;
 use gaitway_proto::ledger::{Epoch, Stream};
 
 use super::record::Value::{self, Blob, Int, Null, Text};
+use crate::seen::{BODIES, Body};
 use crate::spool::queue::{MAX_ORDINAL, MAX_SEQ, checksum, ordinal_of, seq_of};
 
 /// A row of a spool.
@@ -34,6 +35,15 @@ pub enum Row<'a> {
         first: u64,
         /// Last id.
         last: u64,
+    },
+    /// A body that a session accepted.
+    Body {
+        /// The session's row.
+        session: i64,
+        /// How many came before it.
+        number: u64,
+        /// The body.
+        body: Body,
     },
 }
 
@@ -138,6 +148,16 @@ impl<'a> Row<'a> {
             }
             (None, &[Int(session), Int(first), Int(last)]) if 0 <= first && first <= last => {
                 Some(Self::Seen { session, first: first as u64, last: last as u64 })
+            }
+            (None, &[Int(session), Int(slot), Int(number), Blob(hash), ref id]) => {
+                let number = u64::try_from(number).ok()?;
+                let id = match *id {
+                    Null => None,
+                    Int(id) => Some(u64::try_from(id).ok()?),
+                    _ => return None,
+                };
+                let body = Body { hash: u128::from_be_bytes(hash.try_into().ok()?), id };
+                (slot as u64 == number % BODIES as u64).then_some(Self::Body { session, number, body })
             }
             _ => None,
         }

@@ -40,12 +40,32 @@ pub struct Disk {
 impl Disk {
     /// Opens `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file"));
+        // Asked first: opening a pipe waits for somebody who writes into it.
+        if let Some(what) = no_file(path) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, no file")));
         }
-        Ok(Self { length: metadata.len(), file })
+        let file = File::open(path)?;
+        Ok(Self { length: file.metadata()?.len(), file })
+    }
+}
+
+/// What lies at `path`, if something does that is no file.
+pub fn no_file(path: &Path) -> Option<&'static str> {
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return path.is_symlink().then_some("a link that leads nowhere");
+    };
+    let kind = metadata.file_type();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt as _;
+        if kind.is_fifo() {
+            return Some("a pipe");
+        }
+    }
+    match (kind.is_file(), kind.is_dir()) {
+        (true, _) => None,
+        (_, true) => Some("a directory"),
+        _ => Some("a device or a socket"),
     }
 }
 
