@@ -107,7 +107,7 @@ pub const UPKEEP: u64 = 1280 * 1024;
 /// How near the disk's end every commit is moved into the file.
 const TIGHT: u64 = 2 * 1024 * 1024;
 
-/// The log beside the file grows to [`LOG_BYTES`] and by one transaction of many pushes before it is copied into the file
+/// The log beside the file grows to `LOG_BYTES` and by one transaction of many pushes before it is copied into the file
 /// and used anew. It grows beyond this only while another program reads the spool.
 pub const ORDINARY_LOG: u64 = 4 * LOG_BYTES;
 
