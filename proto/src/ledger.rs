@@ -6,7 +6,7 @@
 //!
 //! [`conformance`] holds every ledger to these.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,28 @@ pub struct Mark {
     pub to: u64,
 }
 
+/// Whether `records` and `marks` are what a caller may submit: a position never goes back, a source moves once in a
+/// submit, and records never come without a mark.
+pub fn check(records: &[Record<'_>], marks: &[Mark]) -> Result<(), LedgerError> {
+    let wrong = |what: String| Err(LedgerError::Rejected(what));
+    if marks.is_empty() && !records.is_empty() {
+        return wrong(format!("{} records have no mark", records.len()));
+    }
+    let mut sources = BTreeSet::new();
+    for Mark { source, from, to } in marks {
+        if !sources.insert(source) {
+            return wrong(format!("{source} has two marks"));
+        }
+        if i64::try_from(*to).is_err() {
+            return wrong(format!("position {to} of {source} is beyond {}", i64::MAX));
+        }
+        if from.is_some_and(|from| from >= *to) {
+            return wrong(format!("{source} goes back to {to}"));
+        }
+    }
+    Ok(())
+}
+
 /// Why a ledger did not commit. After any of these nothing of the submit may be taken for stored: call
 /// [`Ledger::recover`], then read [`Ledger::committed`] again.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +166,14 @@ pub enum LedgerError {
     /// again.
     #[error("nothing was stored, the submit cannot be taken: {0}")]
     Rejected(String),
+    /// The store passed over records of `source_name` that it had accepted, and will not take them again: somebody must look.
+    #[error("{reason}")]
+    Skipped {
+        /// The source whose records are missing.
+        source_name: Source,
+        /// Which, why, and what to do.
+        reason: String,
+    },
     /// This owner was replaced for good: end the process, do not restart it.
     #[error("replaced by another owner: {0}")]
     Fenced(String),
@@ -160,6 +190,11 @@ pub trait Ledger: Send {
 
     /// The durable positions of `sources`; one that the ledger does not know is left out.
     fn committed(&mut self, sources: &[Source]) -> Result<Watermark, LedgerError>;
+
+    /// Why this store can never hold `record`, if it cannot; such a record makes its submit [`Rejected`](LedgerError::Rejected).
+    fn refuses(&self, _record: &Record<'_>) -> Option<String> {
+        None
+    }
 
     /// Housekeeping between commits, such as retention. Called at least once a second while idle; short.
     fn tend(&mut self) -> Result<(), LedgerError> {

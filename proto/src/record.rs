@@ -3,62 +3,13 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use crate::ledger::{Epoch, Stream};
 use crate::schema::{self, Cell, FieldType, Table};
-use crate::topic::AgentId;
 
-/// A record's name and origin: `RECORD_METADATA`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Metadata<'a> {
-    /// The agent.
-    pub agent: &'a AgentId,
-    /// Its start.
-    pub epoch: Epoch,
-    /// Counts its starts.
-    pub ordinal: u64,
-    /// The stream.
-    pub stream: Stream,
-    /// The frame in the stream, from 1.
-    pub seq: u64,
-    /// The record in the frame, from 0.
-    pub index: u32,
-    /// Whether the agent's wall clock was synchronised when it had the push; none where that is not known.
-    pub clock_synced: Option<bool>,
-}
+mod consumed;
+mod metadata;
 
-impl Metadata<'_> {
-    /// `{agent, epoch, ordinal, stream, seq, index, clockSynced}` as JSON text.
-    pub fn to_json(&self) -> String {
-        let Self { agent, epoch, ordinal, stream, seq, index, clock_synced } = self;
-        let synced = clock_synced.map_or("null", |s| if s { "true" } else { "false" });
-        format!(
-            r#"{{"agent":"{agent}","epoch":"{epoch}","ordinal":{ordinal},"stream":"{stream}","seq":{seq},"index":{index},"clockSynced":{synced}}}"#
-        )
-    }
-}
-
-/// The name of a frame, from which its records get theirs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin<'a> {
-    /// The agent.
-    pub agent: &'a AgentId,
-    /// Its start.
-    pub epoch: Epoch,
-    /// Counts its starts.
-    pub ordinal: u64,
-    /// The stream.
-    pub stream: Stream,
-    /// The frame in the stream, from 1.
-    pub seq: u64,
-}
-
-impl<'a> Origin<'a> {
-    /// The name of the frame's record `index`.
-    pub fn metadata(self, index: u32, clock_synced: Option<bool>) -> Metadata<'a> {
-        let Self { agent, epoch, ordinal, stream, seq } = self;
-        Metadata { agent, epoch, ordinal, stream, seq, index, clock_synced }
-    }
-}
+pub use consumed::{Cells, Parsed, Unreadable};
+pub use metadata::{Metadata, NAME_KEYS, Name, Origin, Place};
 
 /// One record of any type.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,6 +29,8 @@ pub enum Body<'a> {
     Activity(Activity<'a>),
     /// Frames that will not come.
     Gap(GapNotice),
+    /// Any of these, read back from Kafka.
+    Cells(Cells<'a>),
 }
 
 /// A reading; see [`schema::RAW`] for the fields.
@@ -131,19 +84,21 @@ pub struct GapNotice {
 impl<'a> Record<'a> {
     /// The table it belongs to.
     pub fn table(&self) -> &'static Table {
-        match self.body {
+        match &self.body {
             Body::Raw(_) => &schema::RAW,
             Body::Activity(_) => &schema::ACTIVITY,
             Body::Gap(_) => &schema::GAPS,
+            Body::Cells(row) => row.table,
         }
     }
 
-    /// The Kafka key: the device; the agent for a gap.
-    pub fn key(&self) -> &str {
+    /// The Kafka key: the device; the agent for a gap; none if nobody gave it one.
+    pub fn key(&self) -> Option<&str> {
         match &self.body {
-            Body::Raw(raw) => raw.device,
-            Body::Activity(activity) => activity.device,
-            Body::Gap(_) => self.metadata.agent.as_str(),
+            Body::Raw(raw) => Some(raw.device),
+            Body::Activity(activity) => Some(activity.device),
+            Body::Gap(_) => self.metadata.name.as_ref().map(|name| name.agent.as_str()),
+            Body::Cells(_) => self.metadata.place.and_then(|place| place.key),
         }
     }
 
@@ -152,6 +107,8 @@ impl<'a> Record<'a> {
         let int = |v: Option<i64>| v.map_or(Cell::Null, Cell::Int);
         let float = |v: Option<f64>| v.map_or(Cell::Null, Cell::Float);
         let text = |v: &'a str| Cell::Text(Cow::Borrowed(v));
+        let name = self.metadata.name.as_ref();
+        let agent = || name.map_or(Cell::Null, |name| text(name.agent.as_str()));
         match &self.body {
             Body::Raw(raw) => {
                 visit(int(raw.message_id.map(|id| id as i64)));
@@ -166,7 +123,7 @@ impl<'a> Record<'a> {
                 visit(raw.reading.as_deref().map_or(Cell::Null, |json| Cell::Object(Cow::Borrowed(json))));
                 visit(Cell::Int(i64::from(raw.reading_index)));
                 visit(raw.user.map_or(Cell::Null, text));
-                visit(text(self.metadata.agent.as_str()));
+                visit(agent());
                 visit(micros(raw.received_at));
             }
             Body::Activity(window) => {
@@ -181,34 +138,45 @@ impl<'a> Record<'a> {
                 visit(Cell::Int(window.sample_count as i64));
                 visit(text(window.classifier));
                 visit(Cell::Int(i64::from(window.revision)));
-                visit(text(self.metadata.agent.as_str()));
+                visit(agent());
             }
             Body::Gap(gap) => {
-                visit(text(self.metadata.agent.as_str()));
-                visit(Cell::Text(Cow::Owned(self.metadata.epoch.to_string())));
-                visit(text(self.metadata.stream.as_str()));
-                visit(Cell::Int(self.metadata.seq as i64));
+                visit(agent());
+                visit(name.map_or(Cell::Null, |name| Cell::Text(Cow::Owned(name.epoch.to_string()))));
+                visit(name.map_or(Cell::Null, |name| text(name.stream.as_str())));
+                visit(name.map_or(Cell::Null, |name| Cell::Int(name.seq as i64)));
                 visit(Cell::Int(gap.to_seq as i64));
                 visit(int(gap.messages.map(|v| v as i64)));
                 visit(int(gap.readings.map(|v| v as i64)));
                 visit(Cell::Text(Cow::Borrowed(&gap.reason)));
                 visit(micros(gap.noticed_at));
             }
+            Body::Cells(row) => row.cells.iter().for_each(|cell| visit(cell.clone())),
         }
     }
 
     /// The record's JSON value, without its metadata: every key of the table, null where unknown.
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(256);
+        self.write_json(&mut out);
+        out
+    }
+
+    /// Appends [`to_json`](Self::to_json) to `out`.
+    pub fn write_json(&self, out: &mut String) {
+        if let Body::Cells(Cells { json: Some(json), .. }) = &self.body {
+            out.push_str(json);
+            return;
+        }
+        let mut opening = '{';
         let mut fields = self.table().fields.iter();
         self.visit_cells(|cell| {
             let field = fields.next().expect("visit_cells follows the table's fields");
-            out.push(if out.is_empty() { '{' } else { ',' });
+            out.push(std::mem::replace(&mut opening, ','));
             write!(out, "\"{}\":", field.name).expect("a String takes what is written");
-            push_json(&mut out, field.kind, &cell);
+            push_json(out, field.kind, &cell);
         });
         out.push('}');
-        out
     }
 }
 

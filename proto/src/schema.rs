@@ -50,7 +50,7 @@ pub enum Cell<'a> {
 }
 
 /// A table of the warehouse and the topic that feeds it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     /// Kafka topic.
     pub topic: &'static str,

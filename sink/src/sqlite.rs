@@ -37,7 +37,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gaitway_proto::ledger::{Ledger, LedgerError, Mark, Source, Watermark};
+use gaitway_proto::ledger::{self, Ledger, LedgerError, Mark, Source, Watermark};
 use gaitway_proto::record::Record;
 use gaitway_proto::schema;
 use gaitway_service::clock;
@@ -292,7 +292,7 @@ impl Ledger for Warehouse {
     }
 
     fn submit(&mut self, records: &[Record<'_>], marks: &[Mark]) -> Result<(), LedgerError> {
-        commit::check(records, marks)?;
+        ledger::check(records, marks)?;
         if marks.is_empty() {
             return Ok(());
         }

@@ -88,8 +88,8 @@ fn lines(origin: Origin<'_>, bytes: &[u8], named: bool, out: &mut impl Write) ->
 
 fn line(record: &Record<'_>, named: bool, out: &mut impl Write) -> io::Result<()> {
     let mut metadata = record.metadata.to_json();
-    if !named {
-        metadata = metadata.replacen(&format!("\"epoch\":\"{}\"", record.metadata.epoch), "\"epoch\":null", 1);
+    if let (false, Some(name)) = (named, &record.metadata.name) {
+        metadata = metadata.replacen(&format!("\"epoch\":\"{}\"", name.epoch), "\"epoch\":null", 1);
     }
     let json = record.to_json();
     writeln!(out, "{{\"{RECORD_METADATA}\":{metadata},{}", &json[1..])

@@ -207,7 +207,7 @@ impl From<&LedgerError> for Failure {
         match error {
             LedgerError::Rejected(_) => Self::Rejected,
             LedgerError::Conflict { .. } => Self::Conflict,
-            LedgerError::Unavailable(_) | LedgerError::Fenced(_) => Self::Unavailable,
+            LedgerError::Unavailable(_) | LedgerError::Skipped { .. } | LedgerError::Fenced(_) => Self::Unavailable,
         }
     }
 }

@@ -72,6 +72,7 @@ pub(crate) fn store(ledger: &mut dyn Ledger, commit: &Commit, now: i64) -> Resul
             Body::Raw(_) => tally.readings += 1,
             Body::Activity(_) => tally.windows += 1,
             Body::Gap(_) => tally.gaps += 1,
+            Body::Cells(_) => {}
         }
     }
 

@@ -121,7 +121,7 @@ impl Ledger for MemoryLedger {
             state.marks.insert(mark.source.clone(), mark.to);
         }
         state.rows.extend(records.iter().map(|record| {
-            let origin = &record.metadata;
+            let origin = record.metadata.name.as_ref().expect("the relay's records are named");
             Row {
                 source: Source::stream(origin.agent, origin.epoch, origin.stream),
                 seq: origin.seq,

@@ -1,14 +1,12 @@
 //! One submit as one transaction.
 //!
 //! - Marks move first, each by compare-and-set: before a loser has written a row it knows.
-//! - A position never goes back, a source moves once in a submit, and records never come without a mark.
 //! - A mark names all rows that came with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use gaitway_proto::ledger::{Epoch, LedgerError, Mark, Source, Stream, Watermark};
-use gaitway_proto::record::Record;
-use gaitway_proto::topic::AgentId;
+use gaitway_proto::ledger::{LedgerError, Mark, Source, Watermark};
+use gaitway_proto::record::{Metadata, Record};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::marks::{Find, Kept, Spans};
@@ -25,27 +23,6 @@ impl From<rusqlite::Error> for Refused {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
-}
-
-/// Whether records and marks are what a caller may submit.
-pub(super) fn check(records: &[Record<'_>], marks: &[Mark]) -> Result<(), LedgerError> {
-    let wrong = |what: String| Err(LedgerError::Rejected(what));
-    if marks.is_empty() && !records.is_empty() {
-        return wrong(format!("{} records have no mark", records.len()));
-    }
-    let mut sources = BTreeSet::new();
-    for Mark { source, from, to } in marks {
-        if !sources.insert(source) {
-            return wrong(format!("{source} has two marks"));
-        }
-        if i64::try_from(*to).is_err() {
-            return wrong(format!("position {to} of {source} is beyond {}", i64::MAX));
-        }
-        if from.is_some_and(|from| from >= *to) {
-            return wrong(format!("{source} goes back to {to}"));
-        }
-    }
-    Ok(())
 }
 
 /// Stores records and marks; `now` stands beside the marks, for people.
@@ -80,24 +57,32 @@ fn move_marks(conn: &Connection, marks: &[Mark], now: &str) -> Result<(), Refuse
 fn insert(conn: &Connection, records: &[Record<'_>]) -> rusqlite::Result<BTreeMap<Source, Spans>> {
     let mut rows = Rows::new(conn);
     let mut spans = BTreeMap::<Source, Spans>::new();
-    let runs = records.chunk_by(|one, next| stream(one) == stream(next) && one.table().name == next.table().name);
+    let runs = records.chunk_by(|one, next| one.table().name == next.table().name && same_source(one, next));
     for run in runs {
-        let (agent, epoch, stream) = stream(&run[0]);
         let mut first = None;
         for record in run {
             rows.insert(record)?;
             first.get_or_insert_with(|| conn.last_insert_rowid());
         }
         let last = conn.last_insert_rowid();
-        let of_source = spans.entry(Source::stream(agent, epoch, stream)).or_default();
-        let span = of_source.entry(run[0].table().name.to_owned()).or_insert((first.unwrap_or(last), last));
-        span.1 = last;
+        if let Some(source) = run[0].metadata.source() {
+            let span = spans.entry(source).or_default().entry(run[0].table().name.to_owned());
+            span.or_insert((first.unwrap_or(last), last)).1 = last;
+        }
     }
     Ok(spans)
 }
 
-fn stream<'a>(record: &Record<'a>) -> (&'a AgentId, Epoch, Stream) {
-    (record.metadata.agent, record.metadata.epoch, record.metadata.stream)
+fn same_source(one: &Record<'_>, next: &Record<'_>) -> bool {
+    match (&one.metadata, &next.metadata) {
+        (Metadata { place: Some(one), .. }, Metadata { place: Some(next), .. }) => {
+            (one.topic, one.partition) == (next.topic, next.partition)
+        }
+        (Metadata { name: Some(one), place: None }, Metadata { name: Some(next), place: None }) => {
+            (one.agent, one.epoch, one.stream) == (next.agent, next.epoch, next.stream)
+        }
+        _ => false,
+    }
 }
 
 fn name_rows(conn: &Connection, marks: &[Mark], now: &str, rows: &BTreeMap<Source, Spans>) -> rusqlite::Result<()> {

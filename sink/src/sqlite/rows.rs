@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use gaitway_proto::record::{Metadata, Record};
+use gaitway_proto::record::{Metadata, Name, Record};
 use gaitway_proto::schema::{self, Cell, FieldType, Table};
 use rusqlite::types::Null;
 use rusqlite::{CachedStatement, Connection, Statement};
@@ -16,7 +16,7 @@ use rusqlite::{CachedStatement, Connection, Statement};
 pub(super) struct Rows<'c> {
     conn: &'c Connection,
     tables: Vec<Insert<'c>>,
-    name: Name,
+    name: Spelled,
 }
 
 struct Insert<'c> {
@@ -36,7 +36,7 @@ enum Bound {
 
 impl<'c> Rows<'c> {
     pub(super) fn new(conn: &'c Connection) -> Self {
-        Self { conn, tables: Vec::with_capacity(schema::TABLES.len()), name: Name::default() }
+        Self { conn, tables: Vec::with_capacity(schema::TABLES.len()), name: Spelled::default() }
     }
 
     pub(super) fn insert(&mut self, record: &Record<'_>) -> rusqlite::Result<()> {
@@ -127,7 +127,7 @@ fn bind(
 
 /// The name of the last record: JSON whose index can be exchanged.
 #[derive(Debug, Default)]
-struct Name {
+struct Spelled {
     json: String,
     /// How much of `json` stands before the index.
     head: usize,
@@ -140,9 +140,15 @@ struct Name {
 
 type Rest = (u64, u64, &'static str, u64, Option<bool>);
 
-impl Name {
+impl Spelled {
     fn of(&mut self, metadata: &Metadata<'_>) -> &str {
-        let Metadata { agent, epoch, ordinal, stream, seq, index, clock_synced } = metadata;
+        let Metadata { name: Some(Name { agent, epoch, ordinal, stream, seq, index, clock_synced }), place: None } =
+            metadata
+        else {
+            self.rest = None;
+            self.json = metadata.to_json();
+            return &self.json;
+        };
         let rest = Some((epoch.get(), *ordinal, stream.as_str(), *seq, *clock_synced));
         if self.rest == rest && self.agent == agent.as_str() {
             self.json.truncate(self.head);
@@ -184,12 +190,13 @@ mod tests {
         fn names_are_the_contracts(
             names in prop::collection::vec(("[ab]{1,2}", 0_u64..2, 0_u64..2, 0_u64..2, 0_u32..1200, any::<Option<bool>>()), 1..60)
         ) {
-            let mut name = Name::default();
+            let mut name = Spelled::default();
             for (agent, epoch, ordinal, seq, index, clock_synced) in names {
                 let agent: AgentId = agent.parse().unwrap();
                 let stream = Stream::ALL[(seq % 2) as usize];
                 let epoch = Epoch::from_random(epoch);
-                let metadata = Metadata { agent: &agent, epoch, ordinal, stream, seq, index, clock_synced };
+                let name_of = Name { agent: &agent, epoch, ordinal, stream, seq, index, clock_synced };
+                let metadata = Metadata { name: Some(name_of), place: None };
                 prop_assert_eq!(name.of(&metadata), metadata.to_json());
             }
         }

@@ -1,0 +1,143 @@
+//! A record's name and where it was read: `RECORD_METADATA`.
+
+use std::fmt::Write as _;
+
+use crate::ledger::{Epoch, Source, Stream};
+use crate::topic::AgentId;
+
+/// A record's name, and what its agent knew of the clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Name<'a> {
+    /// The agent.
+    pub agent: &'a AgentId,
+    /// Its start.
+    pub epoch: Epoch,
+    /// Counts its starts.
+    pub ordinal: u64,
+    /// The stream.
+    pub stream: Stream,
+    /// The frame in the stream, from 1.
+    pub seq: u64,
+    /// The record in the frame, from 0.
+    pub index: u32,
+    /// Whether the agent's wall clock was synchronised when it had the push; none where that is not known.
+    pub clock_synced: Option<bool>,
+}
+
+/// The keys of a [`Name`]: of `RECORD_METADATA`, and the headers of a Kafka record, whose values are text there.
+pub const NAME_KEYS: [&str; 7] = ["agent", "epoch", "ordinal", "stream", "seq", "index", "clockSynced"];
+
+/// Where a record lies in Kafka.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// Its partition.
+    pub partition: i32,
+    /// The record's offset in it.
+    pub offset: i64,
+    /// The record's key, if it has one.
+    pub key: Option<&'a str>,
+    /// JSON object of the fields of its value that the table does not have, if there are any: a newer writer's.
+    pub unknown: Option<&'a str>,
+}
+
+/// Where a record comes from. A record that an agent told has a name, one that was read from Kafka a place; one that
+/// somebody else wrote to Kafka has no name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metadata<'a> {
+    /// Its name.
+    pub name: Option<Name<'a>>,
+    /// Where it was read.
+    pub place: Option<&'a Place<'a>>,
+}
+
+impl Metadata<'_> {
+    /// `{agent, epoch, ordinal, stream, seq, index, clockSynced}` as JSON text; behind Kafka also `{topic, partition,
+    /// offset, key}`, and `unknown` where there is something.
+    pub fn to_json(&self) -> String {
+        let mut out = String::with_capacity(256);
+        if let Some(Name { agent, epoch, ordinal, stream, seq, index, clock_synced }) = &self.name {
+            let synced = clock_synced.map_or("null", |s| if s { "true" } else { "false" });
+            let _ = write!(
+                out,
+                r#"{{"agent":"{agent}","epoch":"{epoch}","ordinal":{ordinal},"stream":"{stream}","seq":{seq},"index":{index},"clockSynced":{synced}"#
+            );
+        }
+        if let Some(Place { topic, partition, offset, key, unknown }) = &self.place {
+            out.push(if out.is_empty() { '{' } else { ',' });
+            out.push_str("\"topic\":");
+            super::push_scalar(&mut out, topic);
+            let _ = write!(out, r#","partition":{partition},"offset":{offset},"key":"#);
+            super::push_scalar(&mut out, key);
+            if let Some(unknown) = unknown {
+                out.push_str(",\"unknown\":");
+                out.push_str(unknown);
+            }
+        }
+        out.push_str(if out.is_empty() { "{}" } else { "}" });
+        out
+    }
+
+    /// The source whose mark it stands under: its partition if it was read from Kafka, else its agent's stream.
+    pub fn source(&self) -> Option<Source> {
+        match (self.place, &self.name) {
+            (Some(place), _) => Some(Source::partition(place.topic, place.partition)),
+            (None, Some(name)) => Some(Source::stream(name.agent, name.epoch, name.stream)),
+            (None, None) => None,
+        }
+    }
+}
+
+/// The name of a frame, from which its records get theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The agent.
+    pub agent: &'a AgentId,
+    /// Its start.
+    pub epoch: Epoch,
+    /// Counts its starts.
+    pub ordinal: u64,
+    /// The stream.
+    pub stream: Stream,
+    /// The frame in the stream, from 1.
+    pub seq: u64,
+}
+
+impl<'a> Origin<'a> {
+    /// The name of the frame's record `index`.
+    pub fn metadata(self, index: u32, clock_synced: Option<bool>) -> Metadata<'a> {
+        let Self { agent, epoch, ordinal, stream, seq } = self;
+        Metadata { name: Some(Name { agent, epoch, ordinal, stream, seq, index, clock_synced }), place: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_and_a_place_are_one_object() {
+        let agent: AgentId = "pi".parse().unwrap();
+        let origin = Origin { agent: &agent, epoch: Epoch::from_random(17), ordinal: 3, stream: Stream::Raw, seq: 9 };
+        let mut metadata = origin.metadata(2, None);
+        let name = r#"{"agent":"pi","epoch":"0000000000000011","ordinal":3,"stream":"raw","seq":9,"index":2,"clockSynced":null"#;
+        assert_eq!(metadata.to_json(), format!("{name}}}"));
+        assert_eq!(metadata.source(), Some(Source::stream(&agent, origin.epoch, Stream::Raw)));
+        for key in NAME_KEYS {
+            assert!(metadata.to_json().contains(&format!("\"{key}\":")), "{key}");
+        }
+
+        let place = Place { topic: "t", partition: 4, offset: 7, key: Some("a \"b\""), unknown: None };
+        metadata.place = Some(&place);
+        let read = r#""topic":"t","partition":4,"offset":7,"key":"a \"b\"""#;
+        assert_eq!(metadata.to_json(), format!("{name},{read}}}"));
+        assert_eq!(metadata.source(), Some(Source::partition("t", 4)));
+
+        let place = Place { unknown: Some(r#"{"new":1}"#), key: None, ..place };
+        let foreign = Metadata { name: None, place: Some(&place) };
+        let read = r#"{"topic":"t","partition":4,"offset":7,"key":null,"unknown":{"new":1}}"#;
+        assert_eq!(foreign.to_json(), read);
+        assert_eq!(Metadata { name: None, place: None }.to_json(), "{}");
+    }
+}
