@@ -1,0 +1,148 @@
+//! A record's name as Kafka headers: [`NAME_KEYS`], their values text.
+//!
+//! - What is not the name of a record that an agent told is no name: nothing is guessed.
+
+use std::fmt::{self, Write as _};
+
+use gaitway_proto::ledger::{Epoch, Stream};
+use gaitway_proto::record::{NAME_KEYS, Name};
+use gaitway_proto::topic::AgentId;
+use rdkafka::message::{Header, Headers, OwnedHeaders};
+
+/// A name that was read, without its agent's lifetime.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs, reason = "Name documents each")]
+pub struct OwnedName {
+    pub agent: AgentId,
+    pub epoch: Epoch,
+    pub ordinal: u64,
+    pub stream: Stream,
+    pub seq: u64,
+    pub index: u32,
+    pub clock_synced: Option<bool>,
+}
+
+impl OwnedName {
+    /// The name, borrowed.
+    pub fn as_name(&self) -> Name<'_> {
+        let Self { agent, epoch, ordinal, stream, seq, index, clock_synced } = self;
+        Name {
+            agent,
+            epoch: *epoch,
+            ordinal: *ordinal,
+            stream: *stream,
+            seq: *seq,
+            index: *index,
+            clock_synced: *clock_synced,
+        }
+    }
+}
+
+/// Writes names as headers.
+#[derive(Debug, Default)]
+pub struct Writer {
+    epoch: String,
+    ordinal: String,
+    seq: String,
+    index: String,
+}
+
+impl Writer {
+    /// The headers of a record named `name`.
+    pub fn write(&mut self, name: &Name<'_>) -> OwnedHeaders {
+        let Self { epoch, ordinal, seq, index } = self;
+        let spell = |text: &mut String, value: &dyn fmt::Display| {
+            text.clear();
+            let _ = write!(text, "{value}");
+        };
+        spell(epoch, &name.epoch);
+        spell(ordinal, &name.ordinal);
+        spell(seq, &name.seq);
+        spell(index, &name.index);
+        let synced = name.clock_synced.map_or("null", |synced| if synced { "true" } else { "false" });
+        let values = [name.agent.as_str(), epoch, ordinal, name.stream.as_str(), seq, index, synced];
+        NAME_KEYS.iter().zip(values).fold(OwnedHeaders::new_with_capacity(NAME_KEYS.len()), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        })
+    }
+}
+
+/// The name in `headers`, if all of it is there.
+pub fn read(headers: Option<&impl Headers>) -> Option<OwnedName> {
+    let headers = headers?;
+    let mut found: [Option<&str>; NAME_KEYS.len()] = [None; NAME_KEYS.len()];
+    for header in headers.iter() {
+        if let Some(place) = NAME_KEYS.iter().position(|key| *key == header.key) {
+            found[place] = header.value.and_then(|value| std::str::from_utf8(value).ok());
+        }
+    }
+    let [agent, epoch, ordinal, stream, seq, index, synced] = found;
+    Some(OwnedName {
+        agent: agent?.parse().ok()?,
+        epoch: Epoch::try_from(u64::from_str_radix(epoch.filter(|text| text.len() == 16)?, 16).ok()?).ok()?,
+        ordinal: ordinal?.parse().ok()?,
+        stream: Stream::ALL.into_iter().find(|known| Some(known.as_str()) == stream)?,
+        seq: seq?.parse().ok()?,
+        index: index?.parse().ok()?,
+        clock_synced: match synced? {
+            "true" => Some(true),
+            "false" => Some(false),
+            "null" => None,
+            _ => return None,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_name_comes_back(agent in "[a-z0-9-]{1,63}", numbers: [u64; 3], index: u32, clock_synced: Option<bool>, raw: bool) {
+            let [epoch, ordinal, seq] = numbers;
+            let name = OwnedName {
+                agent: agent.parse().unwrap(),
+                epoch: Epoch::from_random(epoch),
+                ordinal,
+                stream: Stream::ALL[usize::from(raw)],
+                seq,
+                index,
+                clock_synced,
+            };
+            let headers = Writer::default().write(&name.as_name());
+            prop_assert_eq!(read(Some(&headers)), Some(name));
+        }
+    }
+
+    #[test]
+    fn what_is_not_all_of_a_name_is_none() {
+        let name = |key: &str, value: &str| {
+            let full = [("agent", "pi"), ("epoch", "0000000000000011"), ("ordinal", "1"), ("stream", "raw")];
+            let rest = [("seq", "1"), ("index", "0"), ("clockSynced", "true")];
+            let mut headers = OwnedHeaders::new();
+            for (known, text) in full.into_iter().chain(rest) {
+                let value = if known == key { value } else { text };
+                headers = headers.insert(Header { key: known, value: Some(value) });
+            }
+            read(Some(&headers))
+        };
+        assert!(name("", "").is_some());
+        for (key, value) in [
+            ("agent", "Pi"),
+            ("epoch", "11"),
+            ("epoch", "ffffffffffffffff"),
+            ("ordinal", ""),
+            ("stream", "other"),
+            ("seq", "-1"),
+            ("index", "4294967296"),
+            ("clockSynced", "maybe"),
+        ] {
+            assert_eq!(name(key, value), None, "{key} {value}");
+        }
+        assert_eq!(read(Some(&OwnedHeaders::new())), None);
+        assert_eq!(read(None::<&OwnedHeaders>), None);
+    }
+}

@@ -1,0 +1,17 @@
+//! What relay and sink share of Kafka. In the order in which a service meets it:
+//!
+//! 1. [`config`]: brokers, topic names, any property of librdkafka.
+//! 2. [`client`] makes clients of it that log through tracing and remember what is wrong.
+//! 3. [`topics`] creates what is missing and says what weakens the law.
+//! 4. [`headers`] carry a record's name beside its JSON value.
+//! 5. [`progress`] is the topic of watermarks: who owns it, how far each agent's streams are committed.
+//!
+//! Calls block; a client lives on a thread of its own.
+
+pub mod client;
+pub mod config;
+pub mod headers;
+pub mod progress;
+pub mod topics;
+
+pub use config::KafkaConfig;
