@@ -22,6 +22,8 @@ enum Command {
     Up(up::Args),
     /// The agent alone, towards a relay elsewhere
     Agent(gaitway_agent::command::Args),
+    /// The relay alone: agents' records into Kafka
+    Relay(gaitway_relay::command::Args),
     /// Play recordings to an agent as phones would
     Replay(replay::Args),
 }
@@ -41,6 +43,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(args) => serve(async { up::run(args).await.map(|()| ExitCode::SUCCESS) }),
         Command::Agent(args) => serve(gaitway_agent::command::run(args)),
+        Command::Relay(args) => serve(gaitway_relay::command::run(args)),
         Command::Replay(args) => replay::run(args),
     }
 }
