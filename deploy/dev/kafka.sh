@@ -232,7 +232,10 @@ command=$1
 shift
 case $command in
   start | stop | status) ;;
-  jars) jars && exit ;;
+  jars)
+    jars
+    exit
+    ;;
   topics) run_java org.apache.kafka.tools.TopicCommand "$@" ;;
   configs) run_java kafka.admin.ConfigCommand "$@" ;;
   consumer-groups) run_java org.apache.kafka.tools.consumer.group.ConsumerGroupCommand "$@" ;;
