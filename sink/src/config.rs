@@ -1,20 +1,116 @@
 //! What the sink can be told, the body of `sink.toml`.
 
+#[cfg(feature = "kafka")]
+use std::net::SocketAddr;
+
+#[cfg(feature = "kafka")]
+use gaitway_kafka::KafkaConfig;
 use gaitway_service::config::{Check, Wrong};
 use serde::{Deserialize, Serialize};
 
 use crate::sqlite::Options;
 
+#[cfg(feature = "kafka")]
+mod batch;
+
+#[cfg(feature = "kafka")]
+pub use batch::BatchConfig;
+
 /// The sink's configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SinkConfig {
+    /// Where records come from.
+    #[cfg(feature = "kafka")]
+    pub kafka: KafkaConfig,
+    /// The consumer group: sinks of one group share the partitions.
+    #[cfg(feature = "kafka")]
+    pub group: String,
+    /// Where records go.
+    pub warehouse: WarehouseKind,
     /// The local warehouse.
     pub sqlite: Options,
+    /// What goes into one submit.
+    #[cfg(feature = "kafka")]
+    pub batch: BatchConfig,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served; nowhere if not set.
+    #[cfg(feature = "kafka")]
+    #[serde(with = "gaitway_service::config::address")]
+    pub admin: Option<SocketAddr>,
+    /// Whether a partition of which the warehouse has no mark begins at the group's offset: once, to take over from another
+    /// consumer that stored everything before it. A flag, never in a file.
+    #[cfg(feature = "kafka")]
+    #[serde(skip)]
+    pub adopt_from_group: bool,
 }
+
+/// The kinds of warehouses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarehouseKind {
+    /// A file on this machine.
+    #[default]
+    Sqlite,
+}
+
+impl Default for SinkConfig {
+    fn default() -> Self {
+        Self {
+            #[cfg(feature = "kafka")]
+            kafka: KafkaConfig::default(),
+            #[cfg(feature = "kafka")]
+            group: "gaitway-sink".to_owned(),
+            warehouse: WarehouseKind::default(),
+            sqlite: Options::default(),
+            #[cfg(feature = "kafka")]
+            batch: BatchConfig::default(),
+            #[cfg(feature = "kafka")]
+            admin: None,
+            #[cfg(feature = "kafka")]
+            adopt_from_group: false,
+        }
+    }
+}
+
+/// Longest name of a group. Kafka has no limit of its own; this one keeps it readable.
+#[cfg(feature = "kafka")]
+const MAX_GROUP: usize = 249;
 
 impl Check for SinkConfig {
     fn check(&self) -> Result<(), Wrong> {
+        #[cfg(feature = "kafka")]
+        {
+            self.kafka.check()?;
+            if self.group.trim().is_empty() || self.group.len() > MAX_GROUP || self.group.contains(char::is_control) {
+                return Err(Wrong::new("group", "must be 1 to 249 printable characters"));
+            }
+            self.batch.check()?;
+        }
         self.sqlite.check()
+    }
+}
+
+#[cfg(all(test, feature = "kafka"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_key() {
+        SinkConfig::default().check().unwrap();
+        let refused = |change: fn(&mut SinkConfig)| {
+            let mut config = SinkConfig::default();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(refused(|c| c.group = " ".to_owned()).contains("`group` must be 1 to 249"));
+        assert!(refused(|c| c.group = "a\nb".to_owned()).contains("`group`"));
+        assert!(refused(|c| c.kafka.brokers.clear()).contains("`kafka.brokers`"));
+        assert!(refused(|c| c.batch.max_rows = 0).contains("`batch.max_rows`"));
+        assert!(refused(|c| c.sqlite.max_bytes = 0).contains("`sqlite.max_bytes`"));
+    }
+
+    #[test]
+    fn the_flag_to_adopt_is_in_no_file() {
+        assert!(serde_json::from_str::<SinkConfig>(r#"{"adopt_from_group":true}"#).is_err());
     }
 }

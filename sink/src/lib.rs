@@ -1,19 +1,34 @@
-//! Warehouses: where records rest, and where people read them.
+//! Warehouses, where records rest and people read them, and the way into them from Kafka.
 //!
-//! One record's path through this crate, today into a local file:
+//! One record's path through this crate:
 //!
-//! 1. Whoever reads a stream in order hands records and marks to a [`Ledger`](gaitway_proto::ledger::Ledger). Here that
-//!    is a [`Warehouse`](sqlite::Warehouse).
-//! 2. Rows and marks go into one transaction; each mark moves by compare-and-set, so that what comes twice, or from two
-//!    owners, is stored once. Only after the fsync does `submit` return.
-//! 3. Between commits [`tend`](gaitway_proto::ledger::Ledger::tend) deletes the raw readings that the
-//!    [`Options`](sqlite::Options) no longer keep, oldest first, a few at a time, each counted with its
+//! 1. `consume` reads it from Kafka, one partition at a time; [`run`] does that until it is told to end. In `gaitway up` the
+//!    relay takes this part instead, from its agents.
+//! 2. `partition`, the pure machine, says where reading begins and what goes into a submit.
+//! 3. Records and marks are handed to a [`Ledger`](gaitway_proto::ledger::Ledger) that [`Ledgers`] gives: one for each
+//!    partition, or one [`Shared`] by all, such as a [`Warehouse`](sqlite::Warehouse), a local file.
+//! 4. Rows and marks go into one atomic step; each mark moves by compare-and-set, so that what comes twice, or from two
+//!    owners, is stored once.
+//! 5. Between submits [`tend`](gaitway_proto::ledger::Ledger::tend) keeps house: the local warehouse deletes the raw readings
+//!    that its [`Options`](sqlite::Options) no longer keep, oldest first, each counted with its
 //!    [`Reason`](sqlite::Reason).
-//! 4. People read the views, with `sqlite3` or whatever else, while all of this goes on.
+//! 6. People read the views while all of this goes on.
 //!
-//! `gaitway_proto::ledger::conformance` holds the warehouse to the law.
+//! `gaitway_proto::ledger::conformance` holds every warehouse to the law.
 
+#[cfg(feature = "kafka")]
+pub mod command;
 mod config;
+#[cfg(feature = "kafka")]
+mod consume;
+mod ledgers;
+#[cfg(feature = "kafka")]
+mod partition;
 pub mod sqlite;
 
-pub use config::SinkConfig;
+#[cfg(feature = "kafka")]
+pub use config::BatchConfig;
+pub use config::{SinkConfig, WarehouseKind};
+#[cfg(feature = "kafka")]
+pub use consume::run;
+pub use ledgers::{Ledgers, Refuses, Shared};

@@ -1,5 +1,6 @@
 //! What a warehouse keeps, and for how long.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gaitway_service::config::{Wrong, percent};
@@ -16,6 +17,9 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
+    /// Where a sink of its own keeps the file; `gaitway-data/warehouse.db` by default. Whoever opens it says where it lies:
+    /// [`Warehouse::open`](super::Warehouse::open).
+    pub path: PathBuf,
     /// How long raw readings are kept after they were stored; at least an hour, `30d` by default.
     #[serde(with = "gaitway_service::config::duration")]
     pub keep_raw: Duration,
@@ -31,7 +35,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { keep_raw: 30 * DAY, max_bytes: 20 * 1024 * MIB, min_free_percent: 5 }
+        Self {
+            path: "gaitway-data/warehouse.db".into(),
+            keep_raw: 30 * DAY,
+            max_bytes: 20 * 1024 * MIB,
+            min_free_percent: 5,
+        }
     }
 }
 
@@ -43,7 +52,10 @@ impl Options {
 
     /// The first value that makes no sense.
     pub(crate) fn check(&self) -> Result<(), Wrong> {
-        let Self { keep_raw, max_bytes, min_free_percent } = self;
+        let Self { path, keep_raw, max_bytes, min_free_percent } = self;
+        if path.file_name().is_none() {
+            return Err(Wrong::new("sqlite.path", "must name a file"));
+        }
         Wrong::unless_time_within("sqlite.keep_raw", *keep_raw, HOUR..=CENTURY)?;
         Wrong::unless_size_within("sqlite.max_bytes", *max_bytes, MIB..=1 << 50)?;
         Wrong::unless_within("sqlite.min_free_percent", min_free_percent, 0..=percent::MOST)
@@ -67,6 +79,7 @@ mod tests {
     fn options_without_sense_are_refused() {
         assert_eq!(Options::default().check(), Ok(()));
         let bad = [
+            Options { path: "/".into(), ..Options::default() },
             Options { keep_raw: Duration::from_secs(59 * 60), ..Options::default() },
             Options { keep_raw: Duration::MAX, ..Options::default() },
             Options { max_bytes: 0, ..Options::default() },

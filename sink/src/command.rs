@@ -1,0 +1,111 @@
+//! `gaitway sink`, which is also `gaitway-sink`.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use gaitway_proto::schema::{self, Dialect};
+use gaitway_service::health::Health;
+use gaitway_service::lock::{DataDir, Locked};
+use gaitway_service::metrics::Metrics;
+use gaitway_service::{config, logs, signals};
+use serde::Serialize;
+
+use crate::config::{SinkConfig, WarehouseKind};
+use crate::ledgers::{Ledgers, Shared};
+use crate::sqlite::Warehouse;
+
+/// Reads records from Kafka and stores each once in a warehouse.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file [default: /etc/gaitway/sink.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Brokers of Kafka [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT,…")]
+    kafka: Option<String>,
+    /// Begin partitions of which the warehouse has no mark at the group's offset: once, to take over from a consumer that
+    /// stored everything before it
+    #[arg(long)]
+    adopt_from_group: bool,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+/// What is done instead of running a sink.
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    /// Print the SQL that creates the tables
+    Ddl {
+        /// The warehouse's
+        #[arg(long)]
+        dialect: DialectName,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum DialectName {
+    Snowflake,
+    Postgres,
+    Sqlite,
+}
+
+/// The flags in the shape of [`SinkConfig`].
+#[derive(Debug, Serialize)]
+struct Flags {
+    kafka: KafkaFlags,
+}
+
+#[derive(Debug, Serialize)]
+struct KafkaFlags {
+    brokers: Option<String>,
+}
+
+/// Runs the command until it is done, a sink until a signal ends it.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { config: file, kafka, adopt_from_group, task } = args;
+    if let Some(Task::Ddl { dialect }) = task {
+        print_ddl(dialect).context("cannot print")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    logs::init();
+    let flags = Flags { kafka: KafkaFlags { brokers: kafka } };
+    let mut config = config::load::<SinkConfig>("sink", file.as_deref(), None, flags)?;
+    config.adopt_from_group = adopt_from_group;
+    let shutdown = signals::shutdown()?;
+    let (health, metrics) = (Health::new(), Metrics::new());
+    let (ledgers, _locked) = open(&config, &metrics).await?;
+    crate::run(config, ledgers, &health, &metrics, shutdown).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The warehouse of `config`, and what keeps others from it.
+async fn open(config: &SinkConfig, metrics: &Metrics) -> anyhow::Result<(Arc<dyn Ledgers>, Option<Locked>)> {
+    match config.warehouse {
+        WarehouseKind::Sqlite => {
+            let options = config.sqlite.clone();
+            let directory = options.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let locked = DataDir::lock(directory.unwrap_or(Path::new(".")))?;
+            tracing::info!(warehouse = %std::path::absolute(&options.path)?.display(), "records are kept here");
+            let opening = tokio::task::spawn_blocking(move || Warehouse::open(options.path.clone(), &options));
+            let warehouse = opening.await.context("opening the warehouse was interrupted")??;
+            warehouse.counters().register(metrics);
+            Ok((Arc::new(Shared::new(warehouse, |_| None)), Some(locked)))
+        }
+    }
+}
+
+fn print_ddl(dialect: DialectName) -> std::io::Result<()> {
+    let dialect = match dialect {
+        DialectName::Snowflake => Dialect::Snowflake,
+        DialectName::Postgres => Dialect::Postgres,
+        DialectName::Sqlite => Dialect::Sqlite,
+    };
+    let mut out = std::io::stdout().lock();
+    for table in schema::TABLES {
+        writeln!(out, "{};\n", table.ddl(dialect))?;
+    }
+    out.flush()
+}

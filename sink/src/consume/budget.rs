@@ -1,0 +1,91 @@
+//! The memory that records of all partitions may take while they wait for their submits.
+//!
+//! - One record of each partition may always be held, however great.
+//! - What was claimed is given back when the claim is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// What all partitions together may hold. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    held: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// What one partition holds.
+#[derive(Debug)]
+pub(super) struct Claim {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(super) fn new(most: usize) -> Self {
+        Self { held: Arc::default(), most }
+    }
+
+    /// Bytes held now.
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Relaxed)
+    }
+
+    /// A claim of nothing.
+    pub(super) fn claim(&self) -> Claim {
+        Claim { budget: self.clone(), bytes: 0 }
+    }
+}
+
+impl Claim {
+    /// Whether another record may be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes == 0 || self.budget.held() < self.budget.most
+    }
+
+    /// A record was taken.
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.budget.held.fetch_add(bytes, Relaxed);
+    }
+
+    /// So much is not held any more.
+    pub(super) fn give_back(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.budget.held.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Nothing is held any more.
+    pub(super) fn clear(&mut self) {
+        self.give_back(self.bytes);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_record_of_each_partition_may_always_be_held() {
+        let budget = Budget::new(10);
+        let (mut one, mut other) = (budget.claim(), budget.claim());
+        assert!(one.has_room());
+        one.add(25);
+        assert!(!one.has_room() && other.has_room());
+        other.add(3);
+        assert!(!other.has_room());
+        one.give_back(20);
+        assert_eq!(budget.held(), 8);
+        assert!(one.has_room() && other.has_room());
+        drop(one);
+        other.clear();
+        other.give_back(9);
+        assert_eq!(budget.held(), 0);
+    }
+}

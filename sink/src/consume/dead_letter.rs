@@ -1,0 +1,223 @@
+//! The topic of dead letters: what cannot be stored is kept whole, and somebody may look.
+//!
+//! - A letter is acknowledged by Kafka before the mark passes its record, so it comes at least once.
+//! - Its key is `topic/partition/offset`, its value the original's; headers say why, and what key, headers and time the
+//!   original had.
+//! - An original that is too great for the topic leaves a letter without a value that says so.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gaitway_kafka::client::{self, Trouble};
+use gaitway_kafka::{KafkaConfig, topics};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+
+use super::taken::{Refusal, Taken};
+
+/// How long letters may take to be acknowledged.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest reason in a header, bytes.
+const MAX_REASON: usize = 1024;
+
+/// Letters under way at a time.
+const CHUNK: usize = 1_000;
+
+/// Writes letters. Clones share the producer.
+#[derive(Clone)]
+pub(super) struct DeadLetters {
+    config: Arc<KafkaConfig>,
+    client_id: Arc<str>,
+    producer: Arc<Mutex<Option<BaseProducer<Acks>>>>,
+}
+
+/// What came of a letter.
+type Outcome = Arc<Mutex<Option<Result<(), RDKafkaErrorCode>>>>;
+
+#[derive(Clone, Default)]
+struct Acks(client::Context);
+
+impl ClientContext for Acks {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext for Acks {
+    type DeliveryOpaque = Box<Outcome>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, outcome: Box<Outcome>) {
+        let told = match result {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+        };
+        *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+    }
+}
+
+impl DeadLetters {
+    pub(super) fn new(config: Arc<KafkaConfig>, client_id: &str) -> Self {
+        Self { config, client_id: client_id.into(), producer: Arc::default() }
+    }
+
+    /// Writes a letter for each of `refused`, records of `partition` of `topic`, and waits until all are acknowledged. The
+    /// error is a sentence; some may be written then.
+    pub(super) fn write(&self, topic: &str, partition: i32, refused: &[(&Taken, Refusal)]) -> Result<(), String> {
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let mut kept = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let producer = match kept.take() {
+            Some(producer) => producer,
+            None => self.producer()?,
+        };
+        let trouble = producer.context().0.trouble.clone();
+        for chunk in refused.chunks(CHUNK) {
+            let letters: Vec<Letter<'_>> =
+                chunk.iter().map(|(taken, why)| Letter::of(topic, partition, taken, why)).collect();
+            self.deliver(&producer, &trouble, &letters)?;
+        }
+        // After an error another producer is made.
+        *kept = Some(producer);
+        Ok(())
+    }
+
+    fn producer(&self) -> Result<BaseProducer<Acks>, String> {
+        let context = Acks::default();
+        let trouble = context.0.trouble.clone();
+        client::base(&self.config, &self.client_id)
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "0")
+            .set("compression.type", "lz4")
+            // The topic's own limit is the one that counts.
+            .set("message.max.bytes", "1000000000")
+            .set("message.timeout.ms", (PATIENCE.as_millis() - 5_000).to_string())
+            .create_with_context(context)
+            .map_err(|error| client::sentence(&self.config, "make a producer of dead letters", &error, &trouble))
+    }
+
+    fn deliver(&self, producer: &BaseProducer<Acks>, trouble: &Trouble, letters: &[Letter<'_>]) -> Result<(), String> {
+        let end = Instant::now() + PATIENCE;
+        let mut waiting: Vec<(&Letter<'_>, bool, Outcome)> = Vec::with_capacity(letters.len());
+        for letter in letters {
+            waiting.push((letter, true, self.send(producer, trouble, letter, true, end)?));
+        }
+        while let Some((letter, whole, outcome)) = waiting.pop() {
+            loop {
+                let told = *outcome.lock().unwrap_or_else(PoisonError::into_inner);
+                match told {
+                    Some(Ok(())) => break,
+                    Some(Err(RDKafkaErrorCode::MessageSizeTooLarge)) if whole => {
+                        waiting.push((letter, false, self.send(producer, trouble, letter, false, end)?));
+                        break;
+                    }
+                    Some(Err(code)) => return Err(self.sentence(&KafkaError::MessageProduction(code), trouble)),
+                    None if Instant::now() >= end => {
+                        let code = RDKafkaErrorCode::MessageTimedOut;
+                        return Err(self.sentence(&KafkaError::MessageProduction(code), trouble));
+                    }
+                    None => producer.poll(Duration::from_millis(5)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send(
+        &self,
+        producer: &BaseProducer<Acks>,
+        trouble: &Trouble,
+        letter: &Letter<'_>,
+        whole: bool,
+        end: Instant,
+    ) -> Result<Outcome, String> {
+        let outcome = Outcome::default();
+        loop {
+            let mut record =
+                BaseRecord::with_opaque_to(&self.config.topics.dead_letter, Box::new(Arc::clone(&outcome)))
+                    .key(letter.key.as_bytes())
+                    .headers(letter.headers(whole));
+            if let (true, Some(value)) = (whole, &letter.taken.value) {
+                record = record.payload(&**value);
+            }
+            match producer.send(record) {
+                Ok(()) => return Ok(outcome),
+                Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                    if Instant::now() >= end {
+                        return Err(self.sentence(&error, trouble));
+                    }
+                    producer.poll(Duration::from_millis(5));
+                }
+                Err((error, _)) => return Err(self.sentence(&error, trouble)),
+            }
+        }
+    }
+
+    fn sentence(&self, error: &KafkaError, trouble: &Trouble) -> String {
+        let topic = &self.config.topics.dead_letter;
+        client::sentence(&self.config, &format!("write dead letters to {topic}"), error, trouble)
+    }
+}
+
+/// Creates the topic if it is missing and may be created. The error is a sentence.
+pub(super) fn ensure(config: &KafkaConfig, client_id: &str) -> Result<(), String> {
+    let (created, findings) = topics::ensure(config, client_id, topics::written_by_sink)?;
+    for topic in created {
+        tracing::info!(topic = topic.name, partitions = topic.partitions, "topic of dead letters created");
+    }
+    for finding in findings {
+        tracing::warn!("{finding}");
+    }
+    Ok(())
+}
+
+/// A letter about a record.
+struct Letter<'a> {
+    key: String,
+    taken: &'a Taken,
+    why: &'a Refusal,
+}
+
+impl<'a> Letter<'a> {
+    fn of(topic: &str, partition: i32, taken: &'a Taken, why: &'a Refusal) -> Self {
+        Self { key: format!("{topic}/{partition}/{}", taken.offset), taken, why }
+    }
+
+    /// `reason` and `detail`; `original-key`, `original-timestamp` (milliseconds) where there are such; the original's
+    /// headers behind `original-header-`; `left-out` where the value does not fit.
+    fn headers(&self, whole: bool) -> OwnedHeaders {
+        let Self { taken, why, .. } = self;
+        let text = |headers: OwnedHeaders, key: &str, value: &str| headers.insert(Header { key, value: Some(value) });
+        let mut headers = text(OwnedHeaders::new(), "reason", why.kind());
+        let said = why.said();
+        let short = said
+            .char_indices()
+            .map_while(|(at, c)| (at + c.len_utf8() <= MAX_REASON).then_some(at + c.len_utf8()))
+            .last();
+        headers = text(headers, "detail", &said[..short.unwrap_or_default()]);
+        if let Some(key) = &taken.key {
+            headers = headers.insert(Header { key: "original-key", value: Some(&**key) });
+        }
+        if let Some(timestamp) = taken.timestamp {
+            headers = text(headers, "original-timestamp", &timestamp.to_string());
+        }
+        for (key, value) in taken.headers() {
+            let key = format!("original-header-{key}");
+            headers = headers.insert(Header { key: &key, value: value.as_deref() });
+        }
+        if !whole {
+            let bytes = taken.value.as_ref().map_or(0, |value| value.len());
+            headers = text(headers, "left-out", &format!("value of {bytes} bytes, too great for this topic"));
+        }
+        headers
+    }
+}

@@ -1,0 +1,209 @@
+//! The client that is a member of the group: it learns which partitions are ours, and reads none of them.
+//!
+//! - Its partitions are paused as soon as they are assigned.
+//! - Before a partition is given up its worker has ended, or had [`PATIENCE`] to end: its submit is then the warehouse's
+//!   compare-and-set's to judge.
+//! - The group's offsets are hints, committed behind the warehouse's token.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use gaitway_kafka::KafkaConfig;
+use gaitway_kafka::client::{self, Trouble};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::board::Which;
+use super::crew::Crew;
+use super::reader;
+use crate::partition::Hint;
+
+/// How long a worker may take to end before its partition is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Defaults of librdkafka that do not suit: partitions that are new, and members that were killed, are to be noticed soon.
+const DEFAULTS: [(&str, usize); 3] =
+    [("topic.metadata.refresh.interval.ms", 10_000), ("session.timeout.ms", 10_000), ("heartbeat.interval.ms", 2_000)];
+
+/// Hears of assignments.
+pub(super) struct Context {
+    inner: client::Context,
+    /// The workers; used by the thread that polls, in whose polls the callbacks come.
+    crew: Arc<Mutex<Crew>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    assigned: Vec<Which>,
+    joined: bool,
+    /// Commits under way.
+    committing: usize,
+}
+
+impl Context {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.inner.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.inner.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, member: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let which: Vec<Which> =
+            list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect();
+        if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            // Where reading would begin does not matter, but asking for the group's offsets could fail.
+            let told = list
+                .set_all_offsets(Offset::End)
+                .and_then(|()| member.incremental_assign(list))
+                .and_then(|()| member.pause(list));
+            if let Err(error) = told {
+                tracing::debug!(%error, "assigned partitions could not be paused");
+            }
+            let mut state = self.state();
+            state.joined = true;
+            state.assigned.extend(which);
+        } else {
+            self.state().assigned.retain(|assigned| !which.contains(assigned));
+            let left = self.crew.lock().unwrap_or_else(PoisonError::into_inner).dismiss(&which, PATIENCE);
+            if !member.assignment_lost() {
+                self.commit(member, left, CommitMode::Async);
+            }
+            if let Err(error) = member.incremental_unassign(list) {
+                tracing::debug!(%error, "revoked partitions could not be let go of");
+            }
+        }
+    }
+
+    fn commit_callback(&self, outcome: KafkaResult<()>, _: &TopicPartitionList) {
+        let mut state = self.state();
+        state.committing = state.committing.saturating_sub(1);
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "the group's offsets were not committed");
+        }
+    }
+}
+
+impl Context {
+    fn commit(&self, member: &BaseConsumer<Self>, hints: BTreeMap<Which, Hint>, mode: CommitMode) {
+        let mut offsets = TopicPartitionList::with_capacity(hints.len());
+        for ((topic, partition), hint) in &hints {
+            let mut element = offsets.add_partition(topic, *partition);
+            let metadata = hint.token.map(reader::metadata_of).unwrap_or_default();
+            let said = element.set_offset(Offset::Offset(hint.next)).map(|()| element.set_metadata(metadata));
+            if let Err(error) = said {
+                tracing::debug!(%error, "a hint is no offset");
+            }
+        }
+        if hints.is_empty() {
+            return;
+        }
+        match member.commit(&offsets, mode) {
+            Ok(()) => self.state().committing += 1,
+            Err(error) => tracing::debug!(%error, "the group's offsets were not committed"),
+        }
+    }
+}
+
+/// The member. It leaves the group when it is dropped, which can take a while.
+pub(super) struct Member {
+    consumer: BaseConsumer<Context>,
+    trouble: Trouble,
+}
+
+impl Member {
+    /// Joins `group` for `topics`, which need not be there yet.
+    pub(super) fn join(
+        config: &KafkaConfig,
+        client_id: &str,
+        group: &str,
+        topics: &[&str],
+        crew: Arc<Mutex<Crew>>,
+    ) -> Result<Self, String> {
+        let inner = client::Context::default();
+        let trouble = inner.trouble.clone();
+        let context = Context { inner, crew, state: Mutex::default() };
+        let mut member = client::reader(config, client_id);
+        member
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            // Its position is nowhere near a record.
+            .set("auto.offset.reset", "latest");
+        for (property, value) in DEFAULTS {
+            super::unless_set(&mut member, config, property, value);
+        }
+        let consumer: BaseConsumer<Context> = member
+            .create_with_context(context)
+            .map_err(|error| client::sentence(config, "make a member of the group", &error, &trouble))?;
+        consumer.subscribe(topics).map_err(|error| client::sentence(config, "join the group", &error, &trouble))?;
+        Ok(Self { consumer, trouble })
+    }
+
+    /// Serves the group for at most `long`.
+    pub(super) fn serve(&self, long: Duration) {
+        if let Some(Err(error)) = self.consumer.poll(long) {
+            tracing::debug!(%error, "the group");
+        }
+    }
+
+    /// Partitions that have become ours since this was asked.
+    pub(super) fn take_assigned(&self) -> Vec<Which> {
+        std::mem::take(&mut self.consumer.context().state().assigned)
+    }
+
+    /// Whether it was ever told what is its.
+    pub(super) fn has_joined(&self) -> bool {
+        self.consumer.context().state().joined
+    }
+
+    /// What is wrong with the brokers, if something is.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.take()
+    }
+
+    /// Commits hints, some time.
+    pub(super) fn commit(&self, hints: BTreeMap<Which, Hint>) {
+        self.consumer.context().commit(&self.consumer, hints, CommitMode::Async);
+    }
+
+    /// Waits until what was committed is, at most `long`.
+    pub(super) fn finish(&self, long: Duration) {
+        let end = Instant::now() + long;
+        while self.consumer.context().state().committing > 0 && Instant::now() < end {
+            self.serve(Duration::from_millis(20));
+        }
+    }
+
+    /// How many partitions each of `topics` has; 0 for one that is not there. The error is a sentence.
+    pub(super) fn partitions(
+        &self,
+        config: &KafkaConfig,
+        topics: &[&str],
+        long: Duration,
+    ) -> Result<Vec<usize>, String> {
+        let of = |topic: &&str| {
+            let metadata = self
+                .consumer
+                .fetch_metadata(Some(topic), long)
+                .map_err(|error| client::sentence(config, &format!("look for topic {topic}"), &error, &self.trouble))?;
+            let found = metadata.topics().iter().find(|found| found.name() == *topic && found.error().is_none());
+            Ok(found.map_or(0, |found| found.partitions().len()))
+        };
+        topics.iter().map(of).collect()
+    }
+}

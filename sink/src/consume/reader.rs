@@ -1,0 +1,312 @@
+//! The client that reads, and what each partition reads of it.
+//!
+//! - It subscribes to nothing: a partition is read from exactly the offset that was asked for.
+//! - Each partition has a queue of its own, split off before it is first assigned, so that no record comes elsewhere. A queue
+//!   that is full is not fetched for: that is the backpressure.
+//! - After [`Reader::start`] the queue gives nothing of what was fetched before.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use gaitway_kafka::KafkaConfig;
+use gaitway_kafka::client::{self, Trouble};
+use gaitway_kafka::progress::ASK;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::statistics::Statistics;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::partition::{Hint, Survey};
+
+/// How often librdkafka says how far it is, milliseconds.
+const STATISTICS: &str = "2000";
+
+/// A message in librdkafka's queue takes about so much beside its bytes.
+const MESSAGE_OVERHEAD: usize = 512;
+
+thread_local! {
+    /// Where the end was that this thread was last told of: rdkafka gives the error without its offset, and its text to
+    /// the context, in the same poll.
+    static END: Cell<Option<i64>> = const { Cell::new(None) };
+}
+
+/// What is known of a partition from librdkafka's statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Behind its last record, for those who read what is committed; none if not known yet.
+    pub end: Option<i64>,
+}
+
+/// What the client last said of itself.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    extents: Mutex<HashMap<(String, i32), Extent>>,
+    queued: Mutex<u64>,
+}
+
+impl Seen {
+    pub(super) fn extent(&self, topic: &str, partition: i32) -> Option<Extent> {
+        let extents = self.extents.lock().unwrap_or_else(PoisonError::into_inner);
+        extents.get(&(topic.to_owned(), partition)).copied()
+    }
+
+    /// Bytes read ahead.
+    pub(super) fn queued(&self) -> u64 {
+        *self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hears of ends and of statistics.
+#[derive(Clone, Default)]
+pub(super) struct Context {
+    inner: client::Context,
+    seen: Arc<Seen>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.inner.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            END.set(end_in(reason));
+        } else {
+            self.inner.error(error, reason);
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut queued = 0;
+        let mut extents = HashMap::new();
+        for topic in statistics.topics.into_values() {
+            for partition in topic.partitions.into_values().filter(|partition| partition.partition >= 0) {
+                queued += partition.fetchq_size;
+                let end = Some(partition.ls_offset).filter(|end| *end >= 0);
+                extents.insert((topic.topic.clone(), partition.partition), Extent { end });
+            }
+        }
+        *self.seen.extents.lock().unwrap_or_else(PoisonError::into_inner) = extents;
+        *self.seen.queued.lock().unwrap_or_else(PoisonError::into_inner) = queued;
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// The offset in librdkafka's sentence: `Fetch from broker 1 reached end of partition at offset 7 (HighwaterMark 7)`.
+fn end_in(reason: &str) -> Option<i64> {
+    let (_, behind) = reason.split_once("at offset ")?;
+    behind.split(' ').next()?.parse().ok()
+}
+
+/// The client. Clones share it.
+#[derive(Clone)]
+pub(super) struct Source {
+    config: Arc<KafkaConfig>,
+    consumer: Arc<BaseConsumer<Context>>,
+    seen: Arc<Seen>,
+    trouble: Trouble,
+}
+
+impl Source {
+    /// A client that reads ahead at most about `memory` bytes of `partitions` partitions.
+    pub(super) fn new(
+        config: Arc<KafkaConfig>,
+        client_id: &str,
+        group: &str,
+        memory: u64,
+        partitions: usize,
+    ) -> Result<Self, String> {
+        let context = Context::default();
+        let (seen, trouble) = (Arc::clone(&context.seen), context.inner.trouble.clone());
+        // A queue below its bound is fetched for once more, and a message takes more than its bytes.
+        let share = usize::try_from(memory).unwrap_or(usize::MAX) / partitions.max(1);
+        let fetch = (share / 4).clamp(16 * 1024, 1024 * 1024);
+        let mut reader = client::reader(&config, client_id);
+        reader.set("group.id", group).set("enable.partition.eof", "true").set("statistics.interval.ms", STATISTICS);
+        let bounds = [
+            ("fetch.message.max.bytes", fetch),
+            ("queued.max.messages.kbytes", fetch / 1024),
+            ("queued.min.messages", (fetch / MESSAGE_OVERHEAD).max(1)),
+            ("fetch.wait.max.ms", 100),
+            ("fetch.queue.backoff.ms", 20),
+        ];
+        for (property, value) in bounds {
+            super::unless_set(&mut reader, &config, property, value);
+        }
+        let consumer = reader
+            .create_with_context::<_, BaseConsumer<Context>>(context)
+            .map_err(|error| client::sentence(&config, "make a reader", &error, &trouble))?;
+        Ok(Self { config, consumer: Arc::new(consumer), seen, trouble })
+    }
+
+    /// What the client last said of itself.
+    pub(super) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Serves the client's callbacks. A record here is one that its partition misses: the error names it.
+    pub(super) fn serve(&self) -> Result<(), String> {
+        use rdkafka::Message as _;
+        match self.consumer.poll(Duration::ZERO) {
+            Some(Ok(record)) => Err(format!(
+                "{}/{}: record {} came outside its queue",
+                record.topic(),
+                record.partition(),
+                record.offset()
+            )),
+            // Brokers that are away are told of by whoever waits for them.
+            Some(Err(_)) | None => Ok(()),
+        }
+    }
+
+    /// A reader of `partition` of `topic`.
+    pub(super) fn reader(&self, topic: &str, partition: i32) -> Result<Reader, String> {
+        let queue = self.consumer.split_partition_queue(topic, partition);
+        let queue = queue.ok_or_else(|| format!("{topic}/{partition} cannot be read"))?;
+        Ok(Reader { source: self.clone(), topic: topic.to_owned(), partition, queue, assigned: false })
+    }
+
+    fn said(&self, doing: &str, error: &KafkaError) -> String {
+        client::sentence(&self.config, doing, error, &self.trouble)
+    }
+}
+
+/// What a poll gave.
+pub(super) enum Read<'a> {
+    /// A record.
+    Record(BorrowedMessage<'a>),
+    /// All records before this offset were given, and there is none behind it now.
+    End(i64),
+    /// The offset that is due is not in the log, or there is no log; why.
+    Broken(String),
+    /// Nothing in this time, or a trouble that passes.
+    Nothing,
+}
+
+/// Reads one partition.
+pub(super) struct Reader {
+    source: Source,
+    topic: String,
+    partition: i32,
+    queue: PartitionQueue<Context>,
+    assigned: bool,
+}
+
+impl Reader {
+    /// What the log and the group say. Blocks; the error is a sentence.
+    pub(super) fn survey(&self) -> Result<Survey, String> {
+        let Self { source, topic, partition, .. } = self;
+        let (low, high) = source
+            .consumer
+            .fetch_watermarks(topic, *partition, ASK)
+            .map_err(|error| source.said(&format!("find the ends of {topic}/{partition}"), &error))?;
+        let doing = format!("find the group's offset of {topic}/{partition}");
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(topic, *partition);
+        let told = source.consumer.committed_offsets(asked, ASK).map_err(|error| source.said(&doing, &error))?;
+        let Some(told) = told.find_partition(topic, *partition) else {
+            return Err(format!("cannot {doing} at Kafka {}: no answer", source.config.brokers));
+        };
+        told.error().map_err(|error| source.said(&doing, &error))?;
+        let group = match told.offset() {
+            Offset::Offset(next) => Some(Hint { next, token: token_in(told.metadata()) }),
+            _ => None,
+        };
+        Ok(Survey { low, high, group })
+    }
+
+    /// Reads from offset `at` on.
+    pub(super) fn start(&mut self, at: i64) -> Result<(), String> {
+        self.stop();
+        let Self { source, topic, partition, .. } = self;
+        let said = |error: &KafkaError| source.said(&format!("read {topic}/{partition}"), error);
+        let mut assigned = TopicPartitionList::new();
+        assigned.add_partition_offset(topic, *partition, Offset::Offset(at)).map_err(|error| said(&error))?;
+        source.consumer.incremental_assign(&assigned).map_err(|error| said(&error))?;
+        self.assigned = true;
+        Ok(())
+    }
+
+    /// Reads no more. What was fetched is thrown away.
+    pub(super) fn stop(&mut self) {
+        if !std::mem::take(&mut self.assigned) {
+            return;
+        }
+        let Self { source, topic, partition, .. } = self;
+        let mut assigned = TopicPartitionList::new();
+        assigned.add_partition(topic, *partition);
+        if let Err(error) = source.consumer.incremental_unassign(&assigned) {
+            tracing::debug!(topic, partition, %error, "a partition could not be let go of");
+        }
+    }
+
+    /// The next record, waited for at most `long`.
+    pub(super) fn poll(&self, long: Duration) -> Read<'_> {
+        match self.queue.poll(long) {
+            Some(Ok(record)) => Read::Record(record),
+            Some(Err(KafkaError::PartitionEOF(_))) => END.take().map_or(Read::Nothing, Read::End),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                Some(
+                    RDKafkaErrorCode::OffsetOutOfRange
+                    | RDKafkaErrorCode::AutoOffsetReset
+                    | RDKafkaErrorCode::NoOffset
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownPartition
+                    | RDKafkaErrorCode::UnknownTopic,
+                ) => {
+                    let Self { source, topic, partition, .. } = self;
+                    Read::Broken(source.said(&format!("read {topic}/{partition}"), &error))
+                }
+                _ => Read::Nothing,
+            },
+            None => Read::Nothing,
+        }
+    }
+
+    /// Behind the partition's last record, as far as that is known.
+    pub(super) fn end(&self) -> Option<i64> {
+        self.source.seen().extent(&self.topic, self.partition)?.end
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The metadata of a group's offset that this sink committed.
+pub(super) fn metadata_of(token: u64) -> String {
+    format!("token={token}")
+}
+
+fn token_in(metadata: &str) -> Option<u64> {
+    metadata.strip_prefix("token=")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_read_from_librdkafkas_sentence() {
+        let said = "Fetch from broker 1 reached end of partition at offset 70 (HighwaterMark 71)";
+        assert_eq!(end_in(said), Some(70));
+        assert_eq!(end_in("something else"), None);
+    }
+
+    #[test]
+    fn a_group_s_offset_carries_the_token() {
+        assert_eq!(token_in(&metadata_of(7)), Some(7));
+        for foreign in ["", "7", "token=", "token=x"] {
+            assert_eq!(token_in(foreign), None, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Records as they were taken from Kafka, and what they are to the warehouse.
+//!
+//! - A record keeps its place; one that an agent told keeps its name. Nothing is guessed about others.
+//! - A record that cannot be read, or that the warehouse can never hold, is told apart with its reason.
+
+use gaitway_kafka::headers::{self, OwnedName};
+use gaitway_proto::ledger::Ledger;
+use gaitway_proto::record::{Body, Cells, Metadata, NAME_KEYS, Parsed, Place, Record};
+use gaitway_proto::schema::Table;
+use gaitway_proto::topic::AgentId;
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+
+/// What a record takes in memory beside its bytes, about: itself and its cells while it is submitted.
+const OVERHEAD: usize = 768;
+
+/// A record, copied out of Kafka's buffers.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub offset: i64,
+    /// Milliseconds since the Unix epoch; none if it has none.
+    pub timestamp: Option<i64>,
+    pub key: Option<Box<[u8]>>,
+    pub value: Option<Box<[u8]>>,
+    /// Its name, if its headers say one.
+    name: Option<OwnedName>,
+    /// Its headers, where they are more or less than a name.
+    headers: Option<OwnedHeaders>,
+}
+
+/// Why a record is not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is no row of its table.
+    Unreadable(String),
+    /// The warehouse can never hold it.
+    Refused(String),
+}
+
+impl Refusal {
+    /// One word for metrics and headers.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    /// What is wrong.
+    pub(super) fn said(&self) -> &str {
+        match self {
+            Self::Unreadable(said) | Self::Refused(said) => said,
+        }
+    }
+}
+
+impl Taken {
+    /// A copy of `message`. `last`: the agent of the record before, whose id is shared.
+    pub(super) fn copy(message: &BorrowedMessage<'_>, last: &mut Option<AgentId>) -> Self {
+        let headers = message.headers();
+        let mut name = headers::read(headers);
+        if let Some(name) = &mut name {
+            match last {
+                Some(agent) if *agent == name.agent => name.agent.clone_from(agent),
+                _ => *last = Some(name.agent.clone()),
+            }
+        }
+        let told = headers.filter(|headers| name.is_none() || headers.count() != NAME_KEYS.len());
+        Self {
+            offset: message.offset(),
+            timestamp: message.timestamp().to_millis(),
+            key: message.key().map(Into::into),
+            value: message.payload().map(Into::into),
+            headers: told.map(|headers| headers.detach()),
+            name,
+        }
+    }
+
+    /// Bytes of key and value.
+    pub(super) fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
+        length(&self.key) + length(&self.value)
+    }
+
+    /// What it takes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        self.bytes() + OVERHEAD
+    }
+
+    /// Its headers as they were.
+    pub(super) fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        let of_name;
+        let headers = match (&self.headers, &self.name) {
+            (Some(headers), _) => headers,
+            (None, Some(name)) => {
+                of_name = headers::Writer::default().write(&name.as_name());
+                &of_name
+            }
+            (None, None) => return Vec::new(),
+        };
+        headers.iter().map(|Header { key, value }| (key.to_owned(), value.map(<[u8]>::to_vec))).collect()
+    }
+
+    /// Its value held against the fields of `table`.
+    fn parse(&self, table: &'static Table) -> Result<Parsed<'_>, Refusal> {
+        let Some(value) = &self.value else {
+            return Err(Refusal::Unreadable("the record has no value".to_owned()));
+        };
+        if self.key.as_ref().is_some_and(|key| std::str::from_utf8(key).is_err()) {
+            return Err(Refusal::Unreadable("the key is not UTF-8".to_owned()));
+        }
+        Cells::parse(table, value).map_err(|error| Refusal::Unreadable(error.to_string()))
+    }
+}
+
+/// Reads `taken`, records of `partition` of `topic`, and gives `store` those that `ledger` may take, and each of the others
+/// with its reason.
+pub(super) fn sorted<T>(
+    table: &'static Table,
+    (topic, partition): (&str, i32),
+    taken: &[Taken],
+    ledger: &mut dyn Ledger,
+    store: impl FnOnce(&mut dyn Ledger, &[Record<'_>], &[(&Taken, Refusal)]) -> T,
+) -> T {
+    let mut refused = Vec::new();
+    let (mut rows, mut unknowns) = (Vec::with_capacity(taken.len()), Vec::with_capacity(taken.len()));
+    for record in taken {
+        match record.parse(table) {
+            Ok((row, unknown)) => {
+                rows.push((record, row));
+                unknowns.push(unknown);
+            }
+            Err(refusal) => refused.push((record, refusal)),
+        }
+    }
+    let places: Vec<Place<'_>> = rows
+        .iter()
+        .zip(&unknowns)
+        .map(|((record, _), unknown)| Place {
+            topic,
+            partition,
+            offset: record.offset,
+            key: record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()),
+            unknown: unknown.as_deref(),
+        })
+        .collect();
+    let mut records = Vec::with_capacity(rows.len());
+    for (place, (taken, row)) in places.iter().zip(rows) {
+        let name = taken.name.as_ref().map(OwnedName::as_name);
+        let record = Record { metadata: Metadata { name, place: Some(place) }, body: Body::Cells(row) };
+        match ledger.refuses(&record) {
+            None => records.push(record),
+            Some(said) => refused.push((taken, Refusal::Refused(said))),
+        }
+    }
+    store(ledger, &records, &refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use gaitway_proto::schema::RAW;
+
+    use super::*;
+    use crate::ledgers::Shared;
+    use crate::sqlite::{Options, Warehouse};
+
+    fn taken(offset: i64, key: Option<&[u8]>, value: Option<&str>) -> Taken {
+        let (key, value) = (key.map(Into::into), value.map(|value| value.as_bytes().into()));
+        Taken { offset, timestamp: None, key, value, name: None, headers: None }
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_stored_is_told_apart_and_the_rest_keeps_its_place() {
+        let records = [
+            taken(3, Some(b"d"), Some(r#"{"deviceId":"d","new":1}"#)),
+            taken(5, None, Some("not JSON")),
+            taken(6, Some(b"d"), None),
+            taken(8, Some(b"\xff"), Some("{}")),
+            taken(9, Some(b"d"), Some(r#"{"deviceId":"bad"}"#)),
+            taken(10, None, Some(r#"{"x":1}"#)),
+        ];
+        let refuses = |record: &Record<'_>| record.to_json().contains("bad").then(|| "it is bad".to_owned());
+        let dir = tempfile::tempdir().unwrap();
+        let warehouse = Warehouse::open(dir.path().join("w.db"), &Options::default()).unwrap();
+        sorted(&RAW, ("t", 7), &records, &mut Shared::new(warehouse, refuses), |_, stored, refused| {
+            let metadata: Vec<_> = stored.iter().map(|record| record.metadata.to_json()).collect();
+            let first = r#"{"topic":"t","partition":7,"offset":3,"key":"d","unknown":{"new":1}}"#;
+            assert_eq!(metadata, [first, r#"{"topic":"t","partition":7,"offset":10,"key":null}"#]);
+            let told: Vec<_> = refused.iter().map(|(taken, why)| (taken.offset, why.kind(), why.said())).collect();
+            assert_eq!(told.iter().map(|told| told.0).collect::<Vec<_>>(), [5, 6, 8, 9]);
+            assert!(
+                told[0].2.contains("expected") && told[1].2.contains("no value") && told[2].2.contains("UTF-8"),
+                "{told:?}"
+            );
+            assert_eq!(told[3], (9, "refused", "it is bad"));
+        });
+    }
+}

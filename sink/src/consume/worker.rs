@@ -1,0 +1,289 @@
+//! The thread of one partition: asks its machine what is to be done, and does it.
+//!
+//! - It holds at most one submit's records, and those only while it reads.
+//! - It ends within a poll of being asked, once the submit under way has its outcome.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gaitway_proto::ledger::{Ledger, LedgerError, Mark, Source};
+use gaitway_proto::schema::Table;
+use gaitway_proto::topic::AgentId;
+use gaitway_service::clock;
+
+use super::board::{Board, Standing, Which};
+use super::budget::{Budget, Claim};
+use super::dead_letter::DeadLetters;
+use super::metrics::Of;
+use super::reader::{Read, Reader};
+use super::taken::{self, Taken};
+use crate::ledgers::Ledgers;
+use crate::partition::{Batch, Effect, Limits, Machine};
+
+/// Longest wait for a record: so soon a worker hears that it is to end.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How often the ledger keeps house.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+
+/// So many records are taken before anything else is looked at.
+const BURST: usize = 256;
+
+/// Asks a worker to end. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stopper(Arc<(Mutex<bool>, Condvar)>);
+
+impl Stopper {
+    pub(super) fn stop(&self) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.1.notify_all();
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, long: Duration) {
+        let asked = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.0.1.wait_timeout_while(asked, long, |asked| !*asked));
+    }
+}
+
+/// What all workers share.
+#[derive(Clone)]
+pub(super) struct Shop {
+    pub ledgers: Arc<dyn Ledgers>,
+    pub letters: DeadLetters,
+    pub board: Arc<Board>,
+    pub budget: Budget,
+    pub limits: Limits,
+    pub adopt: bool,
+}
+
+/// See the module.
+pub(super) struct Worker {
+    shop: Shop,
+    table: &'static Table,
+    which: Which,
+    source: Source,
+    machine: Machine<Taken>,
+    reader: Reader,
+    /// None before the first recovery.
+    ledger: Option<Box<dyn Ledger>>,
+    claim: Claim,
+    agent: Option<AgentId>,
+    tended: Instant,
+    stopper: Stopper,
+    stopped: bool,
+}
+
+impl Worker {
+    /// The worker of `which`, which feeds `table`. `seed`: any number.
+    pub(super) fn new(
+        shop: Shop,
+        table: &'static Table,
+        which: Which,
+        reader: Reader,
+        stopper: Stopper,
+        seed: u64,
+    ) -> Self {
+        shop.board.set(&which, Standing::Opening);
+        Self {
+            machine: Machine::new(shop.limits, shop.adopt, seed),
+            claim: shop.budget.claim(),
+            source: Source::partition(&which.0, which.1),
+            shop,
+            table,
+            which,
+            reader,
+            ledger: None,
+            agent: None,
+            tended: Instant::now(),
+            stopper,
+            stopped: false,
+        }
+    }
+
+    /// Works until it is stopped.
+    pub(super) fn run(mut self) {
+        while !self.stopper.is_stopped() {
+            let now = Instant::now();
+            if let Some(effect) = self.machine.poll_effect(now) {
+                self.perform(effect);
+                self.show();
+            } else if self.machine.is_reading() {
+                self.tend(now);
+                self.read(now);
+            } else {
+                let until = self.machine.poll_timeout().map_or(POLL, |until| until.saturating_duration_since(now));
+                self.show();
+                self.stopper.wait(until.max(Duration::from_millis(1)));
+            }
+        }
+    }
+
+    fn show(&mut self) {
+        if self.stopped || self.stopper.is_stopped() {
+            return;
+        }
+        let standing = match self.machine.trouble(Instant::now()) {
+            None => Standing::Moving,
+            Some(why) if why == "starting" => Standing::Opening,
+            Some(why) => Standing::Waiting(why),
+        };
+        self.shop.board.set(&self.which, standing);
+        if !self.machine.is_reading() {
+            self.reader.stop();
+            self.claim.clear();
+        }
+    }
+
+    fn perform(&mut self, effect: Effect<Taken>) {
+        match effect {
+            Effect::Recover => {
+                let outcome = self.recover();
+                self.machine.handle_recovered(Instant::now(), self.counted(outcome));
+            }
+            Effect::Ask => {
+                let before = self.machine.token();
+                let outcome = self.committed();
+                if outcome.as_ref().is_ok_and(|token| self.machine.is_reading() && *token > before) {
+                    self.shop.board.metrics.committed_at.set(clock::now_micros() / 1_000_000);
+                }
+                self.machine.handle_committed(Instant::now(), self.counted(outcome));
+            }
+            Effect::Survey => {
+                let outcome = self.reader.survey();
+                self.machine.handle_survey(Instant::now(), outcome);
+            }
+            Effect::Start(at) => {
+                self.claim.clear();
+                let (topic, partition) = &self.which;
+                tracing::info!(topic, partition, offset = at, "reading");
+                if let Err(why) = self.reader.start(at) {
+                    self.machine.handle_unreadable(Instant::now(), why);
+                }
+            }
+            Effect::Submit(batch) => {
+                let outcome = self.submit(&batch);
+                let weight = batch.records.iter().map(Taken::weight).sum();
+                drop(batch);
+                self.claim.give_back(weight);
+                self.machine.handle_submitted(Instant::now(), self.counted(outcome));
+            }
+            Effect::Commit(hint) => {
+                self.shop.board.hint(&self.which, hint);
+                self.measure();
+            }
+            Effect::Stop(stop) => {
+                self.stopped = true;
+                self.reader.stop();
+                self.claim.clear();
+                let (topic, partition) = &self.which;
+                tracing::error!(topic, partition, reason = stop.reason(), "partition stopped: {stop}");
+                self.shop.board.set(&self.which, Standing::Stopped(stop.to_string()));
+            }
+        }
+    }
+
+    fn counted<T>(&self, outcome: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        if outcome.is_err() {
+            self.shop.board.metrics.ledger_errors.inc();
+        }
+        outcome
+    }
+
+    fn recover(&mut self) -> Result<(), LedgerError> {
+        let (topic, partition) = (&self.which.0, self.which.1);
+        let ledger = match &mut self.ledger {
+            Some(ledger) => ledger,
+            none => none.insert(self.shop.ledgers.open(self.table, topic, partition)?),
+        };
+        ledger.recover()
+    }
+
+    fn committed(&mut self) -> Result<Option<u64>, LedgerError> {
+        let ledger = self.ledger.as_mut().ok_or_else(not_open)?;
+        let known = ledger.committed(std::slice::from_ref(&self.source))?;
+        Ok(known.get(&self.source).copied())
+    }
+
+    fn submit(&mut self, batch: &Batch<Taken>) -> Result<(), LedgerError> {
+        let Self { shop, table, which: (topic, partition), source, ledger, .. } = self;
+        let ledger = ledger.as_mut().ok_or_else(not_open)?;
+        let (letters, metrics, begun) = (&shop.letters, &shop.board.metrics, Instant::now());
+        let marks = [Mark { source: source.clone(), from: batch.from, to: batch.to }];
+        taken::sorted(table, (topic, *partition), &batch.records, &mut **ledger, |ledger, records, refused| {
+            // Before the mark passes them.
+            letters.write(topic, *partition, refused).map_err(LedgerError::Unavailable)?;
+            ledger.submit(records, &marks)?;
+            for (_, why) in refused {
+                metrics.dead_letters.get_or_create(&[("reason", why.kind())]).inc();
+            }
+            metrics.rows.inc_by(records.len() as u64);
+            Ok(())
+        })?;
+        metrics.batches.inc();
+        metrics.bytes.inc_by(batch.records.iter().map(Taken::bytes).sum::<usize>() as u64);
+        metrics.submit_seconds.observe(begun.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    fn tend(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.tended) < TEND_EVERY {
+            return;
+        }
+        self.tended = now;
+        self.measure();
+        if let Some(Err(error)) = self.ledger.as_mut().map(|ledger| ledger.tend()) {
+            self.shop.board.metrics.ledger_errors.inc();
+            self.machine.handle_failed(now, error);
+        }
+        self.show();
+    }
+
+    fn measure(&self) {
+        if let (Some(end), Some(next)) = (self.reader.end(), self.machine.next_unstored()) {
+            let (topic, partition) = self.which.clone();
+            self.shop.board.metrics.lag.get_or_create(&Of { topic, partition }).set(end.saturating_sub(next).max(0));
+        }
+    }
+
+    /// Takes what is there, or waits for it.
+    fn read(&mut self, now: Instant) {
+        let until = self.machine.poll_timeout().map_or(POLL, |until| until.saturating_duration_since(now)).min(POLL);
+        if !self.machine.wants_records() {
+            return self.stopper.wait(until.max(Duration::from_millis(1)));
+        }
+        if !self.claim.has_room() {
+            self.machine.press();
+            // Others hold the memory; what is here goes first.
+            return self.stopper.wait(Duration::from_millis(5));
+        }
+        let mut long = until;
+        for _ in 0..BURST {
+            match self.reader.poll(long) {
+                Read::Record(message) => {
+                    let taken = Taken::copy(&message, &mut self.agent);
+                    let (offset, bytes, weight) = (taken.offset, taken.bytes(), taken.weight());
+                    drop(message);
+                    if self.machine.handle_record(Instant::now(), offset, bytes, taken) {
+                        self.claim.add(weight);
+                    }
+                }
+                Read::End(next) => self.machine.handle_end(next),
+                Read::Broken(why) => self.machine.handle_unreadable(Instant::now(), why),
+                Read::Nothing => return,
+            }
+            if !self.machine.wants_records() || !self.claim.has_room() {
+                return;
+            }
+            long = Duration::ZERO;
+        }
+    }
+}
+
+/// Nothing is asked of a ledger before its first recovery.
+fn not_open() -> LedgerError {
+    LedgerError::Unavailable("the warehouse is not open".to_owned())
+}

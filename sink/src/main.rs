@@ -1,0 +1,24 @@
+//! `gaitway-sink`: the sink alone.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gaitway_sink::command::{self, Args};
+
+#[derive(Debug, Parser)]
+#[command(name = "gaitway-sink", version, about)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    match command::run(Cli::parse().args).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("gaitway-sink: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! One partition's way into a warehouse: where to begin, what goes into the next submit, what may be forgotten. Pure: no
+//! clock, no Kafka, no ledger.
+//!
+//! - Reading begins where the warehouse's own token says, and nowhere else; the group's offset is a hint.
+//! - Offsets need not be contiguous, they only rise: what is at or below what was taken is dropped.
+//! - After any error everything that is not committed is forgotten, and reading begins anew behind the token that is found
+//!   then.
+//! - A token outside the log stops the partition with a sentence; nothing is skipped in silence.
+//! - What may wait is bounded in records and bytes, and so is what was accepted and is not committed.
+//!
+//! Whoever drives it asks [`poll_effect`](Machine::poll_effect), does what it says, and tells the outcome with the method
+//! that the effect names.
+
+use std::time::{Duration, Instant};
+
+use gaitway_proto::ledger::LedgerError;
+
+mod pause;
+mod reading;
+mod stop;
+#[cfg(test)]
+mod tests;
+
+use pause::Pause;
+use reading::Reading;
+pub(crate) use stop::Stop;
+
+/// How long a token may lie beyond the end of the log: a broker that was killed knows its end again only after a while.
+const BEYOND: Duration = Duration::from_secs(30);
+
+/// How often the log is looked at then.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long what was accepted may not be committed before that is said.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// How long before the ledger is recovered, which makes it tell what became of it.
+const STUCK: Duration = Duration::from_secs(300);
+
+/// So many times in a row another owner had the partition: that is no rebalance.
+const CONTESTED: u32 = 5;
+
+/// After reading for so long what failed before is forgotten.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// How much goes into one submit, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Most records of a submit.
+    pub max_rows: usize,
+    /// Most bytes of a submit; a larger record goes alone.
+    pub max_bytes: usize,
+    /// How long the first record of a submit waits for others.
+    pub linger: Duration,
+    /// Submits that may be accepted and not committed.
+    pub max_accepted: usize,
+}
+
+/// What the log is asked before reading begins. Offsets; `high` is the end for those who read what is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Survey {
+    /// The first record that is left.
+    pub low: i64,
+    /// Behind the last record.
+    pub high: i64,
+    /// What the group has committed.
+    pub group: Option<Hint>,
+}
+
+/// The group's offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hint {
+    /// The next record to read: all records before it are in the warehouse.
+    pub next: i64,
+    /// The warehouse's token when that was so; none in an offset that somebody else committed.
+    pub token: Option<u64>,
+}
+
+/// One submit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Batch<R> {
+    /// Where the ledger's mark was left.
+    pub from: Option<u64>,
+    /// Where it goes: the last record's offset.
+    pub to: u64,
+    /// In the order of their offsets; never empty.
+    pub records: Vec<R>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect<R> {
+    /// Recover the ledger: [`Machine::handle_recovered`].
+    Recover,
+    /// Read the token: [`Machine::handle_committed`].
+    Ask,
+    /// Ask Kafka: [`Machine::handle_survey`].
+    Survey,
+    /// Read from this offset on; records handed in from now on are of this reading. No answer is awaited.
+    Start(i64),
+    /// Submit: [`Machine::handle_submitted`].
+    Submit(Batch<R>),
+    /// Commit the group's offset, some time. No answer is awaited.
+    Commit(Hint),
+    /// This partition is not read any more. Told once.
+    Stop(Stop),
+}
+
+/// See the module. `R` is a record as the driver keeps it.
+#[derive(Debug)]
+pub(crate) struct Machine<R> {
+    limits: Limits,
+    adopt: bool,
+    state: State<R>,
+    /// An effect was given out whose outcome is awaited.
+    awaiting: bool,
+    pause: Pause,
+    /// How often in a row another owner had the partition.
+    contested: u32,
+    beyond_since: Option<Instant>,
+    trouble: Option<String>,
+}
+
+#[derive(Debug)]
+enum State<R> {
+    Waiting {
+        until: Instant,
+        then: Step,
+    },
+    Opening(Step),
+    /// Where to begin is known, and was not told.
+    Starting {
+        at: i64,
+        token: Option<u64>,
+    },
+    Reading(Reading<R>),
+    Stopping(Stop),
+    Stopped,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Recover,
+    Ask,
+    Survey { token: Option<u64> },
+}
+
+impl<R> Machine<R> {
+    /// A partition that has just become ours. `adopt`: where the warehouse has no token, the group's offset is where to
+    /// begin. `seed`: any number.
+    pub(crate) fn new(limits: Limits, adopt: bool, seed: u64) -> Self {
+        Self {
+            limits,
+            adopt,
+            state: State::Opening(Step::Recover),
+            awaiting: false,
+            pause: Pause::new(seed),
+            contested: 0,
+            beyond_since: None,
+            trouble: None,
+        }
+    }
+
+    /// What is to be done now, if anything.
+    pub(crate) fn poll_effect(&mut self, now: Instant) -> Option<Effect<R>> {
+        if self.awaiting {
+            return None;
+        }
+        if let State::Waiting { until, then } = self.state {
+            if now < until {
+                return None;
+            }
+            self.state = State::Opening(then);
+        }
+        let effect = match &mut self.state {
+            State::Waiting { .. } | State::Stopped => return None,
+            State::Opening(Step::Recover) => Effect::Recover,
+            State::Opening(Step::Ask) => Effect::Ask,
+            State::Opening(Step::Survey { .. }) => Effect::Survey,
+            State::Starting { at, token } => {
+                let (at, token) = (*at, *token);
+                self.state = State::Reading(Reading::new(now, at, token));
+                return Some(Effect::Start(at));
+            }
+            State::Stopping(stop) => {
+                let stop = stop.clone();
+                self.state = State::Stopped;
+                return Some(Effect::Stop(stop));
+            }
+            State::Reading(reading) => {
+                if reading.is_stuck(now) {
+                    let said = "what it accepted is not committed after 5 minutes".to_owned();
+                    self.fail(now, LedgerError::Unavailable(said));
+                    return None;
+                }
+                let effect = reading.poll(now, &self.limits)?;
+                if matches!(effect, Effect::Commit(_)) {
+                    return Some(effect);
+                }
+                effect
+            }
+        };
+        self.awaiting = true;
+        Some(effect)
+    }
+
+    /// When [`poll_effect`](Self::poll_effect) has something to say if nothing happens before; none: only if something
+    /// happens.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Waiting { until, .. } => Some(*until),
+            State::Reading(reading) => reading.timeout(&self.limits),
+            _ => None,
+        }
+    }
+
+    /// Whether records are wanted: reading, and there is room in the next submit.
+    pub(crate) fn wants_records(&self) -> bool {
+        matches!(&self.state, State::Reading(reading) if reading.has_room(&self.limits))
+    }
+
+    /// Whether the partition is being read.
+    pub(crate) fn is_reading(&self) -> bool {
+        matches!(self.state, State::Reading(_))
+    }
+
+    /// The token, as far as it is known to be durable, while the partition is read.
+    pub(crate) fn token(&self) -> Option<u64> {
+        match &self.state {
+            State::Reading(reading) => reading.token(),
+            _ => None,
+        }
+    }
+
+    /// The first offset that may hold a record that is not durable, while the partition is read.
+    pub(crate) fn next_unstored(&self) -> Option<i64> {
+        match &self.state {
+            State::Reading(reading) => Some(reading.next_unstored()),
+            _ => None,
+        }
+    }
+
+    /// Why records do not move, if they do not.
+    pub(crate) fn trouble(&self, now: Instant) -> Option<String> {
+        match &self.state {
+            State::Reading(reading) if reading.is_slow(now) => {
+                Some("what the warehouse accepted is not committed for more than a minute".to_owned())
+            }
+            State::Reading(_) => None,
+            _ => Some(self.trouble.clone().unwrap_or_else(|| "starting".to_owned())),
+        }
+    }
+
+    /// The next submit goes at once: there is no memory for more.
+    pub(crate) fn press(&mut self) {
+        if let State::Reading(reading) = &mut self.state {
+            reading.press();
+        }
+    }
+
+    /// A record of the present reading. `bytes`: what it counts. Whether it was taken.
+    pub(crate) fn handle_record(&mut self, now: Instant, offset: i64, bytes: usize, record: R) -> bool {
+        match &mut self.state {
+            State::Reading(reading) => reading.take(now, offset, bytes, record),
+            _ => false,
+        }
+    }
+
+    /// All records before `next` were handed in, and there is none behind it now.
+    pub(crate) fn handle_end(&mut self, next: i64) {
+        if let State::Reading(reading) = &mut self.state {
+            reading.end(next);
+        }
+    }
+
+    /// The reading cannot go on: its offset is not in the log any more, or the reader broke.
+    pub(crate) fn handle_unreadable(&mut self, now: Instant, why: String) {
+        if self.is_reading() {
+            self.fail(now, LedgerError::Unavailable(why));
+        }
+    }
+
+    /// The ledger failed outside of what was asked of it.
+    pub(crate) fn handle_failed(&mut self, now: Instant, error: LedgerError) {
+        if !matches!(self.state, State::Stopped | State::Stopping(_)) {
+            self.fail(now, error);
+        }
+    }
+
+    /// Outcome of [`Effect::Recover`].
+    pub(crate) fn handle_recovered(&mut self, now: Instant, outcome: Result<(), LedgerError>) {
+        self.awaiting = false;
+        match outcome {
+            Ok(()) => self.state = State::Opening(Step::Ask),
+            Err(error) => self.fail(now, error),
+        }
+    }
+
+    /// Outcome of [`Effect::Ask`].
+    pub(crate) fn handle_committed(&mut self, now: Instant, outcome: Result<Option<u64>, LedgerError>) {
+        self.awaiting = false;
+        match (outcome, &mut self.state) {
+            (Err(error), _) => self.fail(now, error),
+            (Ok(token), State::Reading(reading)) => match reading.committed(now, token) {
+                Ok(false) => {}
+                Ok(true) => self.settle(),
+                Err(error) => self.fail(now, error),
+            },
+            (Ok(token), State::Opening(Step::Ask)) => self.state = State::Opening(Step::Survey { token }),
+            (Ok(_), _) => {}
+        }
+    }
+
+    /// Outcome of [`Effect::Survey`]; the error is a sentence.
+    pub(crate) fn handle_survey(&mut self, now: Instant, outcome: Result<Survey, String>) {
+        self.awaiting = false;
+        let State::Opening(Step::Survey { token }) = self.state else { return };
+        let survey = match outcome {
+            Ok(survey) => survey,
+            Err(why) => return self.wait(now, Step::Survey { token }, why),
+        };
+        match stop::begin(token, &survey, self.adopt) {
+            Ok(at) => {
+                self.beyond_since = None;
+                self.state = State::Starting { at, token };
+            }
+            Err(stop) if stop.may_pass() => {
+                let since = *self.beyond_since.get_or_insert(now);
+                if now.saturating_duration_since(since) < BEYOND {
+                    self.trouble = Some(stop.to_string());
+                    self.state = State::Waiting { until: now + LOOK, then: Step::Ask };
+                } else {
+                    self.state = State::Stopping(stop);
+                }
+            }
+            Err(stop) => self.state = State::Stopping(stop),
+        }
+    }
+
+    /// Outcome of [`Effect::Submit`].
+    pub(crate) fn handle_submitted(&mut self, now: Instant, outcome: Result<(), LedgerError>) {
+        self.awaiting = false;
+        match (outcome, &mut self.state) {
+            (Ok(()), State::Reading(reading)) => reading.accepted(now),
+            (Ok(()), _) => {}
+            (Err(error), _) => self.fail(now, error),
+        }
+    }
+
+    fn settle(&mut self) {
+        self.pause.reset();
+        self.contested = 0;
+        self.trouble = None;
+    }
+
+    fn fail(&mut self, now: Instant, error: LedgerError) {
+        self.awaiting = false;
+        if matches!(&self.state, State::Reading(reading) if reading.begun_before(now, SETTLED)) {
+            self.settle();
+        }
+        match error {
+            LedgerError::Unavailable(why) => self.wait(now, Step::Recover, why),
+            LedgerError::Conflict { .. } | LedgerError::Fenced(_) => {
+                self.contested += 1;
+                let mut why = format!("another owner has this partition: {error}");
+                if self.contested >= CONTESTED {
+                    why.push_str(
+                        "; this goes on, so another sink seems to run in another group on the same warehouse: stop one of them",
+                    );
+                }
+                self.wait(now, Step::Recover, why);
+            }
+            LedgerError::Rejected(why) => self.state = State::Stopping(Stop::Rejected(why)),
+            LedgerError::Skipped { reason, .. } => self.state = State::Stopping(Stop::Skipped(reason)),
+        }
+    }
+
+    fn wait(&mut self, now: Instant, then: Step, why: String) {
+        self.trouble = Some(why);
+        self.state = State::Waiting { until: now + self.pause.next(), then };
+    }
+}
