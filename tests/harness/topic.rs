@@ -10,20 +10,30 @@ use rdkafka::{Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
+fn consumer(broker: &str, isolation: &str) -> BaseConsumer {
+    ClientConfig::new()
+        .set("bootstrap.servers", broker)
+        .set("group.id", "test-reader")
+        .set("isolation.level", isolation)
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .create()
+        .unwrap()
+}
+
 /// Everything committed in `topic` when this is called, partition by partition; nothing if there is no such topic.
 pub(crate) fn read(broker: &str, topic: &str) -> Vec<OwnedMessage> {
-    let consumer = |isolation| -> BaseConsumer {
-        ClientConfig::new()
-            .set("bootstrap.servers", broker)
-            .set("group.id", "test-reader")
-            .set("isolation.level", isolation)
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "error")
-            .create()
-            .unwrap()
-    };
-    let (all, committed) = (consumer("read_uncommitted"), consumer("read_committed"));
+    read_as("read_committed", broker, topic)
+}
+
+/// How many records there are in `topic`, those of aborted transactions among them.
+pub(crate) fn count_uncommitted(broker: &str, topic: &str) -> usize {
+    read_as("read_uncommitted", broker, topic).len()
+}
+
+fn read_as(isolation: &str, broker: &str, topic: &str) -> Vec<OwnedMessage> {
+    let (all, committed) = (consumer(broker, "read_uncommitted"), consumer(broker, isolation));
     let metadata = all.fetch_metadata(Some(topic), PATIENCE).unwrap();
     let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len() as i32);
     let mut assignment = TopicPartitionList::new();
