@@ -23,6 +23,9 @@ use rdkafka::Message as _;
 
 const PHONES: u64 = 4;
 
+/// The broker is away for seconds after each kill, and what phones push meanwhile must be caught up with.
+const REST: Duration = Duration::from_millis(500);
+
 /// Kills of agent, relay and sink in the suite's run; the broker is killed once for ten of them.
 const KILLS: u64 = 100;
 
@@ -127,7 +130,7 @@ fn agent_relay_sink_and_broker_killed_independently_are_exact() {
     let kills = setting("GAITWAY_KILLS", KILLS);
     let mut random = Random::new(seed);
     let mut house = House::new();
-    let crowd = Crowd::push(PHONES, seed);
+    let crowd = Crowd::push(PHONES, seed, REST);
     crowd.point(Some(house.start_agent("talking.toml")));
 
     let mut broker_kills = 0;
@@ -140,6 +143,10 @@ fn agent_relay_sink_and_broker_killed_independently_are_exact() {
                 crowd.point(Some(house.start_agent("talking.toml")));
             }
             1 => {
+                if random.below(4) > 0 {
+                    house.relay.as_ref().unwrap().await_log("agent welcomed", Duration::from_secs(4));
+                    std::thread::sleep(Duration::from_micros(random.below(300_000)));
+                }
                 house.relay.take().unwrap().kill(&[]);
                 house.start_relay();
             }

@@ -55,7 +55,7 @@ fn up_killed_anywhere_is_exact() {
     let data = dir.path().join("data");
     let dbs: Vec<PathBuf> = vec![data.join("agent/spool.db"), data.join("warehouse.db")];
 
-    let crowd = Crowd::push(PHONES, seed);
+    let crowd = Crowd::push(PHONES, seed, Duration::ZERO);
     let (mut in_spool, mut in_warehouse) = (0, 0);
     for kill in 0..kills {
         let mut up = Process::up(&data, &["--config", &talking]);
@@ -97,7 +97,7 @@ fn agent_and_relay_killed_independently_over_a_bad_link_are_exact() {
     let (agent_dir, relay_dir) = (dir.path().join("agent"), dir.path().join("relay"));
     let (spool, warehouse) = (agent_dir.join("spool.db"), relay_dir.join("warehouse.db"));
     let proxy = Proxy::new();
-    let crowd = Crowd::push(PHONES, seed);
+    let crowd = Crowd::push(PHONES, seed, Duration::ZERO);
 
     let start_agent = |config: &str| Process::agent(&agent_dir, &proxy.url(), &["--config", config]);
     let mut agent = start_agent(&talking);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::phone::{Phone, Pushed, Url};
 
@@ -13,12 +14,13 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn push(phones: u64, seed: u64) -> Self {
+    /// `phones` phones that rest so long after every third push.
+    pub(crate) fn push(phones: u64, seed: u64, rest: Duration) -> Self {
         let url: Url = Arc::new(Mutex::new(None));
         let stop = Arc::new(AtomicBool::new(false));
         let threads = (0..phones).map(|number| {
             let (url, stop) = (Arc::clone(&url), Arc::clone(&stop));
-            let run = move || Phone::new(number, seed).run(&url, &stop);
+            let run = move || Phone::new(number, seed).run(rest, &url, &stop);
             std::thread::Builder::new().name(format!("phone-{number}")).spawn(run).unwrap()
         });
         let threads = threads.collect();

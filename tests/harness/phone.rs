@@ -91,8 +91,8 @@ impl Phone {
         false
     }
 
-    /// Pushes messages until `stop`, now and then in another order or once more; gives those that were answered.
-    pub(crate) fn run(self, url: &Url, stop: &AtomicBool) -> (Self, Pushed) {
+    /// Pushes three messages and rests, until `stop`, now and then in another order or once more; gives those that were answered.
+    pub(crate) fn run(self, rest: Duration, url: &Url, stop: &AtomicBool) -> (Self, Pushed) {
         let mut order = Random::new(!self.seed);
         let mut pushed = Pushed::new();
         let mut next = 0;
@@ -109,6 +109,7 @@ impl Phone {
                 assert!(self.push(url, id, &AtomicBool::new(false)), "never stops");
                 pushed.insert(id, self.message(id));
             }
+            std::thread::sleep(rest);
         }
         (self, pushed)
     }

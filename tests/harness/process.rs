@@ -106,6 +106,14 @@ impl Process {
         }
     }
 
+    /// Waits until it has logged `message`, or for so long.
+    pub(crate) fn await_log(&self, message: &str, patience: Duration) {
+        let end = Instant::now() + patience;
+        while Instant::now() < end && !self.log.lock().unwrap().iter().any(|event| event["message"] == message) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
