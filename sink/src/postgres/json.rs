@@ -69,13 +69,9 @@ fn text(mut rest: &[u8]) -> Result<&[u8], Fault> {
                 rest = after;
                 Some([a, b, c, d].iter().fold(0, |unit, digit| unit << 4 | hex(**digit)))
             }
-            [b'\\', _, after @ ..] => {
-                rest = after;
-                None
-            }
             [b'"', after @ ..] => return if high { Err(Fault::Surrogate) } else { Ok(after) },
             [0, ..] => return Err(Fault::Null),
-            [_, after @ ..] => {
+            [b'\\', _, after @ ..] | [_, after @ ..] => {
                 rest = after;
                 None
             }
