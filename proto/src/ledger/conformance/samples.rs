@@ -56,7 +56,9 @@ impl Feed {
     }
 
     fn plain(&self, seq: u64, index: u32) -> Body<'static> {
-        let at = BASE.saturating_add((seq as i64).saturating_mul(1_000_000_000)).saturating_add(i64::from(index));
+        // Instants in whole microseconds: a PostgreSQL `timestamp` holds no more.
+        let at =
+            BASE.saturating_add((seq as i64).saturating_mul(1_000_000_000)).saturating_add(i64::from(index) * 1000);
         let device = if index.is_multiple_of(2) { "phone" } else { "watch" };
         let sample = f64::from(index) + 0.1;
         match self.stream {

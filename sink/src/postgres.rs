@@ -1,0 +1,138 @@
+//! PostgreSQL as a warehouse.
+//!
+//! - Rows and marks are one transaction; `submit` returns `Ok` after PostgreSQL's fsync. A server with `fsync=off` is
+//!   refused.
+//! - A mark that is not where its owner left it undoes the whole submit.
+//! - A commit whose outcome is not known is an error; the marks tell, once they can be read again.
+//! - A record that no table can hold is told by `refuses`, before the server sees it.
+//!
+//! Tables and columns are the contract's, in the schemas `raw_data` and `processed_data`; the watermark is
+//! `raw_data.gaitway_progress`. People read the views in the schema `activity`. `record_metadata` and `reading` are
+//! `jsonb`: numbers are kept to the digit, spelling and order of keys are not. Instants are `timestamp` in UTC, to the
+//! microsecond. Where the database has the extension TimescaleDB, the tables of readings and of windows become
+//! hypertables.
+//!
+//! [`recover`](Ledger::recover) creates what is missing, if the user may: it needs `CREATE` on the database. The least
+//! that it needs where an administrator has run `gaitway sink ddl --dialect postgres`:
+//!
+//! ```sql
+//! GRANT CONNECT ON DATABASE gaitway TO sink;
+//! GRANT USAGE ON SCHEMA raw_data, processed_data TO sink;
+//! GRANT INSERT ON raw_data.activity_records, raw_data.gaps, processed_data.user_activity_processed TO sink;
+//! GRANT SELECT, INSERT, UPDATE ON raw_data.gaitway_progress TO sink;
+//! ```
+//!
+//! A pooler between gaitway and PostgreSQL must pool sessions, not transactions.
+
+mod commit;
+mod connection;
+mod json;
+mod layout;
+mod options;
+mod refusal;
+mod rows;
+mod setup;
+mod timescale;
+mod tls;
+mod trouble;
+
+use std::io;
+
+use gaitway_proto::ledger::{self, Ledger, LedgerError, Mark, Source, Watermark};
+use gaitway_proto::record::Record;
+use gaitway_service::config::{Check as _, Wrong};
+
+pub use options::{Address, Options};
+
+use connection::{Driver, Session};
+use options::Server;
+use setup::Told;
+
+/// Why a warehouse cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A value of the options makes no sense.
+    #[error("{0}")]
+    Options(#[from] Wrong),
+    /// The system refuses what driving a connection needs.
+    #[error("cannot drive a connection to PostgreSQL: {0}")]
+    System(#[from] io::Error),
+}
+
+/// A ledger in a PostgreSQL database. Its calls block, so they belong on a thread, not into asynchronous code.
+#[derive(Debug)]
+pub struct Warehouse {
+    options: Options,
+    server: Server,
+    /// None before the first recovery and after a failure.
+    session: Option<Session>,
+    driver: Driver,
+    told: Told,
+}
+
+impl Warehouse {
+    /// A warehouse in the database that `options` name. It is connected to by [`recover`](Ledger::recover).
+    pub fn new(options: &Options) -> Result<Self, OpenError> {
+        options.check()?;
+        let server = Server::of(&options.config()?);
+        Ok(Self { options: options.clone(), server, session: None, driver: Driver::new()?, told: Told::default() })
+    }
+
+    fn take_session(&mut self) -> Result<Session, LedgerError> {
+        let closed = || LedgerError::Unavailable(format!("{} is not connected", self.server));
+        self.session.take().ok_or_else(closed)
+    }
+}
+
+impl Ledger for Warehouse {
+    /// Connects anew, and creates what is missing.
+    fn recover(&mut self) -> Result<(), LedgerError> {
+        let Self { options, server, session, driver, told } = self;
+        // Closed before the new one is opened: its transaction may hold marks.
+        *session = None;
+        let opened = driver.run(Session::open(options, server, told));
+        *session = Some(opened.map_err(|failure| failure.into_ledger(server))?);
+        Ok(())
+    }
+
+    fn submit(&mut self, records: &[Record<'_>], marks: &[Mark]) -> Result<(), LedgerError> {
+        ledger::check(records, marks)?;
+        if marks.is_empty() {
+            return Ok(());
+        }
+        if let Some(why) = records.iter().find_map(refusal::of) {
+            return Err(LedgerError::Rejected(why));
+        }
+        let mut session = self.take_session()?;
+        let limit = self.options.statement_timeout;
+        let outcome = self.driver.run(commit::commit(&mut session.client, &session.statements, records, marks, limit));
+        match outcome {
+            Ok(()) => {
+                self.session = Some(session);
+                Ok(())
+            }
+            Err(trouble::Failure::Ledger(conflict @ LedgerError::Conflict { .. })) => {
+                self.session = Some(session);
+                Err(conflict)
+            }
+            Err(failure) => Err(self.driver.run(session.close(failure, &self.server))),
+        }
+    }
+
+    fn committed(&mut self, sources: &[Source]) -> Result<Watermark, LedgerError> {
+        let session = self.take_session()?;
+        let limit = self.options.statement_timeout;
+        let positions = commit::positions(&session.client, &session.statements, sources);
+        match self.driver.run(commit::within(limit, positions)) {
+            Ok(positions) => {
+                self.session = Some(session);
+                Ok(positions)
+            }
+            Err(failure) => Err(self.driver.run(session.close(failure, &self.server))),
+        }
+    }
+
+    fn refuses(&self, record: &Record<'_>) -> Option<String> {
+        refusal::of(record)
+    }
+}

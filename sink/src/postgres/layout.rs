@@ -1,0 +1,189 @@
+//! What the database must have, held against what it has.
+//!
+//! - A table is taken as it is if it has every column in its type; more columns are somebody's own, unless a row
+//!   without them cannot be stored.
+
+use gaitway_proto::schema::{Dialect, FieldType, PROGRESS, TABLES};
+
+/// The schema of the watermark.
+const PROGRESS_SCHEMA: &str = "raw_data";
+
+/// Name, table, columns. By time for dashboards, by session for whoever looks at one, by window for the last revision.
+pub(super) const INDEXES: [(&str, &str, &str); 4] = [
+    ("raw_by_time", "raw_data.activity_records", "\"timestamp\""),
+    ("raw_by_session", "raw_data.activity_records", "sessionid"),
+    ("activity_by_time", "processed_data.user_activity_processed", "\"timestamp\""),
+    ("activity_by_window", "processed_data.user_activity_processed", "deviceid, sessionid, windowstart, revision"),
+];
+
+/// A column of a table in one of the schemas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    /// `schema.table`
+    pub(super) table: String,
+    pub(super) name: String,
+    /// As `format_type` spells it.
+    pub(super) kind: String,
+    /// It must be given.
+    pub(super) required: bool,
+}
+
+/// What the database has.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    pub(super) schemas: Vec<String>,
+    pub(super) columns: Vec<Column>,
+    /// `schema.table` and the right that this user lacks.
+    pub(super) forbidden: Vec<(String, String)>,
+}
+
+struct Wanted {
+    /// `schema.table`
+    table: String,
+    ddl: String,
+    columns: Vec<(String, &'static str)>,
+}
+
+fn wanted() -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = TABLES
+        .iter()
+        .map(|table| {
+            let kinds = std::iter::once(FieldType::Object).chain(table.fields.iter().map(|field| field.kind));
+            Wanted {
+                table: format!("{}.{}", table.schema, table.name).to_lowercase(),
+                ddl: table.ddl(Dialect::Postgres),
+                columns: table.columns().map(str::to_lowercase).zip(kinds.map(spelled)).collect(),
+            }
+        })
+        .collect();
+    let table = format!("{PROGRESS_SCHEMA}.{PROGRESS}");
+    wanted.push(Wanted {
+        ddl: format!(
+            "CREATE TABLE IF NOT EXISTS {table} (source text PRIMARY KEY, position bigint NOT NULL, \
+             updated_at timestamptz NOT NULL DEFAULT now())"
+        ),
+        table,
+        columns: vec![
+            ("source".to_owned(), "text"),
+            ("position".to_owned(), "bigint"),
+            ("updated_at".to_owned(), "timestamp with time zone"),
+        ],
+    });
+    wanted
+}
+
+/// As `format_type` spells the type.
+fn spelled(kind: FieldType) -> &'static str {
+    match kind.sql(Dialect::Postgres) {
+        "timestamp" => "timestamp without time zone",
+        other => other,
+    }
+}
+
+/// The names of all tables, `schema.table`.
+pub(super) fn tables() -> Vec<String> {
+    wanted().into_iter().map(|wanted| wanted.table).collect()
+}
+
+/// The schemas of all tables.
+pub(super) fn schemas() -> Vec<String> {
+    let mut schemas: Vec<String> = TABLES.iter().map(|table| table.schema.to_lowercase()).collect();
+    schemas.sort();
+    schemas.dedup();
+    schemas
+}
+
+/// The statements that create what is missing, in order. The error is a sentence about a table that cannot be used.
+pub(super) fn missing(found: &Found) -> Result<Vec<String>, String> {
+    let mut statements = Vec::new();
+    for schema in schemas() {
+        if !found.schemas.contains(&schema) {
+            statements.push(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+        }
+    }
+    for Wanted { table, ddl, columns } in wanted() {
+        let there: Vec<_> = found.columns.iter().filter(|column| column.table == table).collect();
+        if there.is_empty() {
+            statements.push(ddl);
+            let indexes = INDEXES.iter().filter(|(_, of, _)| *of == table);
+            statements.extend(
+                indexes.map(|(name, of, columns)| format!("CREATE INDEX IF NOT EXISTS {name} ON {of} ({columns})")),
+            );
+            continue;
+        }
+        for (name, kind) in &columns {
+            match there.iter().find(|column| column.name == *name) {
+                None => {
+                    return Err(format!("table {table} lacks column {name} ({kind}): add it, or move the table away"));
+                }
+                Some(column) if column.kind != *kind => {
+                    let found = &column.kind;
+                    return Err(format!(
+                        "column {name} of table {table} is {found} and must be {kind}: change it, or move the table away"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        let foreign =
+            there.iter().find(|column| column.required && columns.iter().all(|(name, _)| *name != column.name));
+        if let Some(Column { name, .. }) = foreign {
+            return Err(format!(
+                "column {name} of table {table} is NOT NULL without a default, and gaitway does not know it: give it a default"
+            ));
+        }
+    }
+    match found.forbidden.first() {
+        Some((table, right)) if statements.is_empty() => Err(format!("its user may not {right} {table}: GRANT it")),
+        _ => Ok(statements),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole() -> Found {
+        let columns = wanted().into_iter().flat_map(|Wanted { table, columns, .. }| {
+            columns.into_iter().map(move |(name, kind)| Column {
+                table: table.clone(),
+                name,
+                kind: kind.to_owned(),
+                required: false,
+            })
+        });
+        Found { schemas: schemas(), columns: columns.collect(), forbidden: Vec::new() }
+    }
+
+    #[test]
+    fn what_is_missing_is_created_in_order() {
+        assert_eq!(missing(&whole()).unwrap(), Vec::<String>::new());
+        let all = missing(&Found::default()).unwrap();
+        assert_eq!(all.len(), 2 + 4 + INDEXES.len());
+        assert!(all[0].starts_with("CREATE SCHEMA") && all[2].starts_with("CREATE TABLE"));
+        let mut found = whole();
+        found.columns.retain(|column| column.table != "raw_data.gaps");
+        let only = missing(&found).unwrap();
+        assert!(only.len() == 1 && only[0].starts_with("CREATE TABLE IF NOT EXISTS RAW_DATA.GAPS"), "{only:?}");
+    }
+
+    #[test]
+    fn a_table_of_another_form_is_named() {
+        let mut found = whole();
+        found.columns.retain(|column| column.name != "readingindex");
+        assert!(missing(&found).unwrap_err().contains("raw_data.activity_records lacks column readingindex (bigint)"));
+        let mut found = whole();
+        found.columns[3].kind = "integer".to_owned();
+        let said = missing(&found).unwrap_err();
+        assert!(
+            said.contains("column deviceid of table raw_data.activity_records is integer and must be text"),
+            "{said}"
+        );
+        let mut found = whole();
+        found.columns.push(Column { name: "mine".to_owned(), required: true, ..found.columns[0].clone() });
+        assert!(missing(&found).unwrap_err().contains("column mine"));
+        let mut found = whole();
+        found.forbidden.push(("raw_data.gaps".to_owned(), "INSERT".to_owned()));
+        assert!(missing(&found).unwrap_err().contains("may not INSERT raw_data.gaps"));
+    }
+}

@@ -1,0 +1,147 @@
+//! What a database must be, and what is made in it.
+
+use std::thread::Builder;
+
+use gaitway_proto::ledger::Ledger as _;
+
+use crate::postgres_server::{Database, Reader, Server};
+use crate::stored::{open, options, stored};
+use crate::support::Walk;
+
+/// `url` for another user.
+fn as_user(url: &str, user: &str) -> String {
+    format!("postgres://{user}:secret@{}", url.rsplit_once('@').unwrap().1)
+}
+
+/// A user of the server, gone at the test's end.
+struct Role(String, String);
+
+impl Role {
+    fn new(database: &Database) -> Self {
+        let name = format!("role_{}", database.name);
+        database.reader().run(&format!("CREATE ROLE {name} LOGIN PASSWORD 'secret'"));
+        Self(name, database.url.clone())
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        Reader::open(&self.1).run(&format!("DROP OWNED BY {0}; DROP ROLE {0}", self.0));
+    }
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn the_least_privileges_of_the_documentation_suffice() {
+    let database = Database::new();
+    open(&database.url).recover().unwrap();
+    let role = Role::new(&database);
+    let admin = database.reader();
+    let url = as_user(&database.url, &role.0);
+    let said = open(&url).recover().unwrap_err().to_string();
+    assert!(said.contains("may not INSERT") && said.contains("GRANT") && !said.contains("secret"), "{said}");
+    admin.run(&format!(
+        "GRANT USAGE ON SCHEMA raw_data, processed_data TO {0};
+         GRANT INSERT ON raw_data.activity_records, raw_data.gaps, processed_data.user_activity_processed TO {0};
+         GRANT SELECT, INSERT, UPDATE ON raw_data.gaitway_progress TO {0}",
+        role.0
+    ));
+    let (mut warehouse, mut walk) = (open(&url), Walk::new());
+    warehouse.recover().unwrap();
+    walk.step(&mut warehouse, 3);
+    walk.step(&mut warehouse, 3);
+    assert_eq!(warehouse.committed(&[walk.source()]).unwrap().get(&walk.source()), Some(&2));
+    assert_eq!(stored(&admin).len(), 6);
+    admin.run(&format!("REVOKE INSERT ON raw_data.activity_records FROM {}", role.0));
+    let mark = gaitway_proto::ledger::Mark { source: walk.source(), from: Some(2), to: 3 };
+    walk.advance();
+    let said = warehouse.submit(&walk.records(1), &[mark]).unwrap_err().to_string();
+    assert!(said.contains("grant") && said.contains("activity_records"), "{said}");
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn a_user_who_may_not_create_is_told_what_is_missing() {
+    let database = Database::new();
+    let role = Role::new(&database);
+    let said = open(&as_user(&database.url, &role.0)).recover().unwrap_err().to_string();
+    assert!(said.contains("CREATE SCHEMA") && said.contains("gaitway sink ddl"), "{said}");
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn many_who_start_at_once_set_up_one_warehouse() {
+    let database = Database::new();
+    let url = &database.url;
+    std::thread::scope(|scope| {
+        let starts = [(); 6].map(|()| Builder::new().spawn_scoped(scope, || open(url).recover()).unwrap());
+        starts.into_iter().for_each(|start| start.join().unwrap().unwrap());
+    });
+    let reader = database.reader();
+    for view in ["raw_readings", "activity_windows", "sessions", "stream_gaps"] {
+        assert_eq!(reader.number(&format!("SELECT count(*) FROM activity.{view}")), 0);
+    }
+    assert_eq!(reader.number("SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'raw_by_%'"), 2);
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn a_table_of_another_form_is_named() {
+    let database = Database::new();
+    let reader = database.reader();
+    open(&database.url).recover().unwrap();
+    for (change, says) in [
+        ("ALTER TABLE raw_data.gaps DROP COLUMN reason CASCADE", "table raw_data.gaps lacks column reason (text)"),
+        ("ALTER TABLE raw_data.gaps ADD COLUMN reason integer", "column reason of table raw_data.gaps is integer"),
+        (
+            "ALTER TABLE raw_data.gaps ALTER COLUMN reason TYPE text, ADD COLUMN mine int NOT NULL",
+            "column mine of table",
+        ),
+    ] {
+        reader.run(change);
+        let said = open(&database.url).recover().unwrap_err().to_string();
+        assert!(said.contains(says) && said.contains(&database.name), "{said}");
+    }
+    reader.run("ALTER TABLE raw_data.gaps ALTER COLUMN mine SET DEFAULT 0");
+    open(&database.url).recover().unwrap();
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn a_server_without_fsync_is_refused_and_a_lax_user_default_is_overridden() {
+    let server = Server::start(&["fsync=off"]);
+    let database = server.database();
+    let said = open(&database.url).recover().unwrap_err().to_string();
+    assert!(said.contains("fsync=on"), "{said}");
+
+    let database = Database::new();
+    database.reader().run(&format!("ALTER DATABASE {} SET synchronous_commit = off", database.name));
+    open(&database.url).recover().unwrap();
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn a_read_only_database_is_told() {
+    let database = Database::new();
+    database.reader().run(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name));
+    let said = open(&database.url).recover().unwrap_err().to_string();
+    assert!(said.contains("read-only"), "{said}");
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn a_wrong_password_and_a_missing_database_are_told_without_the_password() {
+    let database = Database::new();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let mut wrong = options(&database.url.replace(":secret@", "@"));
+    wrong.password_file = Some(file.clone());
+    let mut warehouse = gaitway_sink::postgres::Warehouse::new(&wrong).unwrap();
+    let said = warehouse.recover().unwrap_err().to_string();
+    assert!(said.contains("check password") && !said.contains("hunter2"), "{said}");
+    std::fs::write(&file, "secret\n").unwrap();
+    warehouse.recover().unwrap();
+    let said = open(&database.url.replace(&database.name, "nowhere")).recover().unwrap_err().to_string();
+    assert!(said.contains("CREATE DATABASE") && said.contains("nowhere"), "{said}");
+}
