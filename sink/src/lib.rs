@@ -14,6 +14,7 @@
 //! `gaitway_proto::ledger::conformance` holds the warehouse to the law.
 
 mod config;
+pub mod snowflake;
 pub mod sqlite;
 
 pub use config::SinkConfig;

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use gaitway_proto::ledger::{LedgerError, Mark, Source};
+use gaitway_proto::ledger::{LedgerError, Mark};
 
 use super::answer::Failure;
 use super::backoff::{self, Backoff, Pace};
@@ -33,8 +33,8 @@ const PATIENT_TAKEOVERS: u32 = 5;
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Open the channel.
-    Open,
+    /// Open the channel, and give it this token if there is one.
+    Open { token: Option<u64> },
     /// Send a piece under this continuation token; `attempt` counts from 0.
     Append { piece: Piece, continuation: String, attempt: u32 },
     /// Ask for the status of the channel and of its redrive channel.
@@ -95,7 +95,10 @@ struct Task {
 
 #[derive(Debug)]
 enum Doing {
-    Opening,
+    Opening {
+        /// The position that somebody vouches for.
+        token: Option<u64>,
+    },
     /// Opened, but with rows passed over: are they dealt with?
     Checking(Opened),
     Appending {
@@ -105,7 +108,7 @@ enum Doing {
     },
     Asking,
     /// The channel was taken: where is it now?
-    Diagnosing(String),
+    Diagnosing,
 }
 
 /// One channel.
@@ -162,7 +165,20 @@ impl Machine {
         }
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    /// The position of the last mark, durable or not.
+    pub(super) fn reached(&self) -> Option<u64> {
+        match &self.state {
+            State::Open(open) => open.reached,
+            State::Closed => None,
+        }
+    }
+
+    /// The token that Snowflake told last.
+    pub(super) fn known(&self) -> Option<u64> {
+        self.known
+    }
+
+    fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
 
@@ -175,20 +191,35 @@ impl Machine {
     /// Begins an open.
     pub(super) fn recover(&mut self, now: Instant) -> Next {
         self.close();
-        let next = self.begin(now, Doing::Opening);
+        let next = self.begin(now, Doing::Opening { token: None });
         if self.takeovers < PATIENT_TAKEOVERS {
             return next;
         }
         Next::Do(Effect::Wait(backoff::wait(&self.pace, self.takeovers, (self.chance)())))
     }
 
+    /// Begins an open that sets the position: somebody vouches that everything up to `token` is stored and nothing else.
+    pub(super) fn adopt(&mut self, now: Instant, token: u64) -> Next {
+        self.close();
+        (self.known, self.used) = (None, false);
+        self.begin(now, Doing::Opening { token: Some(token) })
+    }
+
+    /// Whether the mark begins where the last one ended.
+    pub(super) fn admit(&self, mark: &Mark) -> Result<(), LedgerError> {
+        match &self.state {
+            State::Open(open) if open.reached == mark.from => Ok(()),
+            State::Open(open) => Err(self.identity.conflict(open.reached)),
+            State::Closed => Err(self.identity.closed()),
+        }
+    }
+
     /// Begins the appends that move the mark; none for a mark alone.
     pub(super) fn submit(&mut self, now: Instant, mark: &Mark, pieces: VecDeque<Piece>) -> Next {
-        let State::Open(open) = &mut self.state else { return Next::Done(Err(self.identity.closed())) };
-        if mark.from != open.reached {
-            return Next::Done(Err(self.identity.conflict(open.reached)));
+        if let Err(error) = self.admit(mark) {
+            return Next::Done(Err(error));
         }
-        if pieces.is_empty() {
+        if let (true, State::Open(open)) = (pieces.is_empty(), &mut self.state) {
             open.reached = Some(mark.to);
             return Next::Done(Ok(()));
         }
@@ -218,7 +249,7 @@ impl Machine {
         match (&mut task.doing, answer) {
             (_, Answer::Stopped) => self.fail(self.identity.stopping()),
             (_, Answer::Done) => self.go_on(),
-            (Doing::Opening, Answer::Opened(opened)) => self.opened(now, opened),
+            (Doing::Opening { .. }, Answer::Opened(opened)) => self.opened(now, opened),
             (Doing::Checking(opened), Answer::Statuses(statuses)) => {
                 let opened = opened.clone();
                 self.checked(now, &opened, &statuses)
@@ -247,7 +278,7 @@ impl Machine {
                 self.task = None;
                 asked.map_or_else(|error| self.fail(error), |()| Next::Done(Ok(())))
             }
-            (Doing::Diagnosing(_), answer) => self.diagnosed(answer),
+            (Doing::Diagnosing, answer) => self.diagnosed(answer),
             (_, Answer::Failed(failure)) => self.failed(now, &failure),
             (_, answer) => self.fail(self.identity.unavailable(&format!("an answer that does not fit: {answer:?}"))),
         }
@@ -261,8 +292,8 @@ impl Machine {
     /// The effect that the task is at.
     fn go_on(&mut self) -> Next {
         let effect = match (self.task.as_ref().map(|task| &task.doing), &self.state) {
-            (Some(Doing::Opening), _) => Effect::Open,
-            (Some(Doing::Checking(_) | Doing::Asking | Doing::Diagnosing(_)), _) => Effect::Status,
+            (Some(Doing::Opening { token }), _) => Effect::Open { token: *token },
+            (Some(Doing::Checking(_) | Doing::Asking | Doing::Diagnosing), _) => Effect::Status,
             (Some(Doing::Appending { pieces, attempt, .. }), State::Open(open)) => match pieces.front() {
                 Some(piece) => Effect::Append {
                     piece: piece.clone(),
@@ -287,10 +318,12 @@ impl Machine {
         if status.channel_status_code != SUCCESS {
             return self.fail(self.identity.bad_status(status));
         }
-        if let Err(error) = self.token(status) {
-            return self.fail(error);
+        match self.token(status) {
+            Ok(token) => self.known = token,
+            Err(error) => return self.fail(error),
         }
-        if status.errors() > self.settled {
+        let vouched = matches!(self.task.as_ref().map(|task| &task.doing), Some(Doing::Opening { token: Some(_) }));
+        if status.errors() > self.settled && !vouched {
             if let Some(task) = &mut self.task {
                 task.doing = Doing::Checking(opened);
             }
@@ -404,9 +437,8 @@ impl Machine {
                 task.renewed = true;
                 Next::Do(Effect::Renew)
             }
-            (Doing::Opening | Doing::Checking(_), Failure::Moved(_)) if !task.rebuilt => {
+            (Doing::Opening { .. }, Failure::Moved(_)) if !task.rebuilt => {
                 task.rebuilt = true;
-                task.doing = Doing::Opening;
                 self.go_on()
             }
             (_, Failure::Again { why, after: asked }) => self.again(now, why, *asked),
@@ -417,13 +449,13 @@ impl Machine {
                     let error = self.identity.contested(self.takeovers, why);
                     return self.fail(error);
                 }
-                self.begin(now, Doing::Diagnosing(why.clone()))
+                self.begin(now, Doing::Diagnosing)
             }
             (Doing::Appending { .. }, Failure::Refused(why)) => {
                 let error = self.identity.rejected(why);
                 self.fail(error)
             }
-            (Doing::Opening, Failure::Missing(why)) => {
+            (Doing::Opening { .. }, Failure::Missing(why)) => {
                 let error = self.identity.missing(why);
                 self.fail(error)
             }

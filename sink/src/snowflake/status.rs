@@ -33,9 +33,9 @@ pub(super) struct ChannelStatus {
     pub(super) channel_status_code: String,
     pub(super) last_committed_offset_token: Option<String>,
     pub(super) created_on_ms: Option<u64>,
-    rows_error_count: Option<u64>,
+    pub(super) rows_error_count: Option<u64>,
     /// The other name of the same count.
-    rows_errors: Option<u64>,
+    pub(super) rows_errors: Option<u64>,
     pub(super) last_error_offset_upper_bound: Option<String>,
     pub(super) last_error_message: Option<String>,
 }
