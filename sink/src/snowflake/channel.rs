@@ -93,10 +93,7 @@ impl Channel {
         Self {
             of: Partition { table, topic: topic.to_owned(), partition },
             source,
-            pipe: format!(
-                "/databases/{}/schemas/{}/pipes/{}-STREAMING",
-                options.database, table.schema, table.name
-            ),
+            pipe: format!("/databases/{}/schemas/{}/pipes/{}-STREAMING", options.database, table.schema, table.name),
             names: serde_json::json!({"channel_names": [name, redrive]}).to_string(),
             name,
             machine: Machine::new(identity, client.pace(), chance),
@@ -156,7 +153,9 @@ impl Channel {
                 Next::Do(effect) => {
                     let answer = self.execute(effect);
                     match &answer {
-                        Answer::Failed(Failure::Taken(why)) => tracing::warn!(channel = self.name, why, "channel is lost"),
+                        Answer::Failed(Failure::Taken(why)) => {
+                            tracing::warn!(channel = self.name, why, "channel is lost")
+                        }
                         Answer::Failed(failure) => {
                             tracing::debug!(channel = self.name, why = failure.why(), "call failed");
                         }

@@ -36,7 +36,9 @@ pub enum BadKey {
     #[error("is encrypted: set `private_key_passphrase` or `private_key_passphrase_file`")]
     NoPassphrase,
     /// Encrypted, and it cannot be decrypted.
-    #[error("cannot be decrypted: the passphrase is wrong, or the encryption is none of PBES2 (`openssl pkcs8 -topk8 -v2 aes-256-cbc`)")]
+    #[error(
+        "cannot be decrypted: the passphrase is wrong, or the encryption is none of PBES2 (`openssl pkcs8 -topk8 -v2 aes-256-cbc`)"
+    )]
     Sealed,
     /// Not an RSA key of a size that is taken.
     #[error("is no RSA key of 2048 to 4096 bits")]

@@ -295,11 +295,9 @@ impl Machine {
             (Some(Doing::Opening { token }), _) => Effect::Open { token: *token },
             (Some(Doing::Checking(_) | Doing::Asking | Doing::Diagnosing), _) => Effect::Status,
             (Some(Doing::Appending { pieces, attempt, .. }), State::Open(open)) => match pieces.front() {
-                Some(piece) => Effect::Append {
-                    piece: piece.clone(),
-                    continuation: open.continuation.clone(),
-                    attempt: *attempt,
-                },
+                Some(piece) => {
+                    Effect::Append { piece: piece.clone(), continuation: open.continuation.clone(), attempt: *attempt }
+                }
                 None => return Next::Done(Ok(())),
             },
             _ => return self.fail(self.identity.closed()),

@@ -120,7 +120,9 @@ impl Options {
         match self.url.as_deref().map(reqwest::Url::parse) {
             None => Ok(()),
             Some(Ok(url)) if url.scheme() == "https" && url.host_str().is_some() && url.username().is_empty() => Ok(()),
-            Some(_) => Err(Wrong::new("snowflake.url", "must be an address such as https://name.snowflakecomputing.com")),
+            Some(_) => {
+                Err(Wrong::new("snowflake.url", "must be an address such as https://name.snowflakecomputing.com"))
+            }
         }
     }
 

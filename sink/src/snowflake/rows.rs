@@ -127,7 +127,10 @@ impl Partition {
         let Some(place) = record.metadata.place else { return Err("record was not read from Kafka".into()) };
         if place.topic != self.topic || place.partition != self.partition {
             let Self { topic, partition, .. } = self;
-            return Err(format!("record of {}/{} does not belong to {topic}/{partition}", place.topic, place.partition));
+            return Err(format!(
+                "record of {}/{} does not belong to {topic}/{partition}",
+                place.topic, place.partition
+            ));
         }
         if record.table() != self.table {
             return Err(format!("record of {} does not belong into {}", record.table().name, self.table.name));
@@ -165,7 +168,10 @@ mod tests {
 
     fn record<'a>(place: &'a Place<'a>, json: Option<&'a str>) -> Record<'a> {
         let cells = vec![Cell::Null; RAW.fields.len()];
-        Record { metadata: Metadata { name: None, place: Some(place) }, body: Body::Cells(Cells { table: &RAW, cells, json }) }
+        Record {
+            metadata: Metadata { name: None, place: Some(place) },
+            body: Body::Cells(Cells { table: &RAW, cells, json }),
+        }
     }
 
     fn mark(from: Option<u64>, to: u64) -> Mark {
@@ -188,7 +194,10 @@ mod tests {
         let piece = rows.pieces(9, 100).pop_front().unwrap();
         assert_eq!((piece.start, piece.end), (7, 9));
         let line = rows.body(&piece).strip_suffix('\n').unwrap();
-        assert!(line.starts_with(r#"{"RECORD_METADATA":{"topic":"","partition":3,"offset":7,"key":"phone"}"#), "{line}");
+        assert!(
+            line.starts_with(r#"{"RECORD_METADATA":{"topic":"","partition":3,"offset":7,"key":"phone"}"#),
+            "{line}"
+        );
         let value: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!((&value["x"], &value["y"]), (&1.into(), &"a\n".into()));
         assert!(!line.contains('\n'));

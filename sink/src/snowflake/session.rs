@@ -105,8 +105,11 @@ mod tests {
     #[test]
     fn a_host_is_read_in_either_form() {
         let found = Some(("https://a-b.snowflakecomputing.com".to_owned(), "a-b.snowflakecomputing.com".to_owned()));
-        for body in ["a_b.snowflakecomputing.com\n", r#"{"hostname":"a_b.snowflakecomputing.com"}"#, r#""a-b.snowflakecomputing.com""#]
-        {
+        for body in [
+            "a_b.snowflakecomputing.com\n",
+            r#"{"hostname":"a_b.snowflakecomputing.com"}"#,
+            r#""a-b.snowflakecomputing.com""#,
+        ] {
             assert_eq!(read_host(body.as_bytes(), ACCOUNT), found, "{body}");
         }
         for body in ["", "{}", "a b", "<html>", "host/path", "user@host", r#"{"hostname":7}"#] {

@@ -9,9 +9,7 @@ use gaitway_proto::schema::RAW;
 use gaitway_service::clock;
 use gaitway_sink::snowflake::Pace;
 
-use crate::support::{
-    Account, CHANNEL, PACE, PARTITION, TOPIC, deliver, places, position, records, source, submit,
-};
+use crate::support::{Account, CHANNEL, PACE, PARTITION, TOPIC, deliver, places, position, records, source, submit};
 
 const LAST: u64 = 19;
 
@@ -142,6 +140,7 @@ fn a_pipe_that_lives_elsewhere_is_found_and_every_channel_opened_there() {
     account.emulator.inject(Fault::FailedOver);
     let Err(LedgerError::Unavailable(why)) = submit(&mut channel, None, 4) else { panic!("410 was taken") };
     assert!(why.contains("410"), "{why}");
+    thread::sleep(PACE.status);
     assert!(matches!(other.committed(&[]), Err(LedgerError::Unavailable(_))), "the other channel went on");
     other.recover().unwrap();
     deliver(&mut channel, LAST).unwrap();
@@ -329,7 +328,8 @@ fn an_answer_that_does_not_come_is_asked_for_again() {
 #[test]
 fn a_service_that_stops_ends_a_wait() {
     let account = Account::new();
-    let slow = Pace { first: Duration::from_secs(3_600), most: Duration::from_secs(3_600), patience: Duration::MAX, ..PACE };
+    let slow =
+        Pace { first: Duration::from_secs(3_600), most: Duration::from_secs(3_600), patience: Duration::MAX, ..PACE };
     let client = account.client_with(account.options(), slow, clock::now_micros);
     let mut channel = client.channel(&RAW, TOPIC, PARTITION);
     channel.recover().unwrap();

@@ -49,7 +49,11 @@ impl Owner {
         let places: Vec<_> = offsets.iter().map(place).collect();
         let record = |place| Record {
             metadata: Metadata { name: None, place: Some(place) },
-            body: Body::Cells(Cells { table: &RAW, cells: vec![Cell::Null; RAW.fields.len()], json: Some("{\"x\":1}") }),
+            body: Body::Cells(Cells {
+                table: &RAW,
+                cells: vec![Cell::Null; RAW.fields.len()],
+                json: Some("{\"x\":1}"),
+            }),
         };
         let records: Vec<_> = places.iter().map(record).collect();
         self.rows.encode(&OF, &records, &mark).unwrap();
