@@ -91,7 +91,7 @@ impl Channel {
         };
         let chance = || getrandom::u64().unwrap_or(u64::MAX);
         Self {
-            of: Partition { table, topic: topic.to_owned(), partition },
+            of: Partition { table, topic: topic.to_owned(), number: partition },
             source,
             pipe: format!("/databases/{}/schemas/{}/pipes/{}-STREAMING", options.database, table.schema, table.name),
             names: serde_json::json!({"channel_names": [name, redrive]}).to_string(),
@@ -137,7 +137,7 @@ impl Channel {
         self.machine.close();
         let path = format!("{}/channels/{}", self.pipe, self.name);
         let deleted = self.client.session().and_then(|session| {
-            let request = self.request(Call::Open, Method::DELETE, &path, &[], (Uuid::new_v4(), 0), String::new());
+            let request = Request::json(Call::Open, Method::DELETE, &path, (Uuid::new_v4(), 0), String::new());
             self.client.send(&session, request)
         });
         match deleted {
@@ -154,7 +154,7 @@ impl Channel {
                     let answer = self.execute(effect);
                     match &answer {
                         Answer::Failed(Failure::Taken(why)) => {
-                            tracing::warn!(channel = self.name, why, "channel is lost")
+                            tracing::warn!(channel = self.name, why, "channel is lost");
                         }
                         Answer::Failed(failure) => {
                             tracing::debug!(channel = self.name, why = failure.why(), "call failed");
@@ -206,7 +206,7 @@ impl Channel {
             None => r#"{"fail_on_uncommitted_rows":true}"#.to_owned(),
         };
         let path = format!("{}/channels/{}", self.pipe, self.name);
-        let request = self.request(Call::Open, Method::PUT, &path, &[], named, body);
+        let request = Request::json(Call::Open, Method::PUT, &path, named, body);
         let answer = read(Call::Open, self.client.send(session, request)).map(|(opened, _): (Opened, _)| opened);
         if answer.is_ok() {
             self.generation = session.generation;
@@ -265,22 +265,9 @@ impl Channel {
 
     fn status(&mut self, session: &Session) -> Answer {
         let path = format!("{}:bulk-channel-status", self.pipe);
-        let request = self.request(Call::Status, Method::POST, &path, &[], (Uuid::new_v4(), 0), self.names.clone());
+        let request = Request::json(Call::Status, Method::POST, &path, (Uuid::new_v4(), 0), self.names.clone());
         let answer = read(Call::Status, self.client.send(session, request));
         answer.map_or_else(Answer::Failed, |(statuses, _): (Statuses, _)| Answer::Statuses(statuses.channel_statuses))
-    }
-
-    #[expect(clippy::unused_self, reason = "beside the other calls")]
-    fn request<'a>(
-        &self,
-        call: Call,
-        method: Method,
-        path: &'a str,
-        query: &'a [(&'a str, &'a str)],
-        (id, retries): (Uuid, u32),
-        body: String,
-    ) -> Request<'a> {
-        Request { call, method, path, query, id, retries, body: Body::Json(body) }
     }
 }
 

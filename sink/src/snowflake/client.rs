@@ -98,6 +98,13 @@ pub(super) enum Body {
     Rows { zstd: Bytes, length: usize, since_ms: i64, session: Option<String> },
 }
 
+impl<'a> Request<'a> {
+    /// A request with a body of JSON, or none.
+    pub(super) fn json(call: Call, method: Method, path: &'a str, (id, retries): (Uuid, u32), body: String) -> Self {
+        Self { call, method, path, query: &[], id, retries, body: Body::Json(body) }
+    }
+}
+
 /// An answer with a success status.
 pub(super) struct Reply {
     pub(super) headers: HeaderMap,
@@ -210,7 +217,7 @@ impl Client {
         }
         let url = self.0.options.account_url();
         let request = self.0.http.get(format!("{url}/v2/streaming/hostname"));
-        let reply = self.account(Call::Hostname, self.named(request, Uuid::new_v4(), 0))?;
+        let reply = self.account(Call::Hostname, named(request, Uuid::new_v4(), 0))?;
         let (base, scope) = read_host(&reply.body, &url).ok_or_else(|| unreadable(Call::Hostname, &reply.body))?;
         let token = self.exchange(&scope)?;
         let session = Session { base, scope, token, generation: known.generation };
@@ -222,7 +229,7 @@ impl Client {
     pub(super) fn send(&self, session: &Session, request: Request<'_>) -> Result<Reply, Failure> {
         let Request { call, method, path, query, id, retries, body } = request;
         let builder = self.0.http.request(method, format!("{}/v2/streaming{path}", session.base)).query(query);
-        let builder = self.named(builder, id, retries).bearer_auth(&session.token.text).header(TOKEN_TYPE, "OAUTH");
+        let builder = named(builder, id, retries).bearer_auth(&session.token.text).header(TOKEN_TYPE, "OAUTH");
         let builder = match body {
             Body::Json(json) => builder.header(CONTENT_TYPE, "application/json").body(json),
             Body::Rows { zstd, length, since_ms, session } => {
@@ -258,16 +265,10 @@ impl Client {
         &self.0.http
     }
 
-    /// With what every request has.
-    pub(super) fn named(&self, builder: RequestBuilder, id: Uuid, retries: u32) -> RequestBuilder {
-        let query = [("requestId", id.to_string()), ("retryCount", retries.to_string())];
-        builder.query(&query).header(ACCEPT, "application/json")
-    }
-
     fn exchange(&self, scope: &str) -> Result<Token, Failure> {
         let url = format!("{}/oauth/token", self.0.options.account_url());
         let request = self.0.http.post(url).form(&[("grant_type", GRANT), ("scope", scope)]);
-        let reply = self.account(Call::Token, self.named(request, Uuid::new_v4(), 0))?;
+        let reply = self.account(Call::Token, named(request, Uuid::new_v4(), 0))?;
         Token::read(&reply.body, Instant::now()).ok_or_else(|| unreadable(Call::Token, b""))
     }
 
@@ -330,6 +331,12 @@ impl Client {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// With what every request has.
+pub(super) fn named(builder: RequestBuilder, id: Uuid, retries: u32) -> RequestBuilder {
+    let query = [("requestId", id.to_string()), ("retryCount", retries.to_string())];
+    builder.query(&query).header(ACCEPT, "application/json")
 }
 
 /// How many seconds a clock is ahead of the one that wrote `date` (RFC 9110).

@@ -313,7 +313,7 @@ impl Machine {
 
     fn opened(&mut self, now: Instant, opened: Opened) -> Next {
         let status = &opened.channel_status;
-        if status.channel_status_code != SUCCESS {
+        if status.code != SUCCESS {
             return self.fail(self.identity.bad_status(status));
         }
         match self.token(status) {
@@ -391,7 +391,7 @@ impl Machine {
         if committed > submitted {
             return Err(self.identity.conflict(committed));
         }
-        if status.channel_status_code != SUCCESS {
+        if status.code != SUCCESS {
             return Err(self.identity.bad_status(status));
         }
         self.known = committed;

@@ -20,7 +20,7 @@ const MAX_ROW: usize = 4 * 1024 * 1024 - 4 * 1024;
 pub(super) struct Partition {
     pub(super) table: &'static Table,
     pub(super) topic: String,
-    pub(super) partition: i32,
+    pub(super) number: i32,
 }
 
 /// One append: rows `first..last` of [`Rows`] under their tokens.
@@ -125,12 +125,9 @@ impl Partition {
     /// The offset of a record of this partition.
     fn offset(&self, record: &Record<'_>) -> Result<u64, String> {
         let Some(place) = record.metadata.place else { return Err("record was not read from Kafka".into()) };
-        if place.topic != self.topic || place.partition != self.partition {
-            let Self { topic, partition, .. } = self;
-            return Err(format!(
-                "record of {}/{} does not belong to {topic}/{partition}",
-                place.topic, place.partition
-            ));
+        if place.topic != self.topic || place.partition != self.number {
+            let Self { topic, number, .. } = self;
+            return Err(format!("record of {}/{} does not belong to {topic}/{number}", place.topic, place.partition));
         }
         if record.table() != self.table {
             return Err(format!("record of {} does not belong into {}", record.table().name, self.table.name));
@@ -160,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    const OF: Partition = Partition { table: &RAW, topic: String::new(), partition: 3 };
+    const OF: Partition = Partition { table: &RAW, topic: String::new(), number: 3 };
 
     fn place(offset: i64) -> Place<'static> {
         Place { topic: "", partition: 3, offset, key: Some("phone"), unknown: None }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::answer::{Call, Failure};
 use super::backoff::{Backoff, wait};
-use super::client::{Client, Reply};
+use super::client::{Client, Reply, named};
 
 /// How long Snowflake may work on a statement, seconds.
 const TIMEOUT: u64 = 120;
@@ -97,7 +97,7 @@ impl Client {
         let (status, reply) = self.insist(&mut backoff, || {
             tries += 1;
             let request = self.http().post(&url).header(CONTENT_TYPE, "application/json").body(body.to_string());
-            self.account_status(Call::Statement, self.named(request, id, tries - 1))
+            self.account_status(Call::Statement, named(request, id, tries - 1))
         })?;
         if status != 202 {
             return rows(&reply);
@@ -114,7 +114,7 @@ impl Client {
             let mut backoff = Backoff::new(Instant::now());
             let (status, reply) = self.insist(&mut backoff, || {
                 let request = self.http().get(format!("{url}/{handle}"));
-                self.account_status(Call::Statement, self.named(request, Uuid::new_v4(), 0))
+                self.account_status(Call::Statement, named(request, Uuid::new_v4(), 0))
             })?;
             if status != 202 {
                 return rows(&reply);

@@ -30,7 +30,8 @@ pub(super) struct Statuses {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct ChannelStatus {
-    pub(super) channel_status_code: String,
+    #[serde(rename = "channel_status_code")]
+    pub(super) code: String,
     pub(super) last_committed_offset_token: Option<String>,
     pub(super) created_on_ms: Option<u64>,
     pub(super) rows_error_count: Option<u64>,
@@ -49,7 +50,7 @@ impl ChannelStatus {
     #[cfg(test)]
     pub(super) fn sample(committed: Option<u64>, errors: u64) -> Self {
         Self {
-            channel_status_code: SUCCESS.into(),
+            code: SUCCESS.into(),
             last_committed_offset_token: committed.map(|offset| offset.to_string()),
             rows_error_count: Some(errors),
             ..Self::default()

@@ -61,7 +61,7 @@ impl Identity {
 
     pub(super) fn bad_status(&self, status: &ChannelStatus) -> LedgerError {
         let said = status.last_error_message.as_deref().map(|said| format!(" ({said})")).unwrap_or_default();
-        self.unavailable(&format!("has status {}{said} and has to be opened again", status.channel_status_code))
+        self.unavailable(&format!("has status {}{said} and has to be opened again", status.code))
     }
 
     pub(super) fn rejected(&self, why: &str) -> LedgerError {

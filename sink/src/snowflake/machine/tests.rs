@@ -12,7 +12,7 @@ mod model;
 
 use model::Server;
 
-const OF: Partition = Partition { table: &RAW, topic: String::new(), partition: 0 };
+const OF: Partition = Partition { table: &RAW, topic: String::new(), number: 0 };
 
 fn machine() -> Machine {
     let source = Source::partition("", 0);

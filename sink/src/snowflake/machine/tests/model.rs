@@ -234,7 +234,7 @@ impl Server {
 
     fn status(&self) -> ChannelStatus {
         ChannelStatus {
-            channel_status_code: self.code.clone(),
+            code: self.code.clone(),
             created_on_ms: Some(self.created),
             last_error_offset_upper_bound: (self.errors > 0).then(|| self.committed.unwrap_or(0).to_string()),
             ..ChannelStatus::sample(self.committed, self.errors)
