@@ -9,7 +9,7 @@ use gaitway_proto::schema::{RAW, RECORD_METADATA};
 use gaitway_service::clock;
 use gaitway_sink::snowflake::{Channel, Client, Options, Pace};
 use tempfile::TempDir;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const TOPIC: &str = "raw_sensor_data";
@@ -56,12 +56,16 @@ impl Account {
         }
     }
 
+    pub(crate) fn runtime(&self) -> Handle {
+        self.runtime.handle().clone()
+    }
+
     pub(crate) fn client(&self) -> Client {
         self.client_with(self.options(), PACE, clock::now_micros)
     }
 
     pub(crate) fn client_with(&self, options: Options, pace: Pace, clock: fn() -> i64) -> Client {
-        Client::new(options, self.runtime.handle().clone(), self.stop.clone()).unwrap().paced(pace, clock)
+        Client::new(options, self.runtime(), self.stop.clone()).unwrap().paced(pace, clock)
     }
 
     pub(crate) fn channel(&self) -> Channel {
