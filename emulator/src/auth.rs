@@ -104,12 +104,13 @@ impl Auth {
     /// A new scoped token.
     pub(crate) fn scoped_token(&self, now_ms: u64) -> String {
         let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let (issued, expires) = (now_ms / 1_000, (now_ms + self.lifetime_ms).div_ceil(1_000));
+        let ends_ms = now_ms.saturating_add(self.lifetime_ms);
+        let (issued, expires) = (now_ms / 1_000, ends_ms.div_ceil(1_000));
         let signed = format!(
             "{}.{}",
             part(json!({"alg": "HS256", "typ": "JWT"})),
             part(json!({"iss": "snowpipe-emulator", "sub": self.subject, "iat": issued, "exp": expires,
-                        "exp_ms": now_ms + self.lifetime_ms}))
+                        "exp_ms": ends_ms}))
         );
         let signature = hmac::sign(&self.secret, signed.as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))

@@ -27,6 +27,7 @@ mod faults;
 mod listener;
 mod options;
 mod requests;
+pub mod sdk;
 mod service;
 mod sql;
 pub mod streaming;

@@ -50,11 +50,13 @@ impl Switch {
         Self { told: watch::Sender::new(Presence::Here), is: Mutex::new(Presence::Here), changed: Condvar::new() }
     }
 
-    /// Tells the listener, and waits until it is so.
+    /// Tells the listener, and waits until it is so, or somebody else has told it otherwise.
     pub(crate) fn turn(&self, presence: Presence) {
         self.tell(presence);
         let is = self.is.lock().unwrap_or_else(PoisonError::into_inner);
-        let reached = self.changed.wait_while(is, |is| *is != presence && *is != Presence::Ended);
+        let reached = self
+            .changed
+            .wait_while(is, |is| *is != presence && *is != Presence::Ended && *self.told.borrow() == presence);
         drop(reached);
     }
 
@@ -103,7 +105,7 @@ pub(crate) async fn serve(
         switch.set(Presence::Here);
         accept(listener, &tls, &router, &mut told).await;
         socket = bind(port)?.0;
-        switch.set(*told.borrow());
+        switch.set(Presence::Away);
         let presence = *told.wait_for(|presence| *presence != Presence::Away).await.context("the switch is gone")?;
         if presence == Presence::Ended {
             return Ok(());

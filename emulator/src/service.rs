@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -63,7 +63,7 @@ impl Clock {
     }
 
     pub(crate) fn steady(&self) -> u64 {
-        self.start_ms + self.started.elapsed().as_millis() as u64
+        self.start_ms.saturating_add(millis(self.started.elapsed()))
     }
 
     fn of_tokens(&self) -> u64 {
@@ -190,9 +190,9 @@ fn channel_target(path: ChannelPath, target: fn(PipeName, String) -> Target) -> 
 
 impl Service {
     pub(crate) fn new(options: Options, port: u16) -> anyhow::Result<Self> {
-        let lifetime = options.scoped_token_lifetime.as_millis() as u64;
+        let lifetime = millis(options.scoped_token_lifetime);
         let settings = Settings {
-            commit_lag_ms: options.commit_lag.as_millis() as u64,
+            commit_lag_ms: millis(options.commit_lag),
             replay: options.replay,
             requests_per_second: options.requests_per_second,
         };
@@ -323,6 +323,10 @@ impl Service {
 /// A test that panicked while it held the lock has failed by itself; others go on.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A body of JSON.

@@ -193,7 +193,6 @@ impl Streaming {
         opened.sequencer = self.sequencers;
         self.sequencers += 1;
         opened.append = 0;
-        opened.last = None;
         opened.opens += 1;
         SUCCESS.clone_into(&mut opened.code);
         if open.offset_token.is_some() {
@@ -228,9 +227,9 @@ impl Streaming {
         if to.code != SUCCESS {
             return Err(Refusal::new(409, to.code.clone(), format!("channel {channel} must be reopened")));
         }
-        if to.last.is_some() && token.append + 1 == to.append {
+        if token.append.checked_add(1) == Some(to.append) {
             to.replays += 1;
-            to.altered_replays += u64::from(to.last != Some(batch.fingerprint));
+            to.altered_replays += u64::from(to.last != batch.fingerprint);
             return match replay {
                 Replay::Idempotent => Ok(to.next().to_string()),
                 Replay::Stale => Err(Refusal::stale("continuation token was used: reopen the channel")),
@@ -241,11 +240,11 @@ impl Streaming {
         }
         to.append += 1;
         to.appends += 1;
-        to.last = Some(batch.fingerprint);
+        to.last = batch.fingerprint;
         let next = to.next().to_string();
         to.pending.push_back(Pending { id, end: end.filter(|end| !end.is_empty()), batch });
         self.appends += 1;
-        let at_ms = now_ms + self.settings.commit_lag_ms;
+        let at_ms = now_ms.saturating_add(self.settings.commit_lag_ms);
         self.due.push_back(Due { at_ms, pipe: name.clone(), channel: channel.to_owned(), id });
         self.settle(now_ms);
         Ok(next)

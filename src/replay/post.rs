@@ -60,6 +60,9 @@ pub(super) struct Postbox {
 impl Postbox {
     /// A postbox for `target`; connects with the first message.
     pub(super) fn new(target: Target) -> reqwest::Result<Self> {
+        // A client wants a provider even for plain HTTP as soon as any crate of the build asks for TLS; a second one is
+        // refused, and may be.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder()
             .http1_only()
             .no_proxy()

@@ -52,7 +52,7 @@ pub(super) struct Channel {
     pub(super) committed: Option<String>,
     pub(super) pending: VecDeque<Pending>,
     /// What the append before the expected one held.
-    pub(super) last: Option<u64>,
+    pub(super) last: u64,
     /// When requests of the last second came, at most as many as are allowed.
     pub(super) recent: VecDeque<u64>,
     pub(super) opens: u64,
@@ -82,7 +82,7 @@ impl Channel {
             code: SUCCESS.into(),
             committed: None,
             pending: VecDeque::new(),
-            last: None,
+            last: 0,
             recent: VecDeque::new(),
             opens: 0,
             appends: 0,

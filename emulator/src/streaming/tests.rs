@@ -166,6 +166,7 @@ fn a_token_from_the_future_or_from_nowhere_is_refused() {
     let mut machine = short();
     machine.open(0);
     assert_eq!(code(machine.append(0, "0_1", 0, 1)), (400, refusal::STALE.into()));
+    assert_eq!(code(machine.append(0, "0_18446744073709551615", 0, 1)), (400, refusal::STALE.into()));
     assert_eq!(code(machine.append(0, "nonsense", 0, 1)).0, 400);
 }
 
