@@ -7,7 +7,7 @@
 //! 2. `partition`, the pure machine, says where reading begins and what goes into a submit.
 //! 3. Records and marks are handed to a [`Ledger`](gaitway_proto::ledger::Ledger) that [`Ledgers`] gives: one for each
 //!    partition, or one [`Shared`] by all, such as a local file ([`sqlite`]) or a
-//!    PostgreSQL database ([`postgres`]).
+//!    PostgreSQL database ([`postgres`]). In Snowflake each partition has a channel of its own ([`snowflake`]).
 //! 4. Rows and marks go into one atomic step; each mark moves by compare-and-set, so that what comes twice, or from two
 //!    owners, is stored once.
 //! 5. Between submits [`tend`](gaitway_proto::ledger::Ledger::tend) keeps house: the local warehouse deletes the raw readings
@@ -26,6 +26,7 @@ mod ledgers;
 #[cfg(feature = "kafka")]
 mod partition;
 pub mod postgres;
+pub mod snowflake;
 pub mod sqlite;
 
 #[cfg(feature = "kafka")]

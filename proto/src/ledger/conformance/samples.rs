@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 
 use crate::ledger::{Epoch, Source, Stream};
-use crate::record::{Activity, Body, GapNotice, Origin, Raw, Record};
+use crate::record::{Activity, Body, GapNotice, Origin, Place, Raw, Record};
 use crate::topic::AgentId;
 
-/// One stream of an agent.
+/// One stream of an agent, or a Kafka partition with the records of one.
 #[derive(Debug, Clone)]
 pub(super) struct Feed {
     agent: AgentId,
     epoch: Epoch,
     stream: Stream,
+    partition: Option<(&'static str, i32)>,
 }
 
 /// 2023-11-14T22:13:20Z, nanoseconds.
@@ -20,11 +21,24 @@ const BASE: i64 = 1_700_000_000_000_000_000;
 impl Feed {
     pub(super) fn new(agent: &str, epoch: u64, stream: Stream) -> Self {
         let agent = agent.parse().expect("samples have valid agent ids");
-        Self { agent, epoch: Epoch::from_random(epoch), stream }
+        Self { agent, epoch: Epoch::from_random(epoch), stream, partition: None }
+    }
+
+    /// The readings of a Kafka partition; a record's seq is its offset.
+    pub(super) fn of_partition(topic: &'static str, partition: i32) -> Self {
+        Self { partition: Some((topic, partition)), ..Self::new("pi", 0x11, Stream::Raw) }
+    }
+
+    /// Whether its gaps go the same way.
+    pub(super) fn has_gaps(&self) -> bool {
+        self.partition.is_none()
     }
 
     pub(super) fn source(&self) -> Source {
-        Source::stream(&self.agent, self.epoch, self.stream)
+        match self.partition {
+            Some((topic, partition)) => Source::partition(topic, partition),
+            None => Source::stream(&self.agent, self.epoch, self.stream),
+        }
     }
 
     pub(super) fn heir(&self) -> Source {
@@ -50,9 +64,14 @@ impl Feed {
 
     fn record<'a>(&'a self, seq: u64, index: u32, body: Body<'a>) -> Record<'a> {
         let synced = [Some(true), Some(false), None][(seq % 3) as usize];
-        let Self { agent, epoch, stream } = self;
+        let Self { agent, epoch, stream, partition } = self;
         let origin = Origin { agent, epoch: *epoch, ordinal: 7, stream: *stream, seq };
-        Record { metadata: origin.metadata(index, synced), body }
+        let mut metadata = origin.metadata(index, synced);
+        // A record only borrows its place; a test's few may stay.
+        metadata.place = partition.map(|(topic, partition)| {
+            &*Box::leak(Box::new(Place { topic, partition, offset: seq as i64, key: Some("phone"), unknown: None }))
+        });
+        Record { metadata, body }
     }
 
     fn plain(&self, seq: u64, index: u32) -> Body<'static> {

@@ -1,0 +1,112 @@
+//! What people read when a channel cannot go on: what happened, to which channel, and what to do.
+
+use std::time::Duration;
+
+use gaitway_proto::ledger::{LedgerError, Source};
+
+use crate::snowflake::status::ChannelStatus;
+
+/// What a channel is called.
+#[derive(Debug, Clone)]
+pub(in crate::snowflake) struct Identity {
+    /// The Kafka partition.
+    pub(in crate::snowflake) source: Source,
+    /// The channel.
+    pub(in crate::snowflake) channel: String,
+    /// The channel through which passed over rows are appended again.
+    pub(in crate::snowflake) redrive: String,
+    /// `DATABASE.SCHEMA.TABLE`
+    pub(in crate::snowflake) table: String,
+}
+
+impl Identity {
+    pub(super) fn unavailable(&self, why: &str) -> LedgerError {
+        LedgerError::Unavailable(format!("channel {}: {why}", self.channel))
+    }
+
+    pub(super) fn closed(&self) -> LedgerError {
+        self.unavailable("is not open")
+    }
+
+    pub(super) fn stopping(&self) -> LedgerError {
+        self.unavailable("the service is stopping")
+    }
+
+    pub(super) fn lost(&self) -> LedgerError {
+        self.unavailable("Snowflake does not know it any more, it has to be opened again")
+    }
+
+    pub(super) fn gave_up(&self, patience: Duration, why: &str) -> LedgerError {
+        self.unavailable(&format!("no success for {} s: {why}", patience.as_secs()))
+    }
+
+    pub(super) fn conflict(&self, found: Option<u64>) -> LedgerError {
+        LedgerError::Conflict { source_name: self.source.clone(), found }
+    }
+
+    pub(super) fn contested(&self, times: u32, why: &str) -> LedgerError {
+        self.unavailable(&format!(
+            "was taken away {times} times before anything was committed ({why}): another sink writes to it; let one of \
+             them end, or give each a `deployment` of its own"
+        ))
+    }
+
+    pub(super) fn missing(&self, why: &str) -> LedgerError {
+        self.unavailable(&format!(
+            "table {} is not there for this role ({why}): create it, and grant USAGE on its database and schema, INSERT \
+             and SELECT on the table",
+            self.table
+        ))
+    }
+
+    pub(super) fn bad_status(&self, status: &ChannelStatus) -> LedgerError {
+        let said = status.last_error_message.as_deref().map(|said| format!(" ({said})")).unwrap_or_default();
+        self.unavailable(&format!("has status {}{said} and has to be opened again", status.code))
+    }
+
+    pub(super) fn rejected(&self, why: &str) -> LedgerError {
+        LedgerError::Rejected(format!("channel {}: {why}", self.channel))
+    }
+
+    pub(super) fn row_too_large(&self, why: &str) -> LedgerError {
+        self.rejected(&format!("{why}, and the append holds no more than one record"))
+    }
+
+    /// The channel was deleted, or somebody moved its token back.
+    pub(super) fn wiped(&self, known: Option<u64>, found: Option<u64>) -> LedgerError {
+        let found = found.map_or("has no offset any more".to_owned(), |found| format!("went back to offset {found}"));
+        let known = known.map_or("none was told before".to_owned(), |known| format!("it was {known}"));
+        self.stop(format!(
+            "channel {} {found}, {known}: it was deleted or set back, and appending again could store rows twice; find \
+             the greatest offset of {} in {}, open the channel with it as offset_token, and start the sink again",
+            self.channel, self.source, self.table
+        ))
+    }
+
+    pub(super) fn foreign(&self, token: &str) -> LedgerError {
+        let shown: String = token.chars().take(40).collect();
+        self.stop(format!(
+            "channel {} holds the token {shown:?}, which is no Kafka offset: another program writes to it; choose another \
+             `deployment`",
+            self.channel
+        ))
+    }
+
+    /// `sound` is the last offset up to which nothing was passed over, as far as that is known.
+    pub(super) fn skipped(&self, status: &ChannelStatus, rows: u64, sound: Option<u64>) -> LedgerError {
+        let bound = status.last_error_offset_upper_bound.as_ref().or(status.last_committed_offset_token.as_ref());
+        let bound = bound.map_or("the last one".to_owned(), ToString::to_string);
+        let first = sound.map_or("the first one".to_owned(), |sound| (sound + 1).to_string());
+        let said = status.last_error_message.as_deref().unwrap_or("it does not say why");
+        self.stop(format!(
+            "Snowflake accepted {rows} rows of {} and did not store them, within the offsets {first} to {bound} of channel \
+             {}: {said}; they are still in Kafka: remove the cause in {}, then run `gaitway sink redrive` for these \
+             offsets, until then nothing more of this partition is stored",
+            self.source, self.channel, self.table
+        ))
+    }
+
+    fn stop(&self, reason: String) -> LedgerError {
+        LedgerError::Skipped { source_name: self.source.clone(), reason }
+    }
+}
