@@ -35,12 +35,12 @@ const COLUMNS: &str = "SELECT n.nspname || '.' || c.relname, a.attname::text, fo
 
 const SCHEMAS: &str = "SELECT nspname::text FROM pg_namespace WHERE nspname = ANY($1)";
 
-const FORBIDDEN: &str = "SELECT n.nspname || '.' || c.relname, r.right
+const FORBIDDEN: &str = "SELECT n.nspname || '.' || c.relname, r.privilege
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace,
-        unnest(ARRAY['INSERT', 'SELECT', 'UPDATE']) AS r (right)
+        unnest(ARRAY['INSERT', 'SELECT', 'UPDATE']) AS r (privilege)
     WHERE n.nspname || '.' || c.relname = ANY($1) AND c.relkind IN ('r', 'p')
-        AND (r.right = 'INSERT' OR c.relname = 'gaitway_progress')
-        AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, r.right))";
+        AND (r.privilege = 'INSERT' OR c.relname = 'gaitway_progress')
+        AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, r.privilege))";
 
 /// What was said once and is not said again at the next recovery.
 #[derive(Debug, Default)]

@@ -224,3 +224,16 @@ fn a_submit_that_waits_too_long_for_another_owner_is_tried_again() {
     assert!(!resume(&mut warehouse, &walk, 1));
     assert_eq!(count(&other), 2);
 }
+
+/// Not a promise but a figure: `--nocapture` shows it.
+#[test]
+#[ignore = "needs postgres"]
+fn a_hundred_thousand_records_are_one_submit() {
+    let home = Home::new();
+    let (mut warehouse, mut walk) = (open(&home.database.url), Walk::new());
+    warehouse.recover().unwrap();
+    let started = std::time::Instant::now();
+    step(&mut warehouse, &mut walk, 100_000).unwrap();
+    println!("{:.0} rows/s", 100_000.0 / started.elapsed().as_secs_f64());
+    assert_eq!(count(&home.database.reader()), 100_000);
+}

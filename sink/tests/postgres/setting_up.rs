@@ -75,7 +75,9 @@ fn many_who_start_at_once_set_up_one_warehouse() {
     let url = &database.url;
     std::thread::scope(|scope| {
         let starts = [(); 6].map(|()| Builder::new().spawn_scoped(scope, || open(url).recover()).unwrap());
-        starts.into_iter().for_each(|start| start.join().unwrap().unwrap());
+        for start in starts {
+            start.join().unwrap().unwrap();
+        }
     });
     let reader = database.reader();
     for view in ["raw_readings", "activity_windows", "sessions", "stream_gaps"] {

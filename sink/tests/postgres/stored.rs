@@ -8,6 +8,9 @@ use gaitway_sink::postgres::{Address, Options, Warehouse};
 
 use crate::postgres_server::{Database, Reader};
 
+/// A record's place in its source.
+const NAME: &str = "(record_metadata ->> 'seq')::numeric, (record_metadata ->> 'index')::numeric";
+
 pub(crate) struct Home {
     pub(crate) warehouse: Warehouse,
     pub(crate) database: Database,
@@ -52,7 +55,8 @@ pub(crate) fn stored(reader: &Reader) -> Vec<Stored> {
     TABLES.iter().flat_map(|table| rows(reader, table)).collect()
 }
 
-/// A table has no order of its own: commits follow their transactions' numbers, rows of one their place.
+/// A table of PostgreSQL has no order of its own: COPY puts rows wherever a page has room. Commits follow their
+/// transactions' numbers; among the rows of one, a record's name tells its place.
 fn rows(reader: &Reader, table: &Table) -> Vec<Stored> {
     let columns = table.fields.iter().map(|field| {
         let name = format!("\"{}\"", field.name.to_lowercase());
@@ -66,7 +70,8 @@ fn rows(reader: &Reader, table: &Table) -> Vec<Stored> {
     });
     let columns: Vec<_> = columns.collect();
     let name = format!("{}.{}", table.schema, table.name);
-    let sql = format!("SELECT record_metadata::text, {} FROM {name} ORDER BY age(xmin) DESC, ctid", columns.join(", "));
+    let sql =
+        format!("SELECT record_metadata::text, {} FROM {name} ORDER BY age(xmin) DESC, {NAME}", columns.join(", "));
     let read = |row: &tokio_postgres::Row| {
         let mut fields = Fields::new();
         for (place, field) in (1..).zip(table.fields) {

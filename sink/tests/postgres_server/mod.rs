@@ -144,9 +144,9 @@ fn spawn(dir: &Path, port: u16, settings: &[String]) -> Child {
         "-c",
         "shared_buffers=32MB",
     ]);
-    settings.iter().for_each(|setting| {
+    for setting in settings {
         server.args(["-c", setting]);
-    });
+    }
     server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0).spawn().unwrap()
 }
 
