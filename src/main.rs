@@ -22,6 +22,12 @@ enum Command {
     Up(up::Args),
     /// The agent alone, towards a relay elsewhere
     Agent(gaitway_agent::command::Args),
+    /// The relay alone: agents' records into Kafka
+    #[cfg(feature = "kafka")]
+    Relay(gaitway_relay::command::Args),
+    /// The sink: records from Kafka into a warehouse
+    #[cfg(feature = "kafka")]
+    Sink(gaitway_sink::command::Args),
     /// Play recordings to an agent as phones would
     Replay(replay::Args),
 }
@@ -41,6 +47,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(args) => serve(async { up::run(args).await.map(|()| ExitCode::SUCCESS) }),
         Command::Agent(args) => serve(gaitway_agent::command::run(args)),
+        #[cfg(feature = "kafka")]
+        Command::Relay(args) => serve(gaitway_relay::command::run(args)),
+        #[cfg(feature = "kafka")]
+        Command::Sink(args) => serve(gaitway_sink::command::run(args)),
         Command::Replay(args) => replay::run(args),
     }
 }

@@ -1,7 +1,10 @@
 //! `gaitway up`: the whole path in one process. The agent talks to the relay over MQTT on the relay's own listener, as
-//! an agent elsewhere would; the relay's ledger is a local warehouse.
+//! an agent elsewhere would; the relay's ledger is a local warehouse. With Kafka the relay commits there, and a sink brings what
+//! comes from there into the warehouse.
 
 mod banner;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod live;
 mod together;
 
@@ -14,6 +17,7 @@ use anyhow::Context as _;
 use gaitway_agent::command::address;
 use gaitway_agent::config::AgentConfig;
 use gaitway_agent::status::AgentStatus;
+use gaitway_proto::ledger::Ledger;
 use gaitway_relay::{RelayConfig, RelayStatus};
 use gaitway_service::health::Health;
 use gaitway_service::lock::DataDir;
@@ -39,6 +43,10 @@ pub(crate) struct Args {
     /// Where agents connect; other machines need a secret, see the configuration [default: 127.0.0.1:1883]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     mqtt: Option<SocketAddr>,
+    /// Commit to this Kafka, and bring what comes from there into the warehouse [default: into the warehouse itself]
+    #[cfg(feature = "kafka")]
+    #[arg(long, value_name = "HOST:PORT,…")]
+    kafka: Option<String>,
     /// Configuration file with the tables agent, relay and sink [default: /etc/gaitway/up.toml if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -54,6 +62,9 @@ struct AgentFlags {
 struct RelayFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     mqtt: Option<SocketAddr>,
+    #[cfg(feature = "kafka")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kafka: Option<gaitway_relay::command::KafkaFlags>,
 }
 
 #[derive(Debug, Serialize)]
@@ -67,12 +78,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     } else {
         logs::init();
     }
-    let Args { data_dir, http, mqtt, config: file } = args;
-    let file = file.as_deref();
-    let agent = config::read::<AgentConfig>("agent", file, Some("agent"), AgentFlags { http })?;
-    let relay = config::read::<RelayConfig>("relay", file, Some("relay"), RelayFlags { mqtt })?;
+    let Args { data_dir, http, mqtt, config: file, .. } = &args;
+    let (data_dir, file) = (data_dir.as_path(), file.as_deref());
+    let relay_flags = RelayFlags {
+        mqtt: *mqtt,
+        #[cfg(feature = "kafka")]
+        kafka: args.kafka.clone().map(|brokers| gaitway_relay::command::KafkaFlags { brokers }),
+    };
+    let agent = config::read::<AgentConfig>("agent", file, Some("agent"), AgentFlags { http: *http })?;
+    let relay = config::read::<RelayConfig>("relay", file, Some("relay"), relay_flags)?;
     let sink = config::read::<SinkConfig>("sink", file, Some("sink"), NoFlags {})?;
     together::check(&agent, &relay, &sink)?;
+    #[cfg(feature = "kafka")]
+    let kafka = kafka::chosen(&relay, &sink)?;
     let secret = relay.config.load_secret().map_err(|wrong| relay.refuse(wrong))?;
     let (mut agent, mut relay, sink) = (agent.config, relay.config, sink.config);
     agent.data_dir = data_dir.join("agent");
@@ -80,7 +98,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     (relay.secret, relay.secret_file) = (secret, None);
 
     let shutdown = signals::shutdown()?;
-    let _locked = DataDir::lock(&data_dir)?;
+    let _locked = DataDir::lock(data_dir)?;
     let push = gaitway_agent::bind(&agent)?;
     let mqtt = gaitway_relay::bind(&relay)?;
     let push_address = push.local_addr()?;
@@ -97,13 +115,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     warehouse.counters().register(&metrics);
     let (agent_status, relay_status) = (Arc::new(AgentStatus::default()), Arc::new(RelayStatus::default()));
-    banner::show(terminal, push_address, &data_dir)?;
+    banner::show(terminal, push_address, data_dir)?;
 
     let mut tasks = Tasks::new();
+    #[cfg(feature = "kafka")]
+    let ledger: Box<dyn Ledger> = match kafka {
+        Some(kafka) => kafka.between(warehouse, &mut tasks, (&health, &metrics), &shutdown)?,
+        None => Box::new(warehouse),
+    };
+    #[cfg(not(feature = "kafka"))]
+    let ledger: Box<dyn Ledger> = Box::new(warehouse);
     let (status, stop) = (relay_status.clone(), shutdown.clone());
     let (relay_health, relay_metrics) = (health.clone(), metrics.clone());
     tasks.spawn("relay", async move {
-        gaitway_relay::run(relay, mqtt, Box::new(warehouse), status, &relay_health, &relay_metrics, stop).await
+        gaitway_relay::run(relay, mqtt, ledger, status, &relay_health, &relay_metrics, stop).await
     });
     let (status, stop) = (agent_status.clone(), shutdown.clone());
     tasks.spawn("agent", async move {

@@ -9,15 +9,14 @@
 mod harness;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use harness::Random;
-use harness::phone::{Phone, Pushed, Url};
+use harness::crowd::Crowd;
+use harness::phone::{Phone, Pushed};
 use harness::process::Process;
 use harness::proxy::Proxy;
 use harness::warehouse::{assert_exact, await_drained, count};
+use harness::{Random, setting};
 use nix::sys::signal::Signal;
 
 const PHONES: u64 = 4;
@@ -29,45 +28,10 @@ const KILLS: u64 = 100;
 const TALKING: &str = "[agent.windows]\nsilence = \"1h\"\n";
 const SILENT: &str = "[agent.windows]\nsilence = \"300ms\"\n";
 
-fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-}
-
 fn config(dir: &Path, name: &str, text: &str) -> String {
     let path = dir.join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
-}
-
-/// Phones that push from threads of their own.
-struct Crowd {
-    url: Url,
-    stop: Arc<AtomicBool>,
-    threads: Vec<std::thread::JoinHandle<(Phone, Pushed)>>,
-}
-
-impl Crowd {
-    fn push(seed: u64) -> Self {
-        let url: Url = Arc::new(Mutex::new(None));
-        let stop = Arc::new(AtomicBool::new(false));
-        let threads = (0..PHONES).map(|number| {
-            let (url, stop) = (Arc::clone(&url), Arc::clone(&stop));
-            let run = move || Phone::new(number, seed).run(&url, &stop);
-            std::thread::Builder::new().name(format!("phone-{number}")).spawn(run).unwrap()
-        });
-        let threads = threads.collect();
-        Self { url, stop, threads }
-    }
-
-    fn point(&self, url: Option<String>) {
-        *self.url.lock().unwrap() = url;
-    }
-
-    /// Lets every phone finish what it began; gives what they were answered for.
-    fn finish(self) -> Vec<(Phone, Pushed)> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    }
 }
 
 fn assert_all_exact(warehouse: &Path, pushed: &[(Phone, Pushed)]) {
@@ -91,7 +55,7 @@ fn up_killed_anywhere_is_exact() {
     let data = dir.path().join("data");
     let dbs: Vec<PathBuf> = vec![data.join("agent/spool.db"), data.join("warehouse.db")];
 
-    let crowd = Crowd::push(seed);
+    let crowd = Crowd::push(PHONES, seed);
     let (mut in_spool, mut in_warehouse) = (0, 0);
     for kill in 0..kills {
         let mut up = Process::up(&data, &["--config", &talking]);
@@ -133,7 +97,7 @@ fn agent_and_relay_killed_independently_over_a_bad_link_are_exact() {
     let (agent_dir, relay_dir) = (dir.path().join("agent"), dir.path().join("relay"));
     let (spool, warehouse) = (agent_dir.join("spool.db"), relay_dir.join("warehouse.db"));
     let proxy = Proxy::new();
-    let crowd = Crowd::push(seed);
+    let crowd = Crowd::push(PHONES, seed);
 
     let start_agent = |config: &str| Process::agent(&agent_dir, &proxy.url(), &["--config", config]);
     let mut agent = start_agent(&talking);

@@ -6,8 +6,11 @@ use std::path::Path;
 
 use gaitway_agent::ingest::{Push, Refusal, parse, parse_without_id};
 use gaitway_proto::frame::Frame;
+use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::limits;
 use gaitway_proto::message::{Header, Message, Reading};
+use gaitway_proto::record::Origin;
+use gaitway_proto::topic::AgentId;
 use gaitway_proto::value::{Fields, Value};
 use proptest::prelude::*;
 
@@ -263,11 +266,12 @@ fn crammed(place: usize, element: &str) -> String {
         let one = format!("{head}{element}{tail}");
         vec![one.as_str(); (room / (one.len() + 1)).min(most)].join(",")
     };
-    let room = limits::MAX_BODY - 1_000;
+    // Beside the payload as much as is taken, however much longer than what was sent it is kept.
+    let room = if place < 6 { limits::MAX_BODY - 1_000 } else { limits::MAX_MESSAGE_FIELDS / 8 };
     let nested = |head: &str, tail: &str| {
         let values = element.matches([',', ':', '[', '{']).count() + 1;
         // What is kept may be longer than what was sent: `1e15`.
-        let items = alone("", "", (limits::MAX_NESTED - 16) / values, limits::MAX_RECORD / 5);
+        let items = alone("", "", (limits::MAX_NESTED - 16) / values, (room / 2).min(limits::MAX_RECORD / 5));
         let one = format!("{head}[{items}]{tail}");
         vec![one.as_str(); room / (one.len() + 8)].join(",")
     };
@@ -295,7 +299,52 @@ const PLACES: usize = 7;
 fn assert_taken(body: &str) {
     assert!(body.len() <= limits::MAX_BODY, "{}", body.len());
     let push = parse(body.as_bytes()).unwrap_or_else(|refusal| panic!("{refusal}: {body:.200}"));
-    assert_eq!(frame(&push).readings(), push.packed.readings() as usize);
+    let frame = frame(&push);
+    assert_eq!(frame.readings(), push.packed.readings() as usize);
+    // Many readings of one body are small.
+    if frame.readings() < 1_000 {
+        assert_records_fit(&frame);
+    }
+}
+
+/// Kafka and Snowflake take every record.
+fn assert_records_fit(frame: &Frame) {
+    let agent: AgentId = "pi".parse().unwrap();
+    let origin = Origin { agent: &agent, epoch: Epoch::from_random(1), ordinal: 1, stream: Stream::Raw, seq: 1 };
+    let mut records = Vec::new();
+    frame.records(origin, &mut records);
+    for record in &records {
+        let bytes = record.to_json().len();
+        assert!(bytes <= limits::MAX_RECORD, "a record of {bytes} bytes");
+    }
+}
+
+#[test]
+fn a_record_with_all_that_is_taken_at_once_fits() {
+    let text = |bytes: usize| "A".repeat(bytes);
+    let id = r"\u0001".repeat(limits::MAX_ID);
+    let body = |name: usize, value: usize, extra: usize, beside: usize| {
+        let (name, value, extra, beside) = (text(name), text(value), text(extra), text(beside));
+        format!(
+            r#"{{"deviceId":"{id}","sessionId":"{id}","userId":"{id}","new":"{beside}","payload":[{{"name":"{name}","time":1,"values":{{"v":"{value}"}},"extra":"{extra}"}}]}}"#
+        )
+    };
+    let (third, beside) = ((limits::MAX_READING - 100) / 3, limits::MAX_MESSAGE_FIELDS - 100);
+    let greatest = body(third, third, third, beside);
+    assert_records_fit(&frame(&parse(greatest.as_bytes()).unwrap()));
+    for beyond in
+        [body(third + 200, third, third, 0), body(third, third + 200, third, 0), body(third, third, third + 200, 0)]
+    {
+        assert!(matches!(parse(beyond.as_bytes()), Err(Refusal::TooLarge { what: "a reading", .. })));
+    }
+    let beyond = body(1, 1, 1, beside + 200);
+    assert!(matches!(parse(beyond.as_bytes()), Err(Refusal::TooLarge { what: "what stands beside the payload", .. })));
+    // Outside the app's format the name stands in the original and in a column.
+    let odd = format!(
+        r#"{{"deviceId":"d","sessionId":"s","payload":[{{"name":"{}","time":"x"}}]}}"#,
+        text(limits::MAX_READING / 2)
+    );
+    assert!(matches!(parse(odd.as_bytes()), Err(Refusal::TooLarge { what: "a reading", .. })));
 }
 
 #[test]

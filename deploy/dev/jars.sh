@@ -14,7 +14,8 @@ if [[ ! -d $folder ]]; then
     command -v mvn >/dev/null || { echo "jars.sh: mvn is missing, install Apache Maven 3.8 or newer" >&2; exit 1; }
     echo "fetching the jars of ${pom##*/} into $folder" >&2
     rm -rf "$folder.partial"
-    mvn -q -B -Dstyle.color=never -f "$pom" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$folder.partial" >&2 8>&-
+    mvn -q -B -f "$pom" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$folder.partial" 2>&1 8>&- |
+      sed 's/\x1b\[[0-9;]*m//g' >&2
     mv "$folder.partial" "$folder"
   fi
 fi

@@ -12,6 +12,7 @@ kafka.sh stop   [--port N] [--data DIR]                       end it, keep its d
 kafka.sh status [--port N] [--data DIR]                       print its address; exit 1 if it does not run
 kafka.sh topics|configs|consumer-groups|console-producer|console-consumer|transactions …
                                                               Kafka's own tools, see --help of each
+kafka.sh jars                                                 print the folder of Kafka's jars, fetching them if need be
 
 --port        9092 by default; 0 takes any free one. A data directory keeps the port of its first start.
 --data        ${XDG_STATE_HOME:-~/.local/state}/gaitway/kafka by default
@@ -231,6 +232,10 @@ command=$1
 shift
 case $command in
   start | stop | status) ;;
+  jars)
+    jars
+    exit
+    ;;
   topics) run_java org.apache.kafka.tools.TopicCommand "$@" ;;
   configs) run_java kafka.admin.ConfigCommand "$@" ;;
   consumer-groups) run_java org.apache.kafka.tools.consumer.group.ConsumerGroupCommand "$@" ;;

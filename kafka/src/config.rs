@@ -21,6 +21,8 @@ pub struct KafkaConfig {
     pub topics: Topics,
     /// What missing topics are created with.
     pub create: Create,
+    /// Whether topics are held against the law at each start; what weakens it is said, what breaks it refused.
+    pub inspect: bool,
     /// Properties of librdkafka, as its CONFIGURATION.md names them.
     pub properties: Properties,
 }
@@ -117,6 +119,7 @@ impl Default for KafkaConfig {
             brokers: "127.0.0.1:9092".to_owned(),
             topics: Topics::default(),
             create: Create::default(),
+            inspect: true,
             properties: Properties::default(),
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gaitway_proto::ledger::Source;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::KafkaConfig;
@@ -106,7 +106,7 @@ pub fn read(config: &KafkaConfig, client_id: &str) -> Result<Progress, String> {
     let mut unread = 0;
     for partition in 0..partitions {
         let doing = format!("find the end of {topic}/{partition}");
-        let (low, end) = uncommitted.fetch_watermarks(topic, partition, ASK).map_err(|error| said(&doing, &error))?;
+        let (low, end) = watermarks(&uncommitted, topic, partition).map_err(|error| said(&doing, &error))?;
         settle(&committed, (topic, partition, end)).map_err(|error| said(&doing, &error))?;
         if low < end {
             unread += 1;
@@ -141,16 +141,36 @@ pub fn read(config: &KafkaConfig, client_id: &str) -> Result<Progress, String> {
     Ok(progress)
 }
 
+/// Begin and end of a partition, once it has a leader.
+fn watermarks(consumer: &BaseConsumer<Context>, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopicOrPartition};
+    let begun = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, ASK) {
+            Err(error)
+                if begun.elapsed() < ASK
+                    && matches!(
+                        error.rdkafka_error_code(),
+                        Some(LeaderNotAvailable | NotLeaderForPartition | UnknownPartition | UnknownTopicOrPartition)
+                    ) =>
+            {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            found => return found,
+        }
+    }
+}
+
 /// Waits until no transaction before `end` is open, so that a reader of committed records reaches it.
 fn settle(committed: &BaseConsumer<Context>, (topic, partition, end): (&str, i32, i64)) -> Result<(), KafkaError> {
     let begun = Instant::now();
     loop {
-        let (_, stable) = committed.fetch_watermarks(topic, partition, ASK)?;
+        let (_, stable) = watermarks(committed, topic, partition)?;
         if stable >= end {
             return Ok(());
         }
         if begun.elapsed() > SILENCE {
-            return Err(KafkaError::MetadataFetch(rdkafka::error::RDKafkaErrorCode::OperationTimedOut));
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -32,6 +32,13 @@ pub const MAX_PACKET: usize = MAX_PAYLOAD + 1024;
 /// an append; the rest is left to keys and headers.
 pub const MAX_RECORD: usize = 4 * 1024 * 1024 - 64 * 1024;
 
+/// Greatest unknown fields of a push beside its payload, bytes of JSON as they are kept: they travel in its first record.
+pub const MAX_MESSAGE_FIELDS: usize = 256 * 1024;
+
+/// Greatest reading as its record spells it, bytes of JSON; the rest of [`MAX_RECORD`] is for the message's own fields, and for ids, times
+/// and keys, of which each id takes at most six times [`MAX_ID`].
+pub const MAX_READING: usize = MAX_RECORD - MAX_MESSAGE_FIELDS - 16 * 1024;
+
 /// Bytes of batches that an agent aims at in one publish; a larger frame goes alone.
 pub const BATCH_TARGET: usize = 128 * 1024;
 

@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+mod ddl;
+
+pub use ddl::{DATABASE, Dialect, INDEXES, Index, VIEWS_SCHEMA, ddl_script};
+
 /// The type of a field, and what it becomes in Snowflake, PostgreSQL and SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldType {
@@ -58,6 +62,10 @@ pub struct Table {
     pub schema: &'static str,
     /// Table name; without schema in SQLite.
     pub name: &'static str,
+    /// What a row is.
+    pub doc: &'static str,
+    /// By what Snowflake keeps rows together: expressions over the columns; none for a table that stays small.
+    pub cluster_by: &'static [&'static str],
     /// Fields in column order. A column `RECORD_METADATA` (object) stands before them.
     pub fields: &'static [Field],
 }
@@ -79,6 +87,8 @@ pub const RAW: Table = Table {
     topic: "raw_sensor_data",
     schema: "RAW_DATA",
     name: "ACTIVITY_RECORDS",
+    doc: "Readings as received",
+    cluster_by: &["TO_DATE(receivedAt)", "deviceId"],
     fields: &[
         field("messageId", Int, true, "number of the push in its session; null if the body is known by its hash"),
         field("sessionId", Text, true, "one recording"),
@@ -102,6 +112,8 @@ pub const ACTIVITY: Table = Table {
     topic: "processed_activity",
     schema: "PROCESSED_DATA",
     name: "USER_ACTIVITY_PROCESSED",
+    doc: "Classified windows",
+    cluster_by: &["TO_DATE(windowStart)", "deviceId"],
     fields: &[
         field("timestamp", SeedInstant, true, "end of the window, UTC"),
         field("sessionId", Text, true, "one recording"),
@@ -123,6 +135,8 @@ pub const GAPS: Table = Table {
     topic: "gaitway_gaps",
     schema: "RAW_DATA",
     name: "GAPS",
+    doc: "Frames that will never come, and why",
+    cluster_by: &[],
     fields: &[
         field("agentId", Text, false, "the agent whose stream has the gap"),
         field("epoch", Text, false, "the agent's start"),
@@ -139,51 +153,7 @@ pub const GAPS: Table = Table {
 /// All tables.
 pub const TABLES: [&Table; 3] = [&RAW, &ACTIVITY, &GAPS];
 
-/// The dialect of a warehouse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// Snowflake.
-    Snowflake,
-    /// PostgreSQL.
-    Postgres,
-    /// SQLite.
-    Sqlite,
-}
-
-impl FieldType {
-    /// The column type in `dialect`.
-    pub fn sql(self, dialect: Dialect) -> &'static str {
-        use Dialect::{Postgres, Snowflake, Sqlite};
-        match (self, dialect) {
-            (Int, Snowflake) => "NUMBER(19)",
-            (Int, Postgres) => "bigint",
-            (Int, Sqlite) => "INTEGER",
-            (Float, Snowflake) => "FLOAT",
-            (Float, Postgres) => "double precision",
-            (Float, Sqlite) => "REAL",
-            (Text, Snowflake) => "VARCHAR",
-            (Text, Postgres) => "text",
-            (Object, Snowflake) => "VARIANT",
-            (Object, Postgres) => "jsonb",
-            (Instant | SeedInstant, Snowflake) => "TIMESTAMP_NTZ(9)",
-            (Instant | SeedInstant, Postgres) => "timestamp",
-            (Text | Object | Instant | SeedInstant, Sqlite) => "TEXT",
-        }
-    }
-}
-
 impl Table {
-    /// `CREATE TABLE IF NOT EXISTS` for this table in `dialect`, its name qualified where the dialect has schemas.
-    pub fn ddl(&self, dialect: Dialect) -> String {
-        let name = match dialect {
-            Dialect::Sqlite => self.name.to_owned(),
-            Dialect::Snowflake | Dialect::Postgres => format!("{}.{}", self.schema, self.name),
-        };
-        let mut columns = vec![format!("  {RECORD_METADATA} {}", Object.sql(dialect))];
-        columns.extend(self.fields.iter().map(|f| format!("  {} {}", f.name, f.kind.sql(dialect))));
-        format!("CREATE TABLE IF NOT EXISTS {name} (\n{}\n)", columns.join(",\n"))
-    }
-
     /// The names of all columns in order, `RECORD_METADATA` first.
     pub fn columns(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(RECORD_METADATA).chain(self.fields.iter().map(|f| f.name))
@@ -224,16 +194,5 @@ mod tests {
         let seed = |t: &Table| t.fields.iter().filter(|f| f.seed).map(|f| f.name).collect::<Vec<_>>().join(" ");
         assert_eq!(seed(&RAW), "messageId sessionId deviceId sensorType x y z accuracy timestamp");
         assert_eq!(seed(&ACTIVITY), "timestamp sessionId deviceId activity confidence avg_magnitude");
-    }
-
-    #[test]
-    fn ddl_is_made_of_the_fields() {
-        let ddl = GAPS.ddl(Dialect::Snowflake);
-        assert!(
-            ddl.starts_with(
-                "CREATE TABLE IF NOT EXISTS RAW_DATA.GAPS (\n  RECORD_METADATA VARIANT,\n  agentId VARCHAR"
-            )
-        );
-        assert!(RAW.ddl(Dialect::Sqlite).contains("  x REAL,\n"));
     }
 }

@@ -35,6 +35,9 @@ pub struct RelayConfig {
     /// Where `/healthz`, `/readyz` and `/metrics` are served; nowhere if not set.
     #[serde(with = "gaitway_service::config::address")]
     pub admin: Option<SocketAddr>,
+    /// The Kafka that records are committed to; a relay alone takes the one on this machine if it is not set.
+    #[cfg(feature = "kafka")]
+    pub kafka: Option<gaitway_kafka::KafkaConfig>,
 }
 
 /// What goes into one commit, and what may wait for it.
@@ -84,6 +87,8 @@ impl Default for RelayConfig {
             max_connections: 1_100,
             commit: CommitConfig::default(),
             admin: None,
+            #[cfg(feature = "kafka")]
+            kafka: None,
         }
     }
 }
@@ -111,6 +116,10 @@ impl Check for RelayConfig {
         }
         if self.admin.is_some_and(|admin| admin == self.mqtt && admin.port() != 0) {
             return Err(Wrong::new("admin", "must be another address than `mqtt`"));
+        }
+        #[cfg(feature = "kafka")]
+        if let Some(kafka) = &self.kafka {
+            kafka.check()?;
         }
         let CommitConfig { max_bytes, linger, budget } = self.commit;
         Wrong::unless_within("max_connections", &self.max_connections, 1..=100_000)?;

@@ -11,7 +11,8 @@
 //!    [`Ledger`], and reads back which positions are durable.
 //! 5. From these, and from nothing else, the commit machine makes the acknowledgements.
 //!
-//! [`run`] puts it all to work on a listener from [`bind`].
+//! [`run`] puts it all to work on a listener from [`bind`]. Which ledger it is, is the caller's: [`kafka`] has the one
+//! of a relay in the cloud.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,10 +28,14 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "kafka")]
+pub mod command;
 mod commit;
 mod config;
 mod descriptors;
 mod intake;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod ledger;
 mod link;
 mod listener;

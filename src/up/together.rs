@@ -21,6 +21,10 @@ pub(super) fn check(
         let problem = "cannot stand here: `up` keeps everything in one folder; remove it, and give --data-dir";
         return Err(agent.refuse(Wrong::new("data_dir", problem)));
     }
+    if sink.is_set("sqlite.path") {
+        let problem = "cannot stand here: `up` keeps everything in one folder; remove it, and give --data-dir";
+        return Err(sink.refuse(Wrong::new("sqlite.path", problem)));
+    }
     let http = agent.config.http;
     for (key, address) in [("mqtt", Some(relay.config.mqtt)), ("admin", relay.config.admin)] {
         if address.is_some_and(|address| clash(address, http)) {

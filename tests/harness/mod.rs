@@ -2,11 +2,14 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub(crate) mod crowd;
 pub(crate) mod http;
+pub(crate) mod kafka;
 pub(crate) mod phone;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod small_disk;
+pub(crate) mod topic;
 pub(crate) mod warehouse;
 
 use std::path::PathBuf;
@@ -22,6 +25,11 @@ pub(crate) fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited {PATIENCE:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A number from the environment.
+pub(crate) fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
 /// A file of `tests/data`.

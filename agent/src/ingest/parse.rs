@@ -76,6 +76,10 @@ fn parse_as(body: &[u8], head: Head) -> Result<Push, Refusal> {
         return Err(Refusal::too_large("userId", limits::MAX_ID));
     }
 
+    if !head.extra.is_empty() && Value::Object(head.extra.clone()).to_json().len() > limits::MAX_MESSAGE_FIELDS {
+        return Err(Refusal::too_large("what stands beside the payload", limits::MAX_MESSAGE_FIELDS));
+    }
+
     let Payload { mut frame, samples, mut times, test } = payload;
     frame.set_extra(head.extra);
     let packed = frame.finish();

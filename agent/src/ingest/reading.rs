@@ -24,8 +24,8 @@ const TEST: &str = "test";
 /// Most fields in `values`: each costs a column.
 const MAX_FIELDS: usize = 1000;
 
-/// A reading longer than this could become a record above [`limits::MAX_RECORD`]: its size is measured.
-const MEASURED_FROM: usize = limits::MAX_RECORD / 8;
+/// A reading longer than this could become one above [`limits::MAX_READING`]: its size is measured.
+const MEASURED_FROM: usize = limits::MAX_READING / 16;
 
 /// Reads readings one after the other; what one looked like helps to read the next.
 pub(super) struct Reader {
@@ -89,8 +89,7 @@ impl Reader {
         if let (true, true, Some(time), false) = (known.name, known.values, known.time, known.odd) {
             if length > MEASURED_FROM {
                 let values = self.values.iter().map(|(k, v)| (k.clone().into_owned(), v.clone())).collect();
-                measure(&Value::Object(values))?;
-                measure(&Value::Object(known.extra.clone()))?;
+                measure(&self.name, [&Value::Object(values), &Value::Object(known.extra.clone())])?;
             }
             let sample = self.sample(time);
             let test = self.name == TEST;
@@ -234,8 +233,13 @@ fn common_key(key: &str) -> Cow<'static, str> {
 
 /// A reading outside the app's format: kept whole, and used as far as it can be.
 fn odd(original: &Value, length: usize, frame: &mut Builder) -> Result<Read, Stop> {
+    let name = match original {
+        Value::Object(fields) => fields.get("name"),
+        _ => None,
+    };
     if length > MEASURED_FROM {
-        measure(original)?;
+        // The name stands in the original and in a column.
+        measure(if let Some(Value::Text(name)) = name { name } else { "" }, [original])?;
     }
     frame.push_odd(original);
     let Value::Object(fields) = original else { return Ok(Read { time: None, sample: None, test: false }) };
@@ -259,9 +263,11 @@ fn usable(time: Option<i64>) -> Option<i64> {
     time.filter(|time| is_usable_time(*time))
 }
 
-fn measure(kept: &Value) -> Result<(), Stop> {
-    if kept.to_json().len() > limits::MAX_RECORD - 4096 {
-        return Err(Stop::Refused(Refusal::too_large("a reading", limits::MAX_RECORD - 4096)));
+/// Refuses what its record could not hold: `name` in a column, `kept` in `reading`.
+fn measure<const N: usize>(name: &str, kept: [&Value; N]) -> Result<(), Stop> {
+    let name = Value::Text(name.to_owned()).to_json().len();
+    if name + kept.map(|value| value.to_json().len()).iter().sum::<usize>() > limits::MAX_READING {
+        return Err(Stop::Refused(Refusal::too_large("a reading", limits::MAX_READING)));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::progress::ASK;
 const APPEARS: Duration = Duration::from_secs(20);
 
 /// Creates those of `wanted` (made from the number of brokers) that are missing, if that is allowed, and says what is
-/// to be said of the others. The error is a sentence.
+/// to be said of all of them, unless they are not to be inspected. The error is a sentence.
 pub fn ensure(
     config: &KafkaConfig,
     client_id: &str,
@@ -37,6 +37,9 @@ pub fn ensure(
         }
         desk.create(&missing)?;
         desk.appear(&missing)?;
+    }
+    if !config.inspect {
+        return Ok((missing, Vec::new()));
     }
     let survey = desk.survey(&wanted)?;
     Ok((missing, judge(&wanted, &survey)))
@@ -88,8 +91,9 @@ impl<'a> Desk<'a> {
             return Ok(Survey { brokers, topics });
         }
         let options = AdminOptions::new().request_timeout(Some(ASK));
+        let doing = "look at the topics' settings (kafka.inspect = false does without)";
         let described = block_on(self.client.describe_configs(&asked, &options))
-            .map_err(|error| client::sentence(self.config, "look at the topics' settings", &error, &self.trouble))?;
+            .map_err(|error| client::sentence(self.config, doing, &error, &self.trouble))?;
         for (name, resource) in names.iter().zip(described) {
             // Who may not see them is told so by the judgement.
             if let (Some(found), Ok(resource)) = (topics.get_mut(name), resource) {

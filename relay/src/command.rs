@@ -1,0 +1,65 @@
+//! `gaitway relay`, which is also `gaitway-relay`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use gaitway_service::health::Health;
+use gaitway_service::metrics::Metrics;
+use gaitway_service::{config, logs, signals};
+use serde::Serialize;
+
+use crate::kafka::{KafkaLedger, owner_name};
+use crate::{RelayConfig, RelayStatus};
+
+/// Takes what agents send over MQTT and commits it to Kafka, each frame once.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file [default: /etc/gaitway/relay.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where agents connect; other machines need a secret [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "ADDR", value_parser = config::address::parse)]
+    mqtt: Option<SocketAddr>,
+    /// Brokers, divided by commas [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    /// Where health and metrics are served [default: nowhere]
+    #[arg(long, value_name = "ADDR", value_parser = config::address::parse)]
+    admin: Option<SocketAddr>,
+}
+
+/// The flags in the shape of [`RelayConfig`].
+#[derive(Debug, Serialize)]
+struct Flags {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtt: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kafka: Option<KafkaFlags>,
+}
+
+/// The flag `--kafka` in the shape of the table `kafka`.
+#[derive(Debug, Serialize)]
+pub struct KafkaFlags {
+    /// Brokers.
+    pub brokers: String,
+}
+
+/// Runs the relay until a signal ends it.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    logs::init();
+    let Args { config: file, mqtt, kafka, admin } = args;
+    let flags = Flags { mqtt, admin, kafka: kafka.map(|brokers| KafkaFlags { brokers }) };
+    let config = config::load::<RelayConfig>("relay", file.as_deref(), None, flags)?;
+    let kafka = config.kafka.clone().unwrap_or_default();
+    let shutdown = signals::shutdown()?;
+    let listener = crate::bind(&config)?;
+    let ledger = KafkaLedger::new(kafka, owner_name().context("the system gives no random numbers")?);
+    let status = Arc::new(RelayStatus::default());
+    crate::run(config, listener, Box::new(ledger), status, &Health::new(), &Metrics::new(), shutdown).await?;
+    Ok(ExitCode::SUCCESS)
+}

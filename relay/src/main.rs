@@ -1,0 +1,25 @@
+//! `gaitway-relay`: the relay alone.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gaitway_relay::command::{self, Args};
+use gaitway_relay::{EXIT_FENCED, Fenced};
+
+#[derive(Debug, Parser)]
+#[command(name = "gaitway-relay", version, about)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    match command::run(Cli::parse().args).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("gaitway-relay: {error:#}");
+            if error.downcast_ref::<Fenced>().is_some() { ExitCode::from(EXIT_FENCED) } else { ExitCode::FAILURE }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The Kafka ledger keeps the law, on a real broker.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[allow(dead_code, reason = "each test uses its part")]
+#[path = "../../tests/harness/kafka.rs"]
+mod kafka;
+#[allow(dead_code, reason = "each test uses its part")]
+#[path = "../../tests/harness/topic.rs"]
+mod topic;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use gaitway_kafka::KafkaConfig;
+use gaitway_kafka::config::Topics;
+use gaitway_proto::ledger::conformance::{self, Fixture, Stored, laws};
+use gaitway_proto::ledger::{Epoch, Ledger, LedgerError, Mark, Source, Stream};
+use gaitway_proto::limits;
+use gaitway_proto::record::{Activity, Body, Metadata, Origin, Raw, Record};
+use gaitway_proto::schema::TABLES;
+use gaitway_proto::topic::AgentId;
+use gaitway_relay::kafka::KafkaLedger;
+use rdkafka::Message as _;
+use rdkafka::producer::Producer as _;
+
+/// Topics of one's own.
+fn config(partitions: i32) -> KafkaConfig {
+    let own = kafka::unique("ledger");
+    let mut config = KafkaConfig {
+        brokers: kafka::broker().to_owned(),
+        topics: Topics {
+            raw: format!("{own}-raw"),
+            activity: format!("{own}-activity"),
+            gaps: format!("{own}-gaps"),
+            progress: format!("{own}-progress"),
+            dead_letter: format!("{own}-dead"),
+        },
+        ..KafkaConfig::default()
+    };
+    config.create.partitions = partitions;
+    config
+}
+
+struct House {
+    config: KafkaConfig,
+    ledger: KafkaLedger,
+    owners: u32,
+}
+
+impl House {
+    fn new() -> Self {
+        let config = config(3);
+        Self { ledger: KafkaLedger::new(config.clone(), "first"), config, owners: 0 }
+    }
+
+    fn another(&mut self) -> KafkaLedger {
+        self.owners += 1;
+        KafkaLedger::new(self.config.clone(), format!("owner {}", self.owners))
+    }
+}
+
+impl Fixture for House {
+    fn ledger(&mut self) -> &mut dyn Ledger {
+        &mut self.ledger
+    }
+
+    fn rival(&mut self) -> Box<dyn Ledger> {
+        Box::new(self.another())
+    }
+
+    fn crash(&mut self) {
+        // What a killed process leaves at the brokers is an open transaction, as this does.
+        self.ledger = self.another();
+    }
+
+    fn stored(&mut self) -> Vec<Stored> {
+        let mut stored = Vec::new();
+        for table in TABLES {
+            for message in topic::read(&self.config.brokers, self.config.topics.of(table)) {
+                let name = gaitway_kafka::headers::read(message.headers()).expect("every record has its name");
+                stored.push(Stored {
+                    table: table.name.to_owned(),
+                    metadata: Metadata { name: Some(name.as_name()), place: None }.to_json(),
+                    value: String::from_utf8(message.payload().unwrap().to_vec()).unwrap(),
+                });
+            }
+        }
+        stored
+    }
+}
+
+macro_rules! laws {
+    ($($law:ident),* $(,)?) => {
+        $(#[test]
+        #[ignore = "needs kafka"]
+        fn $law() {
+            laws::$law(&mut House::new());
+        })*
+
+        #[test]
+        fn every_law_has_its_test() {
+            assert_eq!([$(stringify!($law)),*].len(), laws::ALL.len());
+        }
+    };
+}
+
+laws! {
+    records_and_marks_are_stored_together,
+    an_unknown_source_is_left_out,
+    marks_go_without_records,
+    a_source_registers_once,
+    many_sources_move_in_one_step,
+    one_stale_mark_refuses_the_whole_submit,
+    a_repeated_submit_stores_nothing,
+    of_two_owners_one_wins,
+    a_mark_never_goes_back,
+    a_source_has_one_mark_in_a_submit,
+    records_need_a_mark,
+    positions_reach_the_end_of_i64,
+    a_submit_that_can_never_be_taken_is_rejected,
+    a_failure_is_recovered_from,
+    a_crash_after_submit_stores_all_or_nothing,
+    a_crash_keeps_what_was_committed,
+    order_is_kept_per_source,
+    values_come_back_exactly,
+    committed_never_runs_ahead_of_what_is_stored,
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn random_histories() {
+    for seed in 1..=3 {
+        conformance::walk(&mut House::new(), seed, 30);
+    }
+}
+
+/// One reading of `device` in frame `seq`.
+fn reading<'a>(agent: &'a AgentId, device: &'a str, seq: u64, reading: Option<Cow<'a, str>>) -> Record<'a> {
+    let origin = Origin { agent, epoch: Epoch::from_random(1), ordinal: 1, stream: Stream::Raw, seq };
+    let raw = Raw {
+        message_id: Some(seq),
+        session: "walk",
+        device,
+        sensor: Some("accelerometer"),
+        xyz: [Some(0.5), Some(-1.5), Some(9.8)],
+        accuracy: None,
+        timestamp: Some(1_700_000_000_000_000_000 + seq as i64),
+        reading,
+        reading_index: 0,
+        user: None,
+        received_at: 1_700_000_000_000_000,
+    };
+    Record { metadata: origin.metadata(0, Some(true)), body: Body::Raw(raw) }
+}
+
+fn mark(agent: &AgentId, from: Option<u64>, to: u64) -> Mark {
+    Mark { source: Source::stream(agent, Epoch::from_random(1), Stream::Raw), from, to }
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn a_second_relay_takes_over_and_the_first_is_fenced_for_good() {
+    let mut house = House::new();
+    let agent: AgentId = "pi".parse().unwrap();
+    house.ledger.recover().unwrap();
+    house.ledger.submit(&[reading(&agent, "phone", 1, None)], &[mark(&agent, None, 1)]).unwrap();
+    let mut second = house.another();
+    second.recover().unwrap();
+    let late = house.ledger.submit(&[reading(&agent, "phone", 2, None)], &[mark(&agent, Some(1), 2)]);
+    assert!(matches!(late, Err(LedgerError::Fenced(ref who)) if who.contains("owner 1")), "{late:?}");
+    second.submit(&[reading(&agent, "phone", 2, None)], &[mark(&agent, Some(1), 2)]).unwrap();
+    assert_eq!(house.stored().len(), 2);
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn a_relay_that_was_fenced_by_the_coordinator_alone_goes_on() {
+    let config = config(1);
+    let agent: AgentId = "pi".parse().unwrap();
+    let mut ledger = KafkaLedger::new(config.clone(), "slept");
+    ledger.recover().unwrap();
+    // The same id begins anew, as a coordinator does that gave up on a transaction, and nobody becomes the owner.
+    let usurper: rdkafka::producer::BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", &config.brokers)
+        .set("transactional.id", format!("gaitway-relay-{}", config.topics.progress))
+        .create()
+        .unwrap();
+    usurper.init_transactions(Duration::from_secs(30)).unwrap();
+    let records = [reading(&agent, "phone", 1, None)];
+    let lost = ledger.submit(&records, &[mark(&agent, None, 1)]);
+    assert!(matches!(lost, Err(LedgerError::Unavailable(_))), "{lost:?}");
+    ledger.recover().unwrap();
+    ledger.submit(&records, &[mark(&agent, None, 1)]).unwrap();
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn all_readings_of_a_device_keep_their_order_within_a_partition() {
+    let config = config(12);
+    let mut ledger = KafkaLedger::new(config.clone(), "one");
+    ledger.recover().unwrap();
+    let agent: AgentId = "pi".parse().unwrap();
+    let devices: Vec<String> = (0..40).map(|number| format!("phone-{number}")).collect();
+    let (mut seq, mut from) = (0, None);
+    for _ in 0..5 {
+        let first = seq + 1;
+        let records: Vec<_> = devices
+            .iter()
+            .map(|device| {
+                seq += 1;
+                reading(&agent, device, seq, None)
+            })
+            .collect();
+        ledger.submit(&records, &[mark(&agent, from, seq)]).unwrap();
+        assert!(first <= seq);
+        from = Some(seq);
+    }
+    let mut of_device: BTreeMap<String, Vec<(i32, u64)>> = BTreeMap::new();
+    for message in topic::read(&config.brokers, &config.topics.raw) {
+        let device = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
+        let name = gaitway_kafka::headers::read(message.headers()).unwrap();
+        of_device.entry(device).or_default().push((message.partition(), name.seq));
+    }
+    assert_eq!(of_device.len(), devices.len());
+    let mut used = BTreeSet::new();
+    for (device, found) in of_device {
+        assert_eq!(found.len(), 5, "{device}");
+        assert!(found.windows(2).all(|pair| pair[0].0 == pair[1].0 && pair[0].1 < pair[1].1), "{device}: {found:?}");
+        used.insert(found[0].0);
+    }
+    assert!(used.len() > 6, "devices are spread over partitions: {used:?}");
+}
+
+/// The tutorial's keys, as its consumers know them.
+const SEED: [(&str, char); 9] = [
+    ("messageId", 'i'),
+    ("sessionId", 't'),
+    ("deviceId", 't'),
+    ("sensorType", 't'),
+    ("x", 'f'),
+    ("y", 'f'),
+    ("z", 'f'),
+    ("accuracy", 'i'),
+    ("timestamp", 'i'),
+];
+
+#[test]
+#[ignore = "needs kafka"]
+fn a_consumer_that_knows_only_the_tutorials_keys_reads_every_record() {
+    let config = config(3);
+    let mut ledger = KafkaLedger::new(config.clone(), "one");
+    ledger.recover().unwrap();
+    let agent: AgentId = "pi".parse().unwrap();
+    let mut odd = reading(&agent, "phone", 2, Some(Cow::Borrowed(r#"{"values":{"text":"x"}}"#)));
+    if let Body::Raw(raw) = &mut odd.body {
+        (raw.message_id, raw.xyz, raw.timestamp, raw.sensor) = (None, [None; 3], None, None);
+    }
+    let origin = Origin { agent: &agent, epoch: Epoch::from_random(1), ordinal: 1, stream: Stream::Activity, seq: 1 };
+    let window = Activity {
+        session: "walk",
+        device: "phone",
+        activity: "walking",
+        confidence: 1.0,
+        avg_magnitude: 9.0,
+        window_start: 1_700_000_000_000_000_000,
+        window_end: 1_700_000_010_000_000_000,
+        sample_count: 100,
+        classifier: "threshold",
+        revision: 0,
+    };
+    let window = Record { metadata: origin.metadata(0, None), body: Body::Activity(window) };
+    let before = gaitway_service::clock::now_micros() / 1000;
+    let records = [reading(&agent, "phone", 1, None), odd, window];
+    ledger.submit(&records, &[mark(&agent, None, 2)]).unwrap();
+    let after = gaitway_service::clock::now_micros() / 1000;
+
+    let value = |message: &rdkafka::message::OwnedMessage| -> serde_json::Map<String, serde_json::Value> {
+        serde_json::from_slice(message.payload().unwrap()).unwrap()
+    };
+    let readings = topic::read(&config.brokers, &config.topics.raw);
+    assert_eq!(readings.len(), 2);
+    for message in &readings {
+        let value = value(message);
+        for (key, kind) in SEED {
+            let found = value.get(key).unwrap_or_else(|| panic!("{key} is absent"));
+            let fits = match kind {
+                'i' => found.is_i64(),
+                'f' => found.is_f64(),
+                _ => found.is_string(),
+            };
+            assert!(fits || found.is_null(), "{key}: {found}");
+        }
+        let at = message.timestamp().to_millis().unwrap();
+        assert!((before..=after).contains(&at), "a record's time is when it was produced: {before} {at} {after}");
+        assert_eq!(message.key(), Some(b"phone".as_slice()));
+    }
+    let windows = topic::read(&config.brokers, &config.topics.activity);
+    let value = value(&windows[0]);
+    assert_eq!(value["timestamp"], "2023-11-14 22:13:30");
+    for key in ["sessionId", "deviceId", "activity"] {
+        assert!(value[key].is_string(), "{key}");
+    }
+    for key in ["confidence", "avg_magnitude"] {
+        assert!(value[key].is_f64(), "{key}: {}", value[key]);
+    }
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn the_greatest_record_passes_and_a_greater_one_is_rejected_without_stopping_the_ledger() {
+    let config = config(1);
+    let mut ledger = KafkaLedger::new(config.clone(), "one");
+    ledger.recover().unwrap();
+    let agent: AgentId = "pi".parse().unwrap();
+    let large = |bytes: usize| Some(Cow::Owned(format!(r#"{{"values":{{"image":"{}"}}}}"#, "a".repeat(bytes))));
+    let greatest = limits::MAX_RECORD - 4096;
+    ledger.submit(&[reading(&agent, "phone", 1, large(900_000))], &[mark(&agent, None, 1)]).unwrap();
+    ledger.submit(&[reading(&agent, "phone", 2, large(greatest))], &[mark(&agent, Some(1), 2)]).unwrap();
+    let beyond = ledger.submit(&[reading(&agent, "phone", 3, large(5 << 20))], &[mark(&agent, Some(2), 3)]);
+    assert!(matches!(beyond, Err(LedgerError::Rejected(ref why)) if why.contains("too large")), "{beyond:?}");
+    ledger.recover().unwrap();
+    ledger.submit(&[reading(&agent, "phone", 3, None)], &[mark(&agent, Some(2), 3)]).unwrap();
+    assert_eq!(topic::read(&config.brokers, &config.topics.raw).len(), 3);
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn topics_that_would_break_the_law_are_refused_until_they_are_right() {
+    let mut config = config(1);
+    config.create.settings.0.insert("cleanup.policy".to_owned(), "compact".to_owned());
+    let mut ledger = KafkaLedger::new(config.clone(), "one");
+    let refused = ledger.recover().unwrap_err().to_string();
+    assert!(refused.contains("cleanup.policy compact") && refused.contains(&config.topics.raw), "{refused}");
+    config.topics.raw.push_str("-right");
+    config.topics.activity.push_str("-right");
+    config.topics.gaps.push_str("-right");
+    config.create.settings.0.clear();
+    KafkaLedger::new(config.clone(), "one").recover().unwrap();
+    config.create.enabled = false;
+    config.topics.raw.push_str("-absent");
+    let refused = KafkaLedger::new(config, "one").recover().unwrap_err().to_string();
+    assert!(refused.contains("lacks the topics") && refused.contains("kafka.create.enabled"), "{refused}");
+}
+
+#[test]
+fn brokers_that_are_away_are_named_in_the_error() {
+    let config = KafkaConfig { brokers: "127.0.0.1:9".to_owned(), ..KafkaConfig::default() };
+    let refused = KafkaLedger::new(config, "one").recover().unwrap_err().to_string();
+    assert!(refused.contains("127.0.0.1:9") && refused.contains("list topics"), "{refused}");
+}

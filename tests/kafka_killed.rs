@@ -1,0 +1,187 @@
+//! The whole path through a real Kafka: agent, relay, sink and broker are killed at random moments, each for itself. Afterwards the topics,
+//! read as readers of committed records do, and the warehouse hold every reading that a phone was answered 200 for exactly once, every
+//! window of the plain reference, and nothing else.
+//!
+//! `GAITWAY_KILLS=2000` kills more often, `GAITWAY_SEED=n` repeats a run's moments.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod harness;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use harness::crowd::Crowd;
+use harness::kafka::Broker;
+use harness::process::Process;
+use harness::proxy::Proxy;
+use harness::warehouse::{assert_exact, await_drained, count};
+use harness::{Random, await_that, setting, topic};
+use nix::sys::signal::Signal;
+use rdkafka::Message as _;
+
+const PHONES: u64 = 4;
+
+/// Kills of agent, relay and sink in the suite's run; the broker is killed once for ten of them.
+const KILLS: u64 = 100;
+
+/// Silence closes nothing while phones push, and everything at the end.
+const TALKING: &str = "[windows]\nsilence = \"1h\"\n";
+const SILENT: &str = "[windows]\nsilence = \"300ms\"\n";
+
+/// Where everything is, and what runs.
+struct House {
+    dir: tempfile::TempDir,
+    broker: Broker,
+    proxy: Proxy,
+    agent: Option<Process>,
+    relay: Option<Process>,
+    sink: Option<Process>,
+}
+
+impl House {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start();
+        let kafka = format!("[kafka]\nbrokers = \"{}\"\n[kafka.create]\npartitions = 3\n", broker.address);
+        std::fs::write(dir.path().join("talking.toml"), TALKING).unwrap();
+        std::fs::write(dir.path().join("silent.toml"), SILENT).unwrap();
+        std::fs::write(dir.path().join("relay.toml"), &kafka).unwrap();
+        let warehouse = dir.path().join("sink/warehouse.db");
+        // A sink that is killed is missed soon, so that the next one gets its partitions.
+        let sink = format!(
+            "{kafka}[kafka.properties]\n\"session.timeout.ms\" = 1500\n\"heartbeat.interval.ms\" = 300\n[sqlite]\npath = \"{}\"\n",
+            warehouse.display()
+        );
+        std::fs::write(dir.path().join("sink.toml"), sink).unwrap();
+        let mut house = Self { dir, broker, proxy: Proxy::new(), agent: None, relay: None, sink: None };
+        house.start_relay();
+        house.start_sink();
+        house
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn spool(&self) -> PathBuf {
+        self.path("agent/spool.db")
+    }
+
+    fn warehouse(&self) -> PathBuf {
+        self.path("sink/warehouse.db")
+    }
+
+    /// Gives where phones push to.
+    fn start_agent(&mut self, config: &str) -> String {
+        let config = self.path(config);
+        let mut agent = Process::agent(&self.path("agent"), &self.proxy.url(), &["--config", config.to_str().unwrap()]);
+        let url = agent.agent_push_url();
+        self.agent = Some(agent);
+        url
+    }
+
+    fn start_relay(&mut self) {
+        let config = self.path("relay.toml");
+        let mut relay = Process::start(&["relay", "--mqtt", "127.0.0.1:0", "--config", config.to_str().unwrap()]);
+        self.proxy.point(Some(&relay.mqtt_address()));
+        self.relay = Some(relay);
+    }
+
+    fn start_sink(&mut self) {
+        let config = self.path("sink.toml");
+        self.sink = Some(Process::start(&["sink", "--config", config.to_str().unwrap()]));
+    }
+}
+
+/// A record's place in its topic.
+type Place = (String, i64, i64);
+
+/// Holds what readers of committed records see of `topic` against the rows of `table`; gives how many records are there and
+/// how many more were written in transactions that were aborted.
+fn assert_topic(broker: &str, topic: &str, warehouse: &Path, table: &str) -> (usize, usize) {
+    let committed = topic::read(broker, topic);
+    let names: BTreeSet<_> = committed.iter().map(|message| topic::headers(message)).collect();
+    assert_eq!(names.len(), committed.len(), "two records of {topic} have one name");
+    let in_kafka: BTreeSet<Place> =
+        committed.iter().map(|message| (topic.to_owned(), i64::from(message.partition()), message.offset())).collect();
+
+    let connection = harness::warehouse::open(warehouse);
+    let sql = format!(
+        "SELECT RECORD_METADATA ->> 'topic', RECORD_METADATA ->> 'partition', RECORD_METADATA ->> 'offset' FROM {table}"
+    );
+    let mut statement = connection.prepare(&sql).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    let rows: Vec<Place> = rows.collect::<Result<_, _>>().unwrap();
+    let stored: BTreeSet<Place> = rows.iter().cloned().collect();
+    assert_eq!(stored.len(), rows.len(), "two rows of {table} have one place");
+    assert_eq!(stored, in_kafka, "{table} and {topic}");
+    (committed.len(), topic::count_uncommitted(broker, topic) - committed.len())
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn agent_relay_sink_and_broker_killed_independently_are_exact() {
+    let seed = setting("GAITWAY_SEED", 3);
+    let kills = setting("GAITWAY_KILLS", KILLS);
+    let mut random = Random::new(seed);
+    let mut house = House::new();
+    let crowd = Crowd::push(PHONES, seed);
+    crowd.point(Some(house.start_agent("talking.toml")));
+
+    let mut broker_kills = 0;
+    for kill in 0..kills {
+        std::thread::sleep(Duration::from_micros(random.below(600_000)));
+        match random.below(3) {
+            0 => {
+                crowd.point(None);
+                house.agent.take().unwrap().kill(&[]);
+                crowd.point(Some(house.start_agent("talking.toml")));
+            }
+            1 => {
+                house.relay.take().unwrap().kill(&[]);
+                house.start_relay();
+            }
+            _ => {
+                house.sink.take().unwrap().kill(&[]);
+                house.start_sink();
+            }
+        }
+        if kill % 10 == 5 {
+            house.broker.kill();
+            broker_kills += 1;
+            std::thread::sleep(Duration::from_micros(random.below(400_000)));
+            house.broker.restart();
+        }
+    }
+
+    let pushed = crowd.finish();
+    assert!(house.agent.take().unwrap().terminate(Signal::SIGTERM).success());
+    house.start_agent("silent.toml");
+    await_drained(&house.spool());
+    let expected: usize = pushed.iter().flat_map(|(_, pushed)| pushed.values()).map(Vec::len).sum();
+    assert!(expected > 0);
+    let warehouse = house.warehouse();
+    await_that("every reading is in the warehouse", || {
+        count(&warehouse, "SELECT count(*) FROM ACTIVITY_RECORDS") >= expected as i64
+    });
+    let windows = topic::read(&house.broker.address, "processed_activity").len();
+    await_that("every window is in the warehouse", || {
+        count(&warehouse, "SELECT count(*) FROM USER_ACTIVITY_PROCESSED") >= windows as i64
+    });
+    assert!(house.sink.take().unwrap().terminate(Signal::SIGTERM).success());
+    assert!(house.relay.take().unwrap().terminate(Signal::SIGTERM).success());
+
+    for (phone, pushed) in &pushed {
+        assert_exact(&warehouse, phone, pushed);
+    }
+    assert_eq!(count(&warehouse, "SELECT count(*) FROM GAPS"), 0);
+    let (readings, aborted) = assert_topic(&house.broker.address, "raw_sensor_data", &warehouse, "ACTIVITY_RECORDS");
+    assert_eq!(readings, expected, "and nothing else");
+    assert_topic(&house.broker.address, "processed_activity", &warehouse, "USER_ACTIVITY_PROCESSED");
+    println!(
+        "{kills} kills of agent, relay and sink and {broker_kills} of the broker, seed {seed}: {readings} readings, {aborted} more in transactions that were aborted"
+    );
+    assert!(aborted > 0, "no kill landed inside an open transaction");
+}
