@@ -150,7 +150,7 @@ impl Home {
             received_at: 1_700_000_000_000_000,
         });
         let json = Record { metadata, body }.to_json();
-        self.send_value(producer, partition, Some(&number.to_string()), json.as_bytes(), headers);
+        self.send_value(producer, partition, Some(&number.to_string()), json.as_bytes(), &headers);
     }
 
     fn send_value(
@@ -159,7 +159,7 @@ impl Home {
         partition: i32,
         key: Option<&str>,
         value: &[u8],
-        headers: OwnedHeaders,
+        headers: &OwnedHeaders,
     ) {
         loop {
             let mut record = BaseRecord::to(self.raw()).partition(partition).payload(value).headers(headers.clone());
@@ -169,14 +169,14 @@ impl Home {
             match producer.send(record) {
                 Ok(()) => return,
                 Err(_) => producer.poll(Duration::from_millis(10)),
-            };
+            }
         }
     }
 
     /// Writes a value as it is, without headers.
     pub(crate) fn write_value(&self, partition: i32, key: Option<&str>, value: &[u8]) {
         let producer: BaseProducer = self.client().create().unwrap();
-        self.send_value(&producer, partition, key, value, OwnedHeaders::new());
+        self.send_value(&producer, partition, key, value, &OwnedHeaders::new());
         producer.flush(PATIENCE).unwrap();
     }
 }
