@@ -46,7 +46,7 @@ fn said(dir: &Path, mistake: &Mistake<'_>) -> String {
     if !mistake.flags.contains(&"--config") {
         command.arg("--config").arg(&config);
     }
-    if !mistake.flags.contains(&"--data-dir") {
+    if mistake.command != "sink" && !mistake.flags.contains(&"--data-dir") {
         command.arg("--data-dir").arg(&data_dir);
     }
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GAITWAY_")) {
@@ -196,6 +196,25 @@ fn every_key_of_the_warehouse_says_what_it_allows() {
         ),
         file("[sink.sqlite]\nmin_free_percent = 300", &["is 300, must be a whole number from 0 to 90"]),
         file("[sink.sqlite]\nmin_free_percent = 2.5", &["is 2.5, must be a whole number from 0 to 90"]),
+        file("[sink.sqlite]\npath = 'x.db'", &["FILE:2: `sink.sqlite.path` is \"x.db\"", "give --data-dir"]),
+        file("[sink]\nwarehouse = 'oracle'", &["`sink.warehouse` is \"oracle\"", "sqlite"]),
+    ]);
+}
+
+#[test]
+fn every_key_of_a_sink_alone_says_what_it_allows() {
+    let sink =
+        |text: &'static str, expected: &'static [&'static str]| Mistake { command: "sink", ..file(text, expected) };
+    assert_said(&[
+        sink("group = ''", &["FILE:1: `group` is \"\", must be 1 to 249 printable characters"]),
+        sink("[kafka]\nbrokers = 'x'", &["FILE:2: `kafka.brokers` is \"x\", must be HOST:PORT"]),
+        sink("[batch]\nmax_rows = 0", &["FILE:2: `batch.max_rows` is 0, must be from 1 to 1000000"]),
+        sink("[batch]\nmax_bytes = 1", &["`batch.max_bytes` is 1, must be from 1KiB to 64MiB"]),
+        sink("[batch]\nlinger = '2m'", &["`batch.linger` is \"2m\", must be from 0s to 1m"]),
+        sink("[batch]\nmemory = '1MiB'", &["`batch.memory` is \"1MiB\", must be from 8MiB to 16GiB"]),
+        sink("[sqlite]\npath = '/'", &["`sqlite.path` is \"/\", must name a file"]),
+        sink("admin = 9000", &["`admin` is 9000, must be an address"]),
+        sink("adopt_from_group = true", &["unknown key `adopt_from_group`"]),
     ]);
 }
 
@@ -227,7 +246,7 @@ fn what_nobody_reads_is_named_with_what_was_perhaps_meant() {
         file("[relay.comit]\nlinger = '1s'", &["unknown key `relay.comit`, perhaps `commit`"]),
         file(
             "[sink.postgres]\nurl = 'postgres://me:hunter2@h'",
-            &["unknown key `sink.postgres`", "allowed here: `sqlite`"],
+            &["unknown key `sink.postgres`", "allowed here: `kafka`, `group`, `warehouse`, `sqlite`"],
         ),
         file("[relay]\nsecert = 'hunter2'", &["unknown key `relay.secert`, perhaps `secret`"]),
         variable(
@@ -350,6 +369,7 @@ fn the_documented_defaults_are_the_real_ones_and_every_key_is_documented() {
         let real = &real[&key];
         let same = match (real, &documented) {
             (Value::Null, None) => true,
+            (Value::Bool(flag), Some(text)) => text.parse() == Ok(*flag),
             (Value::Number(number), Some(text)) => {
                 number.as_u64().is_some_and(|number| bytes::parse(text) == Ok(number))
                     || number.as_f64() == text.parse().ok()

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use gaitway_proto::schema::{self, Dialect};
+use gaitway_proto::schema::{Dialect, ddl_script};
 use gaitway_service::health::Health;
 use gaitway_service::lock::{DataDir, Locked};
 use gaitway_service::metrics::Metrics;
@@ -104,8 +104,6 @@ fn print_ddl(dialect: DialectName) -> std::io::Result<()> {
         DialectName::Sqlite => Dialect::Sqlite,
     };
     let mut out = std::io::stdout().lock();
-    for table in schema::TABLES {
-        writeln!(out, "{};\n", table.ddl(dialect))?;
-    }
+    out.write_all(ddl_script(dialect).as_bytes())?;
     out.flush()
 }

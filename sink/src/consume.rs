@@ -195,7 +195,7 @@ impl Watch {
             }
             if hinted.elapsed() >= HINT_EVERY {
                 hinted = Instant::now();
-                member.commit(self.board.take_hints());
+                member.commit(&self.board.take_hints());
             }
         }
         Ok(())
@@ -238,7 +238,7 @@ impl Watch {
         let all = crew.all();
         let hints = crew.dismiss(&all, workers);
         drop(crew);
-        member.commit(hints);
+        member.commit(&hints);
         member.finish(offsets);
         // Without brokers this takes as long as their time-outs, and nobody waits for that.
         let (left, heard) = sync_channel::<()>(1);

@@ -133,7 +133,7 @@ enum State<R> {
         at: i64,
         token: Option<u64>,
     },
-    Reading(Reading<R>),
+    Reading(Box<Reading<R>>),
     Stopping(Stop),
     Stopped,
 }
@@ -179,7 +179,7 @@ impl<R> Machine<R> {
             State::Opening(Step::Survey { .. }) => Effect::Survey,
             State::Starting { at, token } => {
                 let (at, token) = (*at, *token);
-                self.state = State::Reading(Reading::new(now, at, token));
+                self.state = State::Reading(Box::new(Reading::new(now, at, token)));
                 return Some(Effect::Start(at));
             }
             State::Stopping(stop) => {

@@ -82,7 +82,7 @@ impl ConsumerContext for Context {
             self.state().assigned.retain(|assigned| !which.contains(assigned));
             let left = self.crew.lock().unwrap_or_else(PoisonError::into_inner).dismiss(&which, PATIENCE);
             if !member.assignment_lost() {
-                self.commit(member, left, CommitMode::Async);
+                self.commit(member, &left);
             }
             if let Err(error) = member.incremental_unassign(list) {
                 tracing::debug!(%error, "revoked partitions could not be let go of");
@@ -100,9 +100,9 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
-    fn commit(&self, member: &BaseConsumer<Self>, hints: BTreeMap<Which, Hint>, mode: CommitMode) {
+    fn commit(&self, member: &BaseConsumer<Self>, hints: &BTreeMap<Which, Hint>) {
         let mut offsets = TopicPartitionList::with_capacity(hints.len());
-        for ((topic, partition), hint) in &hints {
+        for ((topic, partition), hint) in hints {
             let mut element = offsets.add_partition(topic, *partition);
             let metadata = hint.token.map(reader::metadata_of).unwrap_or_default();
             let said = element.set_offset(Offset::Offset(hint.next)).map(|()| element.set_metadata(metadata));
@@ -113,7 +113,7 @@ impl Context {
         if hints.is_empty() {
             return;
         }
-        match member.commit(&offsets, mode) {
+        match member.commit(&offsets, CommitMode::Async) {
             Ok(()) => self.state().committing += 1,
             Err(error) => tracing::debug!(%error, "the group's offsets were not committed"),
         }
@@ -177,8 +177,8 @@ impl Member {
     }
 
     /// Commits hints, some time.
-    pub(super) fn commit(&self, hints: BTreeMap<Which, Hint>) {
-        self.consumer.context().commit(&self.consumer, hints, CommitMode::Async);
+    pub(super) fn commit(&self, hints: &BTreeMap<Which, Hint>) {
+        self.consumer.context().commit(&self.consumer, hints);
     }
 
     /// Waits until what was committed is, at most `long`.

@@ -8,7 +8,7 @@ use gaitway_proto::ledger::Ledger;
 use gaitway_proto::record::{Body, Cells, Metadata, NAME_KEYS, Parsed, Place, Record};
 use gaitway_proto::schema::Table;
 use gaitway_proto::topic::AgentId;
-use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 
 /// What a record takes in memory beside its bytes, about: itself and its cells while it is submitted.
 const OVERHEAD: usize = 768;
@@ -70,7 +70,7 @@ impl Taken {
             timestamp: message.timestamp().to_millis(),
             key: message.key().map(Into::into),
             value: message.payload().map(Into::into),
-            headers: told.map(|headers| headers.detach()),
+            headers: told.map(BorrowedHeaders::detach),
             name,
         }
     }

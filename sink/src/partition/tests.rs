@@ -169,6 +169,7 @@ impl World {
                     if self.fate.is_over() && self.stored == self.records() && machine.trouble(now).is_none() {
                         return None;
                     }
+                    self.fate.choose(1);
                     now = machine
                         .poll_timeout()
                         .unwrap_or(now + Duration::from_secs(1))
