@@ -12,10 +12,13 @@ use gaitway_service::lock::{DataDir, Locked};
 use gaitway_service::metrics::Metrics;
 use gaitway_service::{config, logs, signals};
 use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{SinkConfig, WarehouseKind};
 use crate::ledgers::{Ledgers, Shared};
 use crate::sqlite::Warehouse;
+use crate::{postgres, snowflake};
 
 /// Reads records from Kafka and stores each once in a warehouse.
 #[derive(Debug, clap::Args)]
@@ -76,14 +79,29 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     config.adopt_from_group = adopt_from_group;
     let shutdown = signals::shutdown()?;
     let (health, metrics) = (Health::new(), Metrics::new());
-    let (ledgers, _locked) = open(&config, &metrics).await?;
+    let (ledgers, _locked) = open(&config, &metrics, &shutdown).await?;
     crate::run(config, ledgers, &health, &metrics, shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The warehouse of `config`, and what keeps others from it.
-async fn open(config: &SinkConfig, metrics: &Metrics) -> anyhow::Result<(Arc<dyn Ledgers>, Option<Locked>)> {
+async fn open(
+    config: &SinkConfig,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<(Arc<dyn Ledgers>, Option<Locked>)> {
     match config.warehouse {
+        WarehouseKind::Postgres => {
+            let options = config.postgres.clone();
+            let opening = tokio::task::spawn_blocking(move || postgres::Warehouse::new(&options));
+            let warehouse = opening.await.context("opening the warehouse was interrupted")??;
+            Ok((Arc::new(Shared::new(warehouse, postgres::refuses)), None))
+        }
+        WarehouseKind::Snowflake => {
+            let options = config.snowflake.clone().context("the table snowflake is missing")?;
+            let client = snowflake::Client::new(options, Handle::current(), shutdown.clone())?;
+            Ok((Arc::new(client), None))
+        }
         WarehouseKind::Sqlite => {
             let options = config.sqlite.clone();
             let directory = options.path.parent().filter(|parent| !parent.as_os_str().is_empty());

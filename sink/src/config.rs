@@ -8,7 +8,7 @@ use gaitway_kafka::KafkaConfig;
 use gaitway_service::config::{Check, Wrong};
 use serde::{Deserialize, Serialize};
 
-use crate::sqlite::Options;
+use crate::{postgres, snowflake, sqlite};
 
 #[cfg(feature = "kafka")]
 mod batch;
@@ -29,7 +29,11 @@ pub struct SinkConfig {
     /// Where records go.
     pub warehouse: WarehouseKind,
     /// The local warehouse.
-    pub sqlite: Options,
+    pub sqlite: sqlite::Options,
+    /// A PostgreSQL database.
+    pub postgres: postgres::Options,
+    /// Snowflake; it has keys without a default.
+    pub snowflake: Option<snowflake::Options>,
     /// What goes into one submit.
     #[cfg(feature = "kafka")]
     pub batch: BatchConfig,
@@ -51,6 +55,10 @@ pub enum WarehouseKind {
     /// A file on this machine.
     #[default]
     Sqlite,
+    /// A PostgreSQL database.
+    Postgres,
+    /// Snowflake, by Snowpipe Streaming.
+    Snowflake,
 }
 
 impl Default for SinkConfig {
@@ -61,7 +69,9 @@ impl Default for SinkConfig {
             #[cfg(feature = "kafka")]
             group: "gaitway-sink".to_owned(),
             warehouse: WarehouseKind::default(),
-            sqlite: Options::default(),
+            sqlite: sqlite::Options::default(),
+            postgres: postgres::Options::default(),
+            snowflake: None,
             #[cfg(feature = "kafka")]
             batch: BatchConfig::default(),
             #[cfg(feature = "kafka")]
@@ -86,7 +96,15 @@ impl Check for SinkConfig {
             }
             self.batch.check()?;
         }
-        self.sqlite.check()
+        self.sqlite.check()?;
+        self.postgres.check()?;
+        match (&self.snowflake, self.warehouse) {
+            (Some(snowflake), _) => snowflake.check(),
+            (None, WarehouseKind::Snowflake) => {
+                Err(Wrong::new("warehouse", "must have its table `snowflake` with account, user and private_key_file"))
+            }
+            (None, _) => Ok(()),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use gaitway_proto::ledger::{Ledger, LedgerError, Mark, Source, Watermark};
 use gaitway_proto::record::Record;
 use gaitway_proto::schema::Table;
 
+use crate::snowflake;
+
 /// A shared ledger keeps house so often, whoever asks.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 
@@ -105,6 +107,13 @@ impl<L: Ledger> Ledger for Shared<L> {
 impl<L: Ledger + 'static> Ledgers for Shared<L> {
     fn open(&self, _: &'static Table, _: &str, _: i32) -> Result<Box<dyn Ledger>, LedgerError> {
         Ok(Box::new(self.clone()))
+    }
+}
+
+/// Each partition has a channel of its own.
+impl Ledgers for snowflake::Client {
+    fn open(&self, table: &'static Table, topic: &str, partition: i32) -> Result<Box<dyn Ledger>, LedgerError> {
+        Ok(Box::new(self.channel(table, topic, partition)))
     }
 }
 

@@ -48,6 +48,11 @@ use connection::{Driver, Session};
 use options::Server;
 use setup::Told;
 
+/// Why no table here can hold `record`, if that is so.
+pub fn refuses(record: &Record<'_>) -> Option<String> {
+    refusal::of(record)
+}
+
 /// Why a warehouse cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
