@@ -1,6 +1,9 @@
 //! Every command of gaitway. Each parses and calls: the work is in the crates.
 
+mod places;
 mod replay;
+mod sqlite;
+mod tail;
 mod up;
 
 use std::process::ExitCode;
@@ -26,6 +29,8 @@ enum Command {
     Relay(gaitway_relay::command::Args),
     /// Play recordings to an agent as phones would
     Replay(replay::Args),
+    /// Show records as they come, wherever they are
+    Tail(tail::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +50,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agent(args) => serve(gaitway_agent::command::run(args)),
         Command::Relay(args) => serve(gaitway_relay::command::run(args)),
         Command::Replay(args) => replay::run(args),
+        Command::Tail(args) => tail::run(args),
     }
 }
 
