@@ -1,5 +1,6 @@
 //! Every command of gaitway. Each parses and calls: the work is in the crates.
 
+mod audit;
 mod places;
 mod replay;
 mod sqlite;
@@ -29,6 +30,8 @@ enum Command {
     Relay(gaitway_relay::command::Args),
     /// Play recordings to an agent as phones would
     Replay(replay::Args),
+    /// Hold what was accepted against what is in spool, Kafka and warehouse
+    Audit(audit::Args),
     /// Show records as they come, wherever they are
     Tail(tail::Args),
 }
@@ -50,6 +53,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agent(args) => serve(gaitway_agent::command::run(args)),
         Command::Relay(args) => serve(gaitway_relay::command::run(args)),
         Command::Replay(args) => replay::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Tail(args) => tail::run(args),
     }
 }

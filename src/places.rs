@@ -43,8 +43,6 @@ pub(crate) struct Places {
     pub(crate) warehouse: PathBuf,
     /// Whether somebody named the warehouse: then it must be there.
     pub(crate) warehouse_is_named: bool,
-    /// Whether somebody named the data directory.
-    pub(crate) data_dir_is_named: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,10 +52,7 @@ struct OfRelay {
 }
 
 #[derive(Debug, Serialize)]
-struct OfAgent {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_dir: Option<PathBuf>,
-}
+struct NoFlags {}
 
 impl Flags {
     /// Finds the places.
@@ -65,17 +60,15 @@ impl Flags {
         let Self { config, data_dir, kafka, warehouse } = self;
         let kafka = kafka.map(|brokers| KafkaFlags { brokers });
         let relay = load_either::<RelayConfig>("relay", config.as_deref(), OfRelay { kafka })?;
-        let spool = match &data_dir {
-            Some(dir) => spool_in(dir),
-            None => {
-                let agent = load_either::<AgentConfig>("agent", config.as_deref(), OfAgent { data_dir: None })?;
-                agent.data_dir.join("spool.db")
-            }
+        let spool = if let Some(dir) = &data_dir {
+            spool_in(dir)
+        } else {
+            load_either::<AgentConfig>("agent", config.as_deref(), NoFlags {})?.data_dir.join("spool.db")
         };
-        let (warehouse_is_named, data_dir_is_named) = (warehouse.is_some(), data_dir.is_some());
+        let warehouse_is_named = warehouse.is_some();
         let data_dir = data_dir.unwrap_or_else(|| DATA_DIR.into());
         let warehouse = warehouse.unwrap_or_else(|| data_dir.join("warehouse.db"));
-        Ok(Places { spool, kafka: relay.kafka, warehouse, warehouse_is_named, data_dir_is_named })
+        Ok(Places { spool, kafka: relay.kafka, warehouse, warehouse_is_named })
     }
 }
 

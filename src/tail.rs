@@ -117,7 +117,7 @@ trait Reader {
 fn open(at: At, table: &'static Table, places: &Places, start: Start) -> Result<Box<dyn Reader>, String> {
     Ok(match at {
         At::Agent => Box::new(agent::Spool::open(&places.spool, table, start)?),
-        At::Kafka => Box::new(kafka::Topic::open(&places.kafka.clone().unwrap_or_default(), table, start)?),
+        At::Kafka => Box::new(kafka::Committed::open(&places.kafka.clone().unwrap_or_default(), table, start)?),
         At::Warehouse => Box::new(warehouse::Rows::open(&places.warehouse, table, start)?),
     })
 }
@@ -141,7 +141,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let filter = Filter { device, session };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
-    let shown = runtime.block_on(async {
+    let shown: anyhow::Result<()> = runtime.block_on(async {
         let stop = signals::shutdown()?;
         let stopped = stop.clone();
         let showing = tokio::task::spawn_blocking(move || {

@@ -12,13 +12,13 @@ use super::{BATCH, Found, PAUSE, Reader, Start};
 const CLIENT: &str = "gaitway-tail";
 
 /// See the module.
-pub(super) struct Topic {
+pub(super) struct Committed {
     records: Records,
     topic: String,
     table: &'static Table,
 }
 
-impl Topic {
+impl Committed {
     pub(super) fn open(config: &KafkaConfig, table: &'static Table, start: Start) -> Result<Self, String> {
         let topic = config.topics.of(table).to_owned();
         let start = match start {
@@ -30,7 +30,7 @@ impl Topic {
     }
 }
 
-impl Reader for Topic {
+impl Reader for Committed {
     fn read(&mut self, out: &mut Vec<Found>) -> Result<(), String> {
         let Self { records, topic, table } = self;
         let begun = Instant::now();

@@ -73,7 +73,7 @@ fn value(row: &Row<'_>, fields: &[Field]) -> rusqlite::Result<String> {
             }
         };
         let comma = if place == 0 { "" } else { "," };
-        json.push_str(&format!("{comma}\"{}\":{cell}", field.name));
+        json.extend([comma, "\"", field.name, "\":", &cell]);
     }
     json.push('}');
     Ok(json)
