@@ -1,6 +1,14 @@
 //! Every command of gaitway. Each parses and calls: the work is in the crates.
 
+#[cfg(feature = "kafka")]
+mod audit;
+#[cfg(feature = "kafka")]
+mod places;
 mod replay;
+#[cfg(feature = "kafka")]
+mod sqlite;
+#[cfg(feature = "kafka")]
+mod tail;
 mod up;
 
 use std::process::ExitCode;
@@ -30,6 +38,12 @@ enum Command {
     Sink(gaitway_sink::command::Args),
     /// Play recordings to an agent as phones would
     Replay(replay::Args),
+    /// Hold what was accepted against what is in spool, Kafka and warehouse
+    #[cfg(feature = "kafka")]
+    Audit(audit::Args),
+    /// Show records as they come, wherever they are
+    #[cfg(feature = "kafka")]
+    Tail(tail::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +66,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "kafka")]
         Command::Sink(args) => serve(gaitway_sink::command::run(args)),
         Command::Replay(args) => replay::run(args),
+        #[cfg(feature = "kafka")]
+        Command::Audit(args) => audit::run(args),
+        #[cfg(feature = "kafka")]
+        Command::Tail(args) => tail::run(args),
     }
 }
 

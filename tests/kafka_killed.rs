@@ -1,6 +1,6 @@
-//! The whole path through a real Kafka: agent, relay, sink and broker are killed at random moments, each for itself. Afterwards the topics,
-//! read as readers of committed records do, and the warehouse hold every reading that a phone was answered 200 for exactly once, every
-//! window of the plain reference, and nothing else.
+//! The whole path through a real Kafka: agent, relay, broker and two sinks, one into SQLite and one into the emulator of Snowflake, are killed
+//! at random moments, each for itself. Afterwards the topics, read as readers of committed records do, and both warehouses hold every reading
+//! that a phone was answered 200 for exactly once, every window of the plain reference, and nothing else.
 //!
 //! `GAITWAY_KILLS=2000` kills more often, `GAITWAY_SEED=n` repeats a run's moments.
 
@@ -8,10 +8,11 @@
 
 mod harness;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gaitway_emulator::{self as emulator, Emulator};
 use harness::crowd::Crowd;
 use harness::kafka::Broker;
 use harness::process::Process;
@@ -33,6 +34,9 @@ const KILLS: u64 = 100;
 const TALKING: &str = "[windows]\nsilence = \"1h\"\n";
 const SILENT: &str = "[windows]\nsilence = \"300ms\"\n";
 
+/// A sink that is killed is missed soon, so that the next one gets its partitions.
+const SOON: &str = "[kafka.properties]\n\"session.timeout.ms\" = 1500\n\"heartbeat.interval.ms\" = 300\n";
+
 /// Where everything is, and what runs.
 struct House {
     dir: tempfile::TempDir,
@@ -40,8 +44,13 @@ struct House {
     proxy: Proxy,
     agent: Option<Process>,
     relay: Option<Process>,
-    sink: Option<Process>,
+    emulator: Emulator,
+    /// Into SQLite, into Snowflake.
+    sinks: [Option<Process>; 2],
 }
+
+/// Their configurations.
+const SINKS: [&str; 2] = ["sink.toml", "snowflake.toml"];
 
 impl House {
     fn new() -> Self {
@@ -52,15 +61,27 @@ impl House {
         std::fs::write(dir.path().join("silent.toml"), SILENT).unwrap();
         std::fs::write(dir.path().join("relay.toml"), &kafka).unwrap();
         let warehouse = dir.path().join("sink/warehouse.db");
-        // A sink that is killed is missed soon, so that the next one gets its partitions.
-        let sink = format!(
-            "{kafka}[kafka.properties]\n\"session.timeout.ms\" = 1500\n\"heartbeat.interval.ms\" = 300\n[sqlite]\npath = \"{}\"\n",
-            warehouse.display()
+        let sink = format!("{kafka}{SOON}[sqlite]\npath = \"{}\"\n", warehouse.display());
+        std::fs::write(dir.path().join(SINKS[0]), sink).unwrap();
+        let emulator = Emulator::start(emulator::Options::default()).unwrap();
+        let (ca, key) = (dir.path().join("ca.pem"), dir.path().join("key.pem"));
+        emulator.write_ca(&ca).unwrap();
+        std::fs::write(&key, emulator.private_key_pem()).unwrap();
+        let snowflake = format!(
+            "group = \"snowflake\"\nwarehouse = \"snowflake\"\n{kafka}{SOON}[snowflake]\nurl = \"{}\"\naccount = \"{}\"\nuser = \"{}\"\nca_file = \"{}\"\nprivate_key_file = \"{}\"\ndatabase = \"{}\"\n",
+            emulator.url(),
+            emulator.account(),
+            emulator.user(),
+            ca.display(),
+            key.display(),
+            emulator.database(),
         );
-        std::fs::write(dir.path().join("sink.toml"), sink).unwrap();
-        let mut house = Self { dir, broker, proxy: Proxy::new(), agent: None, relay: None, sink: None };
+        std::fs::write(dir.path().join(SINKS[1]), snowflake).unwrap();
+        let sinks = [None, None];
+        let mut house = Self { dir, broker, proxy: Proxy::new(), agent: None, relay: None, emulator, sinks };
         house.start_relay();
-        house.start_sink();
+        house.start_sink(0);
+        house.start_sink(1);
         house
     }
 
@@ -92,20 +113,24 @@ impl House {
         self.relay = Some(relay);
     }
 
-    fn start_sink(&mut self) {
-        let config = self.path("sink.toml");
-        self.sink = Some(Process::start(&["sink", "--config", config.to_str().unwrap()]));
+    fn start_sink(&mut self, which: usize) {
+        let config = self.path(SINKS[which]);
+        self.sinks[which] = Some(Process::start(&["sink", "--config", config.to_str().unwrap()]));
     }
 }
 
 /// A record's place in its topic.
 type Place = (String, i64, i64);
 
-/// Holds what readers of committed records see of `topic` against the rows of `table`; gives how many records are there and
-/// how many more were written in transactions that were aborted.
-fn assert_topic(broker: &str, topic: &str, warehouse: &Path, table: &str) -> (usize, usize) {
+const RAW: (&str, &str) = ("RAW_DATA", "ACTIVITY_RECORDS");
+const ACTIVITY: (&str, &str) = ("PROCESSED_DATA", "USER_ACTIVITY_PROCESSED");
+
+/// Holds what readers of committed records see of `topic` against the rows of both warehouses; gives how many records are there
+/// and how many more were written in transactions that were aborted.
+fn assert_topic(house: &House, topic: &str, warehouse: &Path, (schema, table): (&str, &str)) -> (usize, usize) {
+    let broker = &house.broker.address;
     let committed = topic::read(broker, topic);
-    let names: BTreeSet<_> = committed.iter().map(|message| topic::headers(message)).collect();
+    let names: BTreeSet<_> = committed.iter().map(topic::headers).collect();
     assert_eq!(names.len(), committed.len(), "two records of {topic} have one name");
     let in_kafka: BTreeSet<Place> =
         committed.iter().map(|message| (topic.to_owned(), i64::from(message.partition()), message.offset())).collect();
@@ -116,11 +141,49 @@ fn assert_topic(broker: &str, topic: &str, warehouse: &Path, table: &str) -> (us
     );
     let mut statement = connection.prepare(&sql).unwrap();
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-    let rows: Vec<Place> = rows.collect::<Result<_, _>>().unwrap();
-    let stored: BTreeSet<Place> = rows.iter().cloned().collect();
-    assert_eq!(stored.len(), rows.len(), "two rows of {table} have one place");
-    assert_eq!(stored, in_kafka, "{table} and {topic}");
+    assert_places(&rows.collect::<Result<Vec<_>, _>>().unwrap(), &in_kafka, "SQLite");
+
+    let values: BTreeMap<(i64, i64), serde_json::Value> = committed
+        .iter()
+        .map(|message| {
+            let value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+            ((i64::from(message.partition()), message.offset()), value)
+        })
+        .collect();
+    let rows: Vec<Place> = house
+        .emulator
+        .rows(schema, table)
+        .into_iter()
+        .map(|row| {
+            let (mut metadata, mut value) = (serde_json::Value::Null, serde_json::Map::new());
+            for (column, cell) in row {
+                if column == "RECORD_METADATA" {
+                    metadata = cell
+                } else {
+                    value.insert(column, cell);
+                }
+            }
+            let (partition, offset) = (metadata["partition"].as_i64().unwrap(), metadata["offset"].as_i64().unwrap());
+            let told: serde_json::Map<_, _> = values[&(partition, offset)]
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(key, value)| (key.to_ascii_uppercase(), value.clone()))
+                .collect();
+            let value: serde_json::Map<_, _> =
+                value.into_iter().map(|(key, value)| (key.to_ascii_uppercase(), value)).collect();
+            assert_eq!(value, told, "{topic}/{partition} offset {offset}");
+            (metadata["topic"].as_str().unwrap().to_owned(), partition, offset)
+        })
+        .collect();
+    assert_places(&rows, &in_kafka, "Snowflake");
     (committed.len(), topic::count_uncommitted(broker, topic) - committed.len())
+}
+
+fn assert_places(rows: &[Place], in_kafka: &BTreeSet<Place>, warehouse: &str) {
+    let stored: BTreeSet<Place> = rows.iter().cloned().collect();
+    assert_eq!(stored.len(), rows.len(), "two rows of {warehouse} have one place");
+    assert_eq!(&stored, in_kafka, "{warehouse}");
 }
 
 #[test]
@@ -136,7 +199,7 @@ fn agent_relay_sink_and_broker_killed_independently_are_exact() {
     let mut broker_kills = 0;
     for kill in 0..kills {
         std::thread::sleep(Duration::from_micros(random.below(600_000)));
-        match random.below(3) {
+        match random.below(4) {
             0 => {
                 crowd.point(None);
                 house.agent.take().unwrap().kill(&[]);
@@ -150,9 +213,10 @@ fn agent_relay_sink_and_broker_killed_independently_are_exact() {
                 house.relay.take().unwrap().kill(&[]);
                 house.start_relay();
             }
-            _ => {
-                house.sink.take().unwrap().kill(&[]);
-                house.start_sink();
+            which => {
+                let which = which as usize % 2;
+                house.sinks[which].take().unwrap().kill(&[]);
+                house.start_sink(which);
             }
         }
         if kill % 10 == 5 {
@@ -177,18 +241,24 @@ fn agent_relay_sink_and_broker_killed_independently_are_exact() {
     await_that("every window is in the warehouse", || {
         count(&warehouse, "SELECT count(*) FROM USER_ACTIVITY_PROCESSED") >= windows as i64
     });
-    assert!(house.sink.take().unwrap().terminate(Signal::SIGTERM).success());
+    let stored = |house: &House, (schema, table): (&str, &str)| house.emulator.count(schema, table) as usize;
+    await_that("everything is in Snowflake", || {
+        stored(&house, RAW) >= expected && stored(&house, ACTIVITY) >= windows && house.emulator.uncommitted() == 0
+    });
+    for sink in &mut house.sinks {
+        assert!(sink.take().unwrap().terminate(Signal::SIGTERM).success());
+    }
     assert!(house.relay.take().unwrap().terminate(Signal::SIGTERM).success());
 
     for (phone, pushed) in &pushed {
         assert_exact(&warehouse, phone, pushed);
     }
     assert_eq!(count(&warehouse, "SELECT count(*) FROM GAPS"), 0);
-    let (readings, aborted) = assert_topic(&house.broker.address, "raw_sensor_data", &warehouse, "ACTIVITY_RECORDS");
+    let (readings, aborted) = assert_topic(&house, "raw_sensor_data", &warehouse, RAW);
     assert_eq!(readings, expected, "and nothing else");
-    assert_topic(&house.broker.address, "processed_activity", &warehouse, "USER_ACTIVITY_PROCESSED");
+    assert_topic(&house, "processed_activity", &warehouse, ACTIVITY);
     println!(
-        "{kills} kills of agent, relay and sink and {broker_kills} of the broker, seed {seed}: {readings} readings, {aborted} more in transactions that were aborted"
+        "{kills} kills of agent, relay and sinks and {broker_kills} of the broker, seed {seed}: {readings} readings, {aborted} more in transactions that were aborted"
     );
     assert!(aborted > 0, "no kill landed inside an open transaction");
 }

@@ -12,12 +12,14 @@
 //! When it is hurt: [`damage`] tells which errors mean that, [`presence`] whether the file is still the one that was
 //! opened, [`quarantine`] moves it aside, [`mend`] puts gaps in place of damaged frames, [`retold`] notes
 //! what a lost file may hold too. [`check`], [`salvage`] and
-//! [`export`] look at a file, bring what is left of it into another, or write it out.
+//! [`export`] look at a file, bring what is left of it into another, or write it out. [`look`] is for people who want to see
+//! what flows.
 
 pub mod cap;
 pub mod check;
 pub mod damage;
 pub mod export;
+pub mod look;
 pub mod mend;
 pub mod presence;
 pub mod quarantine;

@@ -5,6 +5,7 @@
 //! 3. [`topics`] creates what is missing and says what weakens the law.
 //! 4. [`headers`] carry a record's name beside its JSON value.
 //! 5. [`progress`] is the topic of watermarks: who owns it, how far each agent's streams are committed.
+//! 6. [`records`] shows what is committed to whoever looks on.
 //!
 //! Calls block; a client lives on a thread of its own.
 
@@ -12,6 +13,7 @@ pub mod client;
 pub mod config;
 pub mod headers;
 pub mod progress;
+pub mod records;
 pub mod topics;
 
 pub use config::KafkaConfig;

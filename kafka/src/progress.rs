@@ -22,8 +22,8 @@ pub const OWNER: &str = "owner";
 /// How long one question to a broker may take.
 pub const ASK: Duration = Duration::from_secs(10);
 
-/// How long nothing may come before the end is reached.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How long nothing may come before the end of a topic is reached.
+pub const SILENCE: Duration = Duration::from_secs(30);
 
 /// Shards of agents; partitions of the progress topic share them.
 const SHARDS: u32 = 256;
@@ -142,7 +142,11 @@ pub fn read(config: &KafkaConfig, client_id: &str) -> Result<Progress, String> {
 }
 
 /// Begin and end of a partition, once it has a leader.
-fn watermarks(consumer: &BaseConsumer<Context>, topic: &str, partition: i32) -> Result<(i64, i64), KafkaError> {
+pub(crate) fn watermarks(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    partition: i32,
+) -> Result<(i64, i64), KafkaError> {
     use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopicOrPartition};
     let begun = Instant::now();
     loop {
@@ -162,7 +166,10 @@ fn watermarks(consumer: &BaseConsumer<Context>, topic: &str, partition: i32) -> 
 }
 
 /// Waits until no transaction before `end` is open, so that a reader of committed records reaches it.
-fn settle(committed: &BaseConsumer<Context>, (topic, partition, end): (&str, i32, i64)) -> Result<(), KafkaError> {
+pub(crate) fn settle(
+    committed: &BaseConsumer<Context>,
+    (topic, partition, end): (&str, i32, i64),
+) -> Result<(), KafkaError> {
     let begun = Instant::now();
     loop {
         let (_, stable) = watermarks(committed, topic, partition)?;
@@ -176,7 +183,7 @@ fn settle(committed: &BaseConsumer<Context>, (topic, partition, end): (&str, i32
     }
 }
 
-fn partitions(
+pub(crate) fn partitions(
     consumer: &BaseConsumer<Context>,
     config: &KafkaConfig,
     topic: &str,

@@ -11,6 +11,8 @@ use gaitway_service::metrics::Metrics;
 use gaitway_service::{config, logs, signals};
 use serde::Serialize;
 
+mod agents;
+
 use crate::kafka::{KafkaLedger, owner_name};
 use crate::{RelayConfig, RelayStatus};
 
@@ -29,6 +31,28 @@ pub struct Args {
     /// Where health and metrics are served [default: nowhere]
     #[arg(long, value_name = "ADDR", value_parser = config::address::parse)]
     admin: Option<SocketAddr>,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+/// What is done instead of running a relay.
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    /// Tell of each agent of a running relay when it was last heard, whether it is here, and what waits
+    Agents {
+        /// The relay's configuration file; `up`'s will do [default: /etc/gaitway/relay.toml if it exists]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where the relay serves health and metrics [default: as configured]
+        #[arg(long, value_name = "ADDR", value_parser = config::address::parse)]
+        admin: Option<SocketAddr>,
+        /// Brokers, for agents that the relay has not heard of since its start [default: as the relay says]
+        #[arg(long, value_name = "HOST:PORT")]
+        kafka: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// The flags in the shape of [`RelayConfig`].
@@ -51,11 +75,20 @@ pub struct KafkaFlags {
 
 /// Runs the relay until a signal ends it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { config: file, mqtt, kafka, admin, task } = args;
+    let flags = |mqtt, admin: Option<SocketAddr>, kafka: Option<String>| Flags {
+        mqtt,
+        admin,
+        kafka: kafka.map(|brokers| KafkaFlags { brokers }),
+    };
+    if let Some(Task::Agents { config, admin: told, kafka: brokers, json }) = task {
+        let flags = flags(mqtt, told.or(admin), brokers.or(kafka));
+        let config = config::load_either::<RelayConfig>("relay", config.or(file).as_deref(), flags)?;
+        return agents::run(config, json).await;
+    }
     logs::init();
-    let Args { config: file, mqtt, kafka, admin } = args;
-    let flags = Flags { mqtt, admin, kafka: kafka.map(|brokers| KafkaFlags { brokers }) };
-    let config = config::load::<RelayConfig>("relay", file.as_deref(), None, flags)?;
-    let kafka = config.kafka.clone().unwrap_or_default();
+    let mut config = config::load::<RelayConfig>("relay", file.as_deref(), None, flags(mqtt, admin, kafka))?;
+    let kafka = config.kafka.get_or_insert_default().clone();
     let shutdown = signals::shutdown()?;
     let listener = crate::bind(&config)?;
     let ledger = KafkaLedger::new(kafka, owner_name().context("the system gives no random numbers")?);

@@ -32,7 +32,7 @@ pub struct RelayConfig {
     pub max_connections: usize,
     /// What goes into one commit.
     pub commit: CommitConfig,
-    /// Where `/healthz`, `/readyz` and `/metrics` are served; nowhere if not set.
+    /// Where `/healthz`, `/readyz`, `/metrics` and `/agents` are served; nowhere if not set.
     #[serde(with = "gaitway_service::config::address")]
     pub admin: Option<SocketAddr>,
     /// The Kafka that records are committed to; a relay alone takes the one on this machine if it is not set.

@@ -20,11 +20,13 @@ use bytes::Bytes;
 use gaitway_proto::envelope::{Batch, Down, Hello};
 use gaitway_proto::ledger::Stream;
 use gaitway_proto::topic::{AgentId, Up};
+use gaitway_service::clock;
 use gaitway_service::health::Part;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::Fenced;
+use crate::agents::Agents;
 use crate::commit::{ELSEWHERE, Effect, Failure, Hole, Machine, Notice};
 use crate::ledger::{Outcome, Request, Tally};
 use crate::link::LinkId;
@@ -54,6 +56,7 @@ pub(crate) struct Intake {
     pub most_held: usize,
     pub metrics: RelayMetrics,
     pub status: Arc<RelayStatus>,
+    pub agents: Arc<Agents>,
     pub health: Part,
     pub links: HashMap<LinkId, Linked>,
     pub throttle: Throttle,
@@ -100,6 +103,7 @@ impl Intake {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Linked { link, agent, outbox } => {
+                self.agents.linked(clock::now_micros(), &agent, link);
                 self.links.insert(link, Linked { agent, outbox, turn: None });
             }
             Event::Publish { link, up, payload, room: _room, turn } => {
@@ -121,7 +125,10 @@ impl Intake {
         let stream = match up {
             Up::Hello => {
                 match Hello::decode(payload) {
-                    Ok(hello) => self.machine.handle_hello(now, link, agent, hello),
+                    Ok(hello) => {
+                        self.agents.hello(clock::now_micros(), agent, link, &hello);
+                        self.machine.handle_hello(now, link, agent, hello);
+                    }
                     Err(error) => self.refuse(link, agent, 0, format!("hello: {error}")),
                 }
                 return;
@@ -131,7 +138,10 @@ impl Intake {
         };
         self.metrics.batches.inc();
         match Batch::decode(payload) {
-            Ok(batch) if batch.stream == stream => self.machine.handle_batch(now, link, agent, batch),
+            Ok(batch) if batch.stream == stream => {
+                self.agents.batch(clock::now_micros(), agent, &batch);
+                self.machine.handle_batch(now, link, agent, batch);
+            }
             Ok(batch) => {
                 let reason = format!("batch of stream {} on the topic of {stream}", batch.stream);
                 self.refuse(link, agent, batch.session, reason);
@@ -188,6 +198,9 @@ impl Intake {
 
     fn tell(&mut self, link: LinkId, down: Down) {
         let Some(linked) = self.links.get(&link) else { return };
+        if let Down::Welcome(welcome) = &down {
+            self.agents.welcomed(&linked.agent, welcome);
+        }
         // If the connection has ended, `Gone` is on its way, which tells more.
         if let Err(mpsc::error::TrySendError::Full(_)) = linked.outbox.try_send(down) {
             if let Some(before) = self.throttle.tell(Instant::now(), Some(&linked.agent), "slow_reader") {
@@ -202,6 +215,7 @@ impl Intake {
     /// Forgets `link`; its connection ends once its outbox is empty.
     fn drop_link(&mut self, link: LinkId, newer: Option<LinkId>) {
         if let Some(linked) = self.links.remove(&link) {
+            self.agents.gone(clock::now_micros(), &linked.agent, link);
             self.machine.handle_gone(link, &linked.agent, newer);
         }
     }
@@ -217,6 +231,7 @@ impl Intake {
         metrics.bytes.inc_by(tally.bytes);
         metrics.unreadable.inc_by(tally.unreadable);
         self.status.committed(tally.frames, tally.readings, tally.windows);
+        self.agents.landed(&tally.landed);
         if let Some(first) = &tally.first_unreadable
             && let Some(before) = self.throttle.tell(Instant::now(), None, "unreadable")
         {
@@ -346,6 +361,7 @@ mod tests {
             most_held: 4_000,
             metrics: RelayMetrics::register(&Metrics::new()),
             status: Arc::default(),
+            agents: Arc::default(),
             health: Health::new().part("relay ledger"),
             links: HashMap::new(),
             throttle: Throttle::default(),

@@ -23,7 +23,7 @@ use gaitway_proto::record::Record;
 use gaitway_service::clock;
 use rdkafka::error::KafkaError;
 
-mod expiry;
+pub(crate) mod expiry;
 mod transaction;
 
 use transaction::{Failed, Producer};

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::commit::{Commit, Durable, LookUp};
 
 mod store;
-pub(crate) use store::{Tally, store};
+pub(crate) use store::{Landed, Tally, store};
 
 /// How often the ledger keeps house.
 const TEND_EVERY: Duration = Duration::from_secs(1);

@@ -11,6 +11,8 @@
 //!    [`Ledger`], and reads back which positions are durable.
 //! 5. From these, and from nothing else, the commit machine makes the acknowledgements.
 //!
+//! `agents` keeps what people ask of each agent, and shows it at `/agents` beside health and metrics.
+//!
 //! [`run`] puts it all to work on a listener from [`bind`]. Which ledger it is, is the caller's: [`kafka`] has the one
 //! of a relay in the cloud.
 
@@ -28,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+mod agents;
 #[cfg(feature = "kafka")]
 pub mod command;
 mod commit;
@@ -49,6 +52,7 @@ mod throttle;
 pub use config::{CommitConfig, RelayConfig, Secret};
 pub use status::RelayStatus;
 
+use agents::Agents;
 use commit::Machine;
 use intake::{Intake, inlet};
 use listener::{Access, Context};
@@ -94,6 +98,10 @@ pub async fn run(
     let address = listener.local_addr().context("the relay's listener has no address")?;
     config.check_exposure(address)?;
     let limits = config.limits()?;
+    #[cfg(feature = "kafka")]
+    let kafka = config.kafka.as_ref().map(|kafka| kafka.brokers.clone());
+    #[cfg(not(feature = "kafka"))]
+    let kafka = None;
     descriptors::provide(config.max_connections);
     let access = Access::new(config.load_secret()?);
     let seed = getrandom::u64().context("the system gives no random numbers")?;
@@ -102,12 +110,14 @@ pub async fn run(
     let (requests, asked) = sync_channel(REQUESTS);
     let (tells, outcomes) = mpsc::channel(REQUESTS);
 
+    let agents = Arc::new(Agents::default());
     let intake = Intake {
         machine: Machine::new(limits, seed),
         requests,
         most_held: config.most_held(),
         metrics: counters.clone(),
         status: Arc::clone(&status),
+        agents: Arc::clone(&agents),
         health: health.part("relay ledger"),
         links: HashMap::new(),
         throttle: Throttle::default(),
@@ -125,7 +135,8 @@ pub async fn run(
     if let Some(admin) = config.admin {
         let listener = server::bind(admin)
             .with_context(|| format!("cannot serve health and metrics on {admin}; set admin to a free address"))?;
-        tasks.spawn("relay admin", http::serve(listener, health.clone(), metrics.clone(), shutdown.clone()));
+        let routes = http::router(health, metrics).merge(agents::route(agents, clock::now_micros, kafka));
+        tasks.spawn("relay admin", http::serve_router(listener, routes, shutdown.clone()));
     }
     tracing::info!(%address, "relay listening for agents");
     tasks.join(shutdown).await

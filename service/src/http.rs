@@ -37,7 +37,12 @@ pub async fn serve(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    server::serve(listener, router(&health, &metrics), ALLOWANCE, shutdown).await
+    serve_router(listener, router(&health, &metrics), shutdown).await
+}
+
+/// Serves `routes`, [`router`] with more, until `shutdown`.
+pub async fn serve_router(listener: TcpListener, routes: Router, shutdown: CancellationToken) -> anyhow::Result<()> {
+    server::serve(listener, routes, ALLOWANCE, shutdown).await
 }
 
 fn ready(report: &Report, headers: &HeaderMap) -> Response {

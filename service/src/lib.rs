@@ -8,7 +8,7 @@
 //! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
 //! 6. [`notify`] tells systemd, [`signals`] hears SIGTERM and Ctrl-C.
 //!
-//! [`clock`] is the one module that reads the wall clock.
+//! [`clock`] is the one module that reads the wall clock, [`table`] is for commands that show people something.
 
 pub mod clock;
 pub mod config;
@@ -20,4 +20,5 @@ pub mod metrics;
 pub mod notify;
 pub mod server;
 pub mod signals;
+pub mod table;
 pub mod tasks;

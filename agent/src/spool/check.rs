@@ -78,10 +78,12 @@ pub struct Hold {
 }
 
 /// Why SQLite cannot open a file.
-#[derive(Debug)]
-enum WhyNot {
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WhyNot {
+    #[error("it is damaged: {0}")]
     Damaged(String),
     /// It is not the file's fault.
+    #[error("{0}")]
     Hindered(String),
 }
 
@@ -106,34 +108,44 @@ impl Hold {
     }
 
     fn open(path: &Path) -> Result<Connection, WhyNot> {
-        let damaged = |what: &str| Err(WhyNot::Damaged(what.to_owned()));
-        // Of an empty file, even one that is only read, SQLite deletes the log: which holds all there is.
-        match std::fs::metadata(path) {
-            Ok(file) if !file.is_file() => return damaged("not a file"),
-            Ok(file) if file.len() == 0 => return damaged("it is empty"),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return damaged("there is nothing of it but its log");
-            }
-            Err(error) => return Err(WhyNot::Hindered(error.to_string())),
-        }
-        // With a log SQLite needs its locks; without one it need not leave a trace.
-        let has_log = std::fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0);
-        let connection = if has_log {
-            schema::open_to_read(path).map_err(|error| match error {
-                OpenError::Sqlite { source, .. } => source.into(),
-                OpenError::Damaged { what, .. } => WhyNot::Damaged(what),
-                error => WhyNot::Hindered(error.to_string()),
-            })?
-        } else {
-            let name: String = path.display().to_string().chars().map(escaped).collect();
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?
-        };
+        let connection = reading(path)?;
         connection.execute_batch("BEGIN")?;
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(connection)
     }
+}
+
+/// Opens the file at `path` so that nothing of it changes, whether an agent uses it or none does.
+pub(super) fn reading(path: &Path) -> Result<Connection, WhyNot> {
+    let damaged = |what: &str| Err(WhyNot::Damaged(what.to_owned()));
+    // Of an empty file, even one that is only read, SQLite deletes the log: which holds all there is.
+    match std::fs::metadata(path) {
+        Ok(file) if !file.is_file() => return damaged("not a file"),
+        Ok(file) if file.len() == 0 => return damaged("it is empty"),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return damaged("there is nothing of it but its log");
+        }
+        Err(error) => return Err(WhyNot::Hindered(error.to_string())),
+    }
+    // With a log SQLite needs its locks; without one it need not leave a trace.
+    let connection = if has_log(path) {
+        schema::open_to_read(path).map_err(|error| match error {
+            OpenError::Sqlite { source, .. } => source.into(),
+            OpenError::Damaged { what, .. } => WhyNot::Damaged(what),
+            error => WhyNot::Hindered(error.to_string()),
+        })?
+    } else {
+        let name: String = path.display().to_string().chars().map(escaped).collect();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)?
+    };
+    Ok(connection)
+}
+
+/// Whether commits wait in a log beside the file: as long as its agent runs, and after it was killed.
+pub(super) fn has_log(path: &Path) -> bool {
+    std::fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
 }
 
 fn escaped(letter: char) -> String {

@@ -14,7 +14,7 @@ use super::schema::LOG_BYTES;
 const LOG_CUT: &str = "its log was emptied or cut short while in use";
 
 /// What tells one file from another at the same path.
-type Identity = (u64, u64);
+pub(super) type Identity = (u64, u64);
 
 /// The files of a spool that is in use.
 #[derive(Debug)]
@@ -126,13 +126,13 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 #[cfg(unix)]
-fn identity(path: &Path) -> io::Result<Option<Identity>> {
+pub(super) fn identity(path: &Path) -> io::Result<Option<Identity>> {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata(path).map(|metadata| Some((metadata.dev(), metadata.ino())))
 }
 
 #[cfg(not(unix))]
-fn identity(path: &Path) -> io::Result<Option<Identity>> {
+pub(super) fn identity(path: &Path) -> io::Result<Option<Identity>> {
     std::fs::metadata(path).map(|_| None)
 }
 

@@ -34,7 +34,7 @@ pub(super) fn expired(positions: &HashMap<Box<str>, Kept>, now: i64) -> Vec<Box<
 }
 
 /// The agent of a source.
-pub(super) fn agent(source: &str) -> &str {
+pub(crate) fn agent(source: &str) -> &str {
     source.split('/').next().unwrap_or_default()
 }
 

@@ -10,7 +10,7 @@ use gaitway_proto::frame::Frame;
 use gaitway_proto::ledger::{Ledger, LedgerError, Mark, Source, Stream};
 use gaitway_proto::record::{Body, GapNotice, Origin, Record};
 
-use crate::commit::{Commit, Durable, Entry, Missing, Said};
+use crate::commit::{Commit, Durable, Entry, Missing, Name, Said};
 
 /// How long a ledger may take to commit what it accepted.
 const COMMIT_WITHIN: Duration = Duration::from_secs(60);
@@ -32,6 +32,18 @@ pub(crate) struct Tally {
     pub first_unreadable: Option<String>,
     /// Of the entries.
     pub bytes: u64,
+    /// By stream.
+    pub landed: Vec<Landed>,
+}
+
+/// How far a commit brought a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Landed {
+    pub name: Name,
+    /// Greatest seq committed.
+    pub to: u64,
+    /// When the agent had the newest of the pushes, its wall clock, microseconds since the Unix epoch; none of windows.
+    pub received_at: Option<i64>,
 }
 
 /// An entry, ready to lend its records.
@@ -46,6 +58,7 @@ pub(crate) fn store(ledger: &mut dyn Ledger, commit: &Commit, now: i64) -> Resul
     let mut tally = Tally::default();
     let mut decoded = Vec::new();
     for part in &commit.parts {
+        let mut landed = Landed { name: part.name.clone(), to: part.mark.to, received_at: None };
         for entry in &part.entries {
             let origin = Origin {
                 agent: &part.name.agent,
@@ -54,8 +67,13 @@ pub(crate) fn store(ledger: &mut dyn Ledger, commit: &Commit, now: i64) -> Resul
                 stream: part.name.stream,
                 seq: entry.seq,
             };
-            decoded.push((origin, decode(origin, entry, now, &mut tally)));
+            let entry = decode(origin, entry, now, &mut tally);
+            if let Decoded::Raw(frame) = &entry {
+                landed.received_at = landed.received_at.max(Some(frame.header.received_at));
+            }
+            decoded.push((origin, entry));
         }
+        tally.landed.push(landed);
     }
     let mut records = Vec::new();
     for (origin, entry) in &decoded {
@@ -137,7 +155,7 @@ mod tests {
     use gaitway_proto::ledger::Epoch;
 
     use super::*;
-    use crate::commit::{Name, Part};
+    use crate::commit::Part;
     use crate::memory::MemoryLedger;
 
     fn part(entries: Vec<Entry>) -> Commit {

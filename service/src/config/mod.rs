@@ -20,6 +20,7 @@ pub mod percent;
 
 mod check;
 mod deserialize;
+mod either;
 mod environment;
 mod error;
 mod file;
@@ -33,6 +34,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use check::{Check, Loaded, Wrong};
+pub use either::load_either;
 pub use error::ConfigError;
 pub use tree::Origin;
 

@@ -1,0 +1,155 @@
+//! Committed records for whoever looks on: no group is joined and no offset is kept anywhere.
+//!
+//! - Nothing of an open or aborted transaction is shown.
+//! - The end is the one at the beginning: whoever has caught up has seen all that was committed before.
+//! - A broker that is away for a while is waited for; records that are gone are an error.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::KafkaConfig;
+use crate::client::{self, Context, Trouble};
+use crate::headers::{self, OwnedName};
+use crate::progress::{SILENCE, partitions, settle, watermarks};
+
+/// Where reading begins, in each partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the end.
+    Now,
+    /// At the first record that is kept.
+    Beginning,
+    /// So many offsets before the end; transactions take some of them.
+    Last(u32),
+}
+
+/// A committed record.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Its key, if it is text.
+    pub key: Option<&'a str>,
+    /// Its name, if an agent told it.
+    pub name: Option<OwnedName>,
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+/// Reads a topic. Partitions that are added later are not seen.
+pub struct Reader {
+    consumer: BaseConsumer<Context>,
+    config: KafkaConfig,
+    topic: String,
+    trouble: Trouble,
+    /// Partitions of which the end has not been reached.
+    behind: HashSet<i32>,
+    shortened: bool,
+    heard: Instant,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("topic", &self.topic).field("behind", &self.behind).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Begins to read `topic`. Blocks; the error is a sentence. Unless it starts now, it waits for the end of all
+    /// transactions that are open, so that all that was acknowledged before this call will be seen.
+    pub fn open(config: &KafkaConfig, client_id: &str, topic: &str, start: Start) -> Result<Self, String> {
+        let context = Context::default();
+        let trouble = context.trouble.clone();
+        let said = |doing: &str, error: &KafkaError| client::sentence(config, doing, error, &trouble);
+        let consumer = |isolation: &str| -> Result<BaseConsumer<Context>, String> {
+            client::reader(config, client_id)
+                .set("group.id", client_id)
+                .set("isolation.level", isolation)
+                .set("enable.partition.eof", "true")
+                .create_with_context(context.clone())
+                .map_err(|error| said("make a reader", &error))
+        };
+        let (uncommitted, consumer) = (consumer("read_uncommitted")?, consumer("read_committed")?);
+        let mut assignment = TopicPartitionList::new();
+        let (mut behind, mut shortened) = (HashSet::new(), false);
+        for partition in 0..partitions(&uncommitted, config, topic, &trouble)? {
+            let doing = format!("find the end of {topic}/{partition}");
+            let (low, end) = watermarks(&uncommitted, topic, partition).map_err(|error| said(&doing, &error))?;
+            let from = match start {
+                Start::Now => end,
+                Start::Beginning => low,
+                Start::Last(count) => low.max(end - i64::from(count)),
+            };
+            if from < end {
+                settle(&consumer, (topic, partition, end)).map_err(|error| said(&doing, &error))?;
+                behind.insert(partition);
+            }
+            shortened |= low > 0;
+            assignment
+                .add_partition_offset(topic, partition, Offset::Offset(from))
+                .map_err(|error| said(&doing, &error))?;
+        }
+        consumer.assign(&assignment).map_err(|error| said(&format!("read {topic}"), &error))?;
+        let (config, topic) = (config.clone(), topic.to_owned());
+        Ok(Self { consumer, config, topic, trouble, behind, shortened, heard: Instant::now() })
+    }
+
+    /// Whether all that was committed at the beginning has been shown.
+    pub fn is_caught_up(&self) -> bool {
+        self.behind.is_empty()
+    }
+
+    /// Whether Kafka does not keep the oldest records any more.
+    pub fn is_shortened(&self) -> bool {
+        self.shortened
+    }
+
+    /// Shows the next record; whether one came within `wait`.
+    pub fn next(&mut self, wait: Duration, show: impl FnOnce(Seen<'_>)) -> Result<bool, String> {
+        let doing = || format!("read {}", self.topic);
+        match self.consumer.poll(wait) {
+            Some(Ok(message)) => {
+                self.heard = Instant::now();
+                show(Seen {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    key: message.key().and_then(|key| std::str::from_utf8(key).ok()),
+                    name: headers::read(message.headers()),
+                    value: message.payload().unwrap_or_default(),
+                });
+                return Ok(true);
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.heard = Instant::now();
+                self.behind.remove(&partition);
+            }
+            Some(Err(error)) if !is_passing(&error) => {
+                return Err(client::sentence(&self.config, &doing(), &error, &self.trouble));
+            }
+            Some(Err(_)) | None => {}
+        }
+        if !self.is_caught_up() && self.heard.elapsed() > SILENCE {
+            let heard = self.trouble.take().map(|said| format!(" ({said})")).unwrap_or_default();
+            return Err(format!(
+                "cannot {} at Kafka {}: nothing came for {} s{heard}",
+                doing(),
+                self.config.brokers,
+                SILENCE.as_secs()
+            ));
+        }
+        Ok(false)
+    }
+}
+
+/// Whether librdkafka goes on by itself.
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
+    matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve))
+}

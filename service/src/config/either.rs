@@ -1,0 +1,65 @@
+//! For commands that look at what services do: their file, or the combined one of `up`, whichever is given.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Check, ConfigError, DIRECTORY, SECTIONS, file, load};
+
+/// Keys of the agent's own table `relay`, which the combined file's table of that name does not have.
+const AGENTS_RELAY: [&str; 3] = ["address", "password", "password_file"];
+
+/// Loads the configuration of `service` as [`load`] does, from its own file or from the combined one. Unnamed, it is
+/// the service's own if that exists, else the combined one.
+pub fn load_either<C: DeserializeOwned + Check>(
+    service: &'static str,
+    file: Option<&Path>,
+    flags: impl Serialize,
+) -> Result<C, ConfigError> {
+    let standard = |name: &str| Path::new(DIRECTORY).join(name).with_extension("toml");
+    let path: Option<PathBuf> = match file {
+        Some(file) => Some(file.to_owned()),
+        None => [standard(service), standard("up")].into_iter().find(|path| path.exists()),
+    };
+    let combined = match &path {
+        Some(path) => file::text(path, true)?.is_some_and(|text| is_combined(&text)),
+        None => false,
+    };
+    load(service, path.as_deref(), Some(service).filter(|_| combined), flags)
+}
+
+/// Whether a file holds services' tables and nothing else. One that is not TOML is whoever's asks for it.
+fn is_combined(text: &str) -> bool {
+    let Ok(table) = DeTable::parse(text) else { return false };
+    let table = table.get_ref();
+    let agents = |key: &str, value: &DeValue<'_>| match value {
+        DeValue::Table(table) if key == "relay" => table.keys().any(|key| AGENTS_RELAY.contains(&&**key.get_ref())),
+        _ => false,
+    };
+    !table.is_empty()
+        && table.keys().all(|key| SECTIONS.contains(&&**key.get_ref()))
+        && (table.len() > 1 || !table.iter().any(|(key, value)| agents(key.get_ref(), value.get_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_combined_file_is_told_from_an_agents_own() {
+        for (text, combined) in [
+            ("[agent]\nhttp = \"0.0.0.0:1\"\n[relay]\n", true),
+            ("[relay]\nmqtt = \"0.0.0.0:1\"\n", true),
+            ("[sink.sqlite]\nkeep_raw = \"1d\"\n", true),
+            ("[relay]\naddress = \"mqtt://a:1\"\n", false),
+            ("[relay]\npassword = \"x\"\n", false),
+            ("[kafka]\nbrokers = \"a:1\"\n", false),
+            ("", false),
+            ("no TOML", false),
+        ] {
+            assert_eq!(is_combined(text), combined, "{text}");
+        }
+    }
+}

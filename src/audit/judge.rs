@@ -1,0 +1,324 @@
+//! What adds up. Pure.
+//!
+//! - What was accepted is in the spool, in the next place, in a gap that tells of it, or no longer kept; else it is missing.
+//! - What the warehouse says that it has read of Kafka is in it, or no longer kept; what it has not read is under way.
+//! - A name stands once.
+//! - What moves while it is asked is no mistake: a frame is looked for in the next place after the spool was asked, and
+//!   nothing is held against more than was accepted when all had been asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gaitway_proto::ledger::Stream;
+use serde::Serialize;
+
+use super::book::{Agent, Key, Store, Tally};
+
+/// All that was asked.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Books {
+    pub(super) agent: Option<Agent>,
+    pub(super) kafka: Option<Store>,
+    pub(super) warehouse: Option<Store>,
+    /// The warehouse is filled from Kafka, by a sink.
+    pub(super) is_fed: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Report {
+    pub(super) sessions: Vec<Line>,
+    pub(super) mistakes: Vec<Mistake>,
+    /// What is to be known besides.
+    pub(super) notes: Vec<String>,
+}
+
+/// A session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Line {
+    pub(super) device: String,
+    pub(super) session: String,
+    pub(super) messages: u64,
+    /// Readings that the agent accepted; null of one whose spool was not asked.
+    pub(super) accepted: Option<u64>,
+    pub(super) spooled: Option<u64>,
+    pub(super) kafka: Option<u64>,
+    pub(super) warehouse: Option<u64>,
+    pub(super) windows: u64,
+    pub(super) twice: u64,
+    /// Ids below the greatest that never came from the phone.
+    pub(super) lost_by_phone: u64,
+    /// Readings in Kafka that the warehouse has not read yet.
+    pub(super) to_warehouse: u64,
+    /// Readings lost on the way and told of in gaps.
+    pub(super) in_gaps: u64,
+    /// Readings that were there and are not kept any more.
+    pub(super) no_longer_kept: u64,
+    pub(super) missing: u64,
+}
+
+/// Something that does not add up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Mistake {
+    pub(super) kind: Kind,
+    pub(super) device: Option<String>,
+    pub(super) session: Option<String>,
+    pub(super) count: u64,
+    pub(super) said: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    /// Accepted, and nowhere.
+    Missing,
+    /// In Kafka, and not in the warehouse.
+    NotStored,
+    /// There, and never accepted.
+    Foreign,
+    /// A name that is there again.
+    Twice,
+    /// Frames missing in a stream.
+    Hole,
+    /// Records missing inside frames.
+    Torn,
+}
+
+/// Readings that may be missing for a reason; none: nobody knows how many.
+struct Pool(Option<u64>);
+
+impl Pool {
+    fn take(&mut self, wanted: u64) -> u64 {
+        let taken = self.0.map_or(wanted, |left| left.min(wanted));
+        self.0 = self.0.map(|left| left - taken);
+        taken
+    }
+}
+
+const KAFKA: &str = "Kafka";
+const WAREHOUSE: &str = "the warehouse";
+
+/// Holds the books against each other; of sessions only those whose id begins with `only`.
+pub(super) fn judge(books: &Books, only: Option<&str>) -> Report {
+    let mut report = Report::default();
+    let next = match (&books.kafka, &books.warehouse) {
+        (Some(kafka), _) => Some((KAFKA, kafka)),
+        // What is not in it may still be in a Kafka that was not asked.
+        (None, Some(warehouse)) if !books.is_fed => Some((WAREHOUSE, warehouse)),
+        (None, _) => None,
+    };
+    let mut pools = next.map(|(_, store)| (gaps(books.agent.as_ref(), store), retired(store)));
+    let waiting = spooled(books.agent.as_ref(), next.map(|(_, store)| store));
+    let mut retired_rows = books.warehouse.as_ref().map(retired);
+    let stores = [(KAFKA, &books.kafka), (WAREHOUSE, &books.warehouse)];
+    let stores: Vec<(&str, &Store)> = stores.iter().filter_map(|(name, s)| s.as_ref().map(|s| (*name, s))).collect();
+
+    let told = books.agent.iter().flat_map(|agent| agent.sessions.keys());
+    let keys: BTreeSet<&Key> = told.chain(stores.iter().flat_map(|(_, store)| store.sessions.keys())).collect();
+    for key in keys {
+        let mut line = line(books, &stores, key, waiting.get(key).copied().unwrap_or(0));
+        let mut said = Vec::new();
+        if let (Some(agent), Some((place, store)), Some(pools)) = (&books.agent, next, &mut pools) {
+            accepted(agent, (place, store), key, pools, &mut line, &mut said);
+        }
+        if let (Some(kafka), Some(warehouse), Some(pool)) = (&books.kafka, &books.warehouse, &mut retired_rows) {
+            stored(kafka, warehouse, key, pool, &mut line, &mut said);
+        }
+        for (place, store) in &stores {
+            if let Some(tally) = store.sessions.get(key) {
+                itself(place, store, key, tally, &mut said);
+            }
+        }
+        if only.is_none_or(|only| key.session.starts_with(only)) {
+            report.sessions.push(line);
+            report.mistakes.extend(said);
+        }
+    }
+    if only.is_none() {
+        let lags = report.sessions.iter().any(|line| line.to_warehouse > 0);
+        for (place, store) in &stores {
+            let may_lag = *place == WAREHOUSE && (books.is_fed && (books.kafka.is_none() || lags));
+            streams(place, store, books.agent.as_ref(), may_lag, &mut report);
+        }
+    }
+    report
+}
+
+/// Readings that gaps tell of.
+fn gaps(agent: Option<&Agent>, store: &Store) -> Pool {
+    let mut sum = Some(agent.map_or(0, |agent| agent.lost));
+    for ((name, _), gap) in &store.gaps {
+        let is_ours = agent.is_none_or(|agent| agent.id == name.agent);
+        if is_ours && name.stream == Stream::Raw {
+            sum = sum.zip(gap.readings).map(|(sum, readings)| sum + readings);
+        }
+    }
+    Pool(sum)
+}
+
+fn retired(store: &Store) -> Pool {
+    Pool(if store.is_shortened { None } else { Some(store.retired) })
+}
+
+fn line(books: &Books, stores: &[(&str, &Store)], key: &Key, waiting: u64) -> Line {
+    let tally = |place: &str| {
+        let (_, store) = stores.iter().find(|(name, _)| *name == place)?;
+        Some(store.sessions.get(key).cloned().unwrap_or_default())
+    };
+    let (kafka, warehouse) = (tally(KAFKA), tally(WAREHOUSE));
+    let tallies = || kafka.iter().chain(&warehouse);
+    let told = books.agent.as_ref().and_then(|agent| agent.sessions.get(key));
+    let most = |count: fn(&Tally) -> u64| tallies().map(count).max().unwrap_or(0);
+    Line {
+        device: key.device.clone(),
+        session: key.session.clone(),
+        messages: told.map_or_else(|| most(|t| t.messages), |told| told.messages),
+        accepted: told.map(|told| told.readings),
+        spooled: books.agent.as_ref().map(|_| waiting),
+        windows: most(|t| t.windows),
+        twice: tallies().map(|t| t.readings_again + t.windows_again).sum(),
+        lost_by_phone: told.map_or_else(|| most(|t| t.ids.missing()), |told| told.holes),
+        to_warehouse: match (&kafka, &warehouse) {
+            (Some(kafka), Some(_)) => kafka.readings.saturating_sub(kafka.due_readings),
+            _ => 0,
+        },
+        kafka: kafka.map(|t| t.readings),
+        warehouse: warehouse.map(|t| t.readings),
+        ..Line::default()
+    }
+}
+
+/// Readings by session that were in the spool and are not in the next place yet.
+fn spooled<'a>(agent: Option<&'a Agent>, next: Option<&Store>) -> BTreeMap<&'a Key, u64> {
+    let mut sums = BTreeMap::new();
+    for frame in agent.iter().flat_map(|agent| &agent.spooled) {
+        if !next.is_some_and(|next| next.has(&frame.name, frame.seq)) {
+            *sums.entry(&frame.key).or_default() += frame.readings;
+        }
+    }
+    sums
+}
+
+/// What was accepted against what is in the next place.
+fn accepted(
+    agent: &Agent,
+    (place, store): (&str, &Store),
+    key: &Key,
+    (gaps, retired): &mut (Pool, Pool),
+    line: &mut Line,
+    said: &mut Vec<Mistake>,
+) {
+    let Some(told) = agent.sessions.get(key) else { return };
+    let there = store.sessions.get(key).and_then(|tally| tally.by_agent.get(&agent.id)).copied().unwrap_or(0);
+    let mut missing = told.readings.saturating_sub(there + line.spooled.unwrap_or(0));
+    let in_gaps = gaps.take(missing);
+    missing -= in_gaps;
+    let retired = retired.take(missing);
+    missing -= retired;
+    line.in_gaps += in_gaps;
+    line.no_longer_kept += retired;
+    line.missing += missing;
+    if missing > 0 {
+        let them = if missing == 1 { "it" } else { "them" };
+        let readings = were(missing, "reading", key);
+        let what = format!("{readings} accepted by the agent, and neither its spool nor {place} has {them}");
+        said.push(mistake(Kind::Missing, key, missing, what));
+    }
+    let most = agent.later.get(key).copied().unwrap_or(told.readings).max(told.readings);
+    if there > most && !agent.is_patchwork {
+        let what = format!("{} in {place} and the agent did not accept them", are(there - most, "reading", key));
+        said.push(mistake(Kind::Foreign, key, there - most, what));
+    }
+}
+
+/// What the warehouse has read of Kafka against what is in it.
+fn stored(kafka: &Store, warehouse: &Store, key: &Key, retired: &mut Pool, line: &mut Line, said: &mut Vec<Mistake>) {
+    let Some(due) = kafka.sessions.get(key) else { return };
+    let nothing = Tally::default();
+    let there = warehouse.sessions.get(key).unwrap_or(&nothing);
+    let mut readings = due.due_readings.saturating_sub(there.readings);
+    let no_longer = retired.take(readings);
+    readings -= no_longer;
+    line.no_longer_kept += no_longer;
+    line.missing += readings;
+    for (count, what) in [(readings, "reading"), (due.due_windows.saturating_sub(there.windows), "window")] {
+        if count > 0 {
+            let what = format!("{} in Kafka and not in the warehouse", are(count, what, key));
+            said.push(mistake(Kind::NotStored, key, count, what));
+        }
+    }
+}
+
+/// What one place says against itself.
+fn itself(place: &str, store: &Store, key: &Key, tally: &Tally, said: &mut Vec<Mistake>) {
+    let example = tally.again.as_deref().unwrap_or_default();
+    for (count, what) in [(tally.readings_again, "reading"), (tally.windows_again, "window")] {
+        if count > 0 {
+            let what = format!("{} more than once in {place}, such as {example}", are(count, what, key));
+            said.push(mistake(Kind::Twice, key, count, what));
+        }
+    }
+    // Where the oldest are not kept, a frame may have lost its beginning.
+    let is_whole = store.retired == 0 && !store.is_shortened;
+    if tally.torn > 0 && is_whole && said.iter().all(|mistake| mistake.kind == Kind::Twice) {
+        let what = format!("{} missing inside their frames in {place}", are(tally.torn, "record", key));
+        said.push(mistake(Kind::Torn, key, tally.torn, what));
+    }
+}
+
+/// Frames that are missing in a place, and what is to be known of it.
+fn streams(place: &str, store: &Store, agent: Option<&Agent>, may_lag: bool, report: &mut Report) {
+    for ((name, from), gap) in &store.gaps {
+        let readings = gap.readings.map_or_else(|| "nobody knows how many".to_owned(), |n| n.to_string());
+        report.notes.push(format!("{place} tells of a gap: {name} seq {from} to {}, {readings} readings", gap.to));
+    }
+    if store.gaps_again > 0 {
+        let said = format!("{} gaps are more than once in {place}", store.gaps_again);
+        report.mistakes.push(Mistake { kind: Kind::Twice, device: None, session: None, count: store.gaps_again, said });
+    }
+    if store.nameless > 0 {
+        report.notes.push(format!("{} records in {place} were told by no agent and are not counted", store.nameless));
+    }
+    if store.is_shortened {
+        report
+            .notes
+            .push(format!("{place} does not keep the oldest records any more: what is missing may have been there"));
+    }
+    if store.retired > 0 {
+        report.notes.push(format!("{place} does not keep its oldest {} readings any more", store.retired));
+    }
+    for (name, seqs) in &store.streams {
+        let is_whole = match name.stream {
+            Stream::Raw => store.retired == 0 && !store.is_shortened,
+            // A copy of an agent may tell frames without windows, of which nothing is stored.
+            Stream::Activity => {
+                !store.is_shortened && agent.is_some_and(|agent| agent.id == name.agent && !agent.is_patchwork)
+            }
+        };
+        if !is_whole || may_lag {
+            continue;
+        }
+        for (from, to) in seqs.holes(1) {
+            let count = to - from + 1;
+            let said = match count {
+                1 => format!("frame {from} of {name} is not in {place}"),
+                _ => format!("frames {from} to {to} of {name} are not in {place}"),
+            };
+            report.mistakes.push(Mistake { kind: Kind::Hole, device: None, session: None, count, said });
+        }
+    }
+}
+
+fn mistake(kind: Kind, key: &Key, count: u64, said: String) -> Mistake {
+    Mistake { kind, device: Some(key.device.clone()), session: Some(key.session.clone()), count, said }
+}
+
+fn are(count: u64, what: &str, key: &Key) -> String {
+    let (s, are) = if count == 1 { ("", "is") } else { ("s", "are") };
+    format!("{count} {what}{s} of session {} ({}) {are}", key.session, key.device)
+}
+
+fn were(count: u64, what: &str, key: &Key) -> String {
+    let (s, were) = if count == 1 { ("", "was") } else { ("s", "were") };
+    format!("{count} {what}{s} of session {} ({}) {were}", key.session, key.device)
+}

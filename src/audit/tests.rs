@@ -1,0 +1,191 @@
+//! Losses and duplicates that are put in are found and named, and nothing else is.
+
+use std::collections::BTreeMap;
+
+use gaitway_proto::ledger::{Epoch, Stream};
+use proptest::prelude::*;
+
+use super::book::{Accepted, Agent, Gap, Key, Record, Spooled, Store, StreamName};
+use super::judge::{Books, Kind, Report, judge};
+
+const PI: &str = "pi";
+
+fn raw() -> StreamName {
+    StreamName { agent: PI.to_owned(), epoch: Epoch::from_random(7), stream: Stream::Raw }
+}
+
+fn key(session: usize) -> Key {
+    Key { device: format!("phone-{session}"), session: format!("s{session}") }
+}
+
+/// Frames in the order of their seqs: session and readings.
+type Frames = Vec<(usize, u32)>;
+
+fn agent(frames: &Frames, spooled_from: usize) -> Agent {
+    let mut agent = Agent { id: PI.to_owned(), ..Agent::default() };
+    for (at, (session, readings)) in frames.iter().enumerate() {
+        let told = agent.sessions.entry(key(*session)).or_insert_with(Accepted::default);
+        told.messages += 1;
+        told.readings += u64::from(*readings);
+        if at >= spooled_from {
+            let (seq, readings) = (at as u64 + 1, u64::from(*readings));
+            agent.spooled.push(Spooled { name: raw(), seq, key: key(*session), readings });
+        }
+    }
+    agent.later = agent.sessions.iter().map(|(key, told)| (key.clone(), told.readings)).collect();
+    agent
+}
+
+/// Every record of the first `until` frames: (seq, index, session).
+fn records(frames: &Frames, until: usize) -> Vec<(u64, u32, usize)> {
+    let all = frames.iter().take(until).enumerate();
+    all.flat_map(|(at, (session, readings))| (0..*readings).map(move |index| (at as u64 + 1, index, *session)))
+        .collect()
+}
+
+fn store(records: &[(u64, u32, usize)], due: usize) -> Store {
+    let mut store = Store::default();
+    for (at, (seq, index, session)) in records.iter().enumerate() {
+        let (name, key, message_id) = (raw(), key(*session), Some(*seq));
+        store.take(Record { name, seq: *seq, index: *index, key, message_id, is_due: at < due });
+    }
+    store
+}
+
+fn counts(report: &Report, kind: Kind) -> BTreeMap<String, u64> {
+    let of_kind = report.mistakes.iter().filter(|mistake| mistake.kind == kind);
+    of_kind.filter_map(|mistake| Some((mistake.session.clone()?, mistake.count))).collect()
+}
+
+fn by_session(records: &[(u64, u32, usize)]) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for (.., session) in records {
+        *counts.entry(format!("s{session}")).or_default() += 1;
+    }
+    counts
+}
+
+fn frames() -> impl Strategy<Value = Frames> {
+    prop::collection::vec((0_usize..4, 1_u32..6), 1..30)
+}
+
+/// Places in a list, by share.
+fn picks(most: usize) -> impl Strategy<Value = Vec<prop::sample::Index>> {
+    prop::collection::vec(any::<prop::sample::Index>(), 0..most)
+}
+
+/// Takes the records at `lost` out and puts those at `again` in once more; what was lost, what is there again.
+type Spoiled = (Vec<(u64, u32, usize)>, Vec<(u64, u32, usize)>, Vec<(u64, u32, usize)>);
+
+fn spoil(all: &[(u64, u32, usize)], lost: &[prop::sample::Index], again: &[prop::sample::Index]) -> Spoiled {
+    let mut at: Vec<usize> = lost.iter().filter(|_| !all.is_empty()).map(|index| index.index(all.len())).collect();
+    at.sort_unstable();
+    at.dedup();
+    let gone: Vec<_> = at.iter().map(|at| all[*at]).collect();
+    let mut there: Vec<_> = all.iter().filter(|record| !gone.contains(record)).copied().collect();
+    let again: Vec<_> =
+        again.iter().filter(|_| !there.is_empty()).map(|index| there[index.index(there.len())]).collect();
+    there.extend(&again);
+    (there, gone, again)
+}
+
+proptest! {
+    #[test]
+    fn every_loss_and_every_duplicate_on_the_way_from_the_agent_is_found_and_named(
+        frames in frames(), spooled: prop::sample::Index, lost in picks(6), again in picks(6),
+    ) {
+        let until = spooled.index(frames.len() + 1);
+        let (there, gone, again) = spoil(&records(&frames, until), &lost, &again);
+        let books = Books {
+            agent: Some(agent(&frames, until)),
+            warehouse: Some(store(&there, 0)),
+            ..Books::default()
+        };
+        let report = judge(&books, None);
+        // A frame of which nothing is there but which waits in the spool is none of them: only what was sent was spoiled.
+        prop_assert_eq!(counts(&report, Kind::Missing), by_session(&gone));
+        prop_assert_eq!(counts(&report, Kind::Twice), by_session(&again));
+        prop_assert_eq!(report.mistakes.iter().any(|m| m.kind == Kind::Foreign), false);
+        prop_assert_eq!(report.mistakes.is_empty(), gone.is_empty() && again.is_empty());
+    }
+
+    #[test]
+    fn what_the_warehouse_has_read_and_does_not_have_is_found_and_what_it_has_not_read_is_under_way(
+        frames in frames(), read: prop::sample::Index, lost in picks(6), again in picks(6),
+    ) {
+        let all = records(&frames, frames.len());
+        let due = read.index(all.len() + 1);
+        let (there, gone, again) = spoil(&all[..due], &lost, &again);
+        let books = Books {
+            agent: Some(agent(&frames, frames.len())),
+            kafka: Some(store(&all, due)),
+            warehouse: Some(store(&there, 0)),
+            is_fed: true,
+        };
+        let report = judge(&books, None);
+        prop_assert_eq!(counts(&report, Kind::NotStored), by_session(&gone));
+        prop_assert_eq!(counts(&report, Kind::Twice), by_session(&again));
+        prop_assert_eq!(counts(&report, Kind::Missing), BTreeMap::new());
+        let under_way: u64 = report.sessions.iter().map(|line| line.to_warehouse).sum();
+        prop_assert_eq!(under_way, (all.len() - due) as u64);
+    }
+
+    #[test]
+    fn of_an_agent_that_is_elsewhere_missing_frames_are_named(frames in frames(), lost: prop::sample::Index) {
+        let seq = lost.index(frames.len()) as u64 + 1;
+        let there: Vec<_> = records(&frames, frames.len()).into_iter().filter(|record| record.0 != seq).collect();
+        let report = judge(&Books { kafka: Some(store(&there, 0)), ..Books::default() }, None);
+        let is_last = seq as usize == frames.len();
+        let said: Vec<_> = report.mistakes.iter().map(|mistake| mistake.said.clone()).collect();
+        let expected = if is_last { vec![] } else { vec![format!("frame {seq} of pi/0000000000000007/raw is not in Kafka")] };
+        prop_assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn losses_that_gaps_tell_of_and_what_is_no_longer_kept_are_no_mistakes() {
+    let frames: Frames = vec![(0, 3), (0, 4), (1, 5)];
+    let mut gapped = store(&[(1, 0, 0), (1, 1, 0), (1, 2, 0)], 0);
+    gapped.take_gap(raw(), 2, Gap { to: 2, readings: Some(4) });
+    let mut agent = agent(&frames, 2);
+    let report = judge(&Books { agent: Some(agent.clone()), warehouse: Some(gapped), ..Books::default() }, None);
+    assert_eq!((report.mistakes.len(), report.sessions[0].in_gaps), (0, 4));
+    assert_eq!(report.notes, ["the warehouse tells of a gap: pi/0000000000000007/raw seq 2 to 2, 4 readings"]);
+
+    agent.spooled.clear();
+    let mut shorter = store(&[(2, 3, 0), (3, 0, 1), (3, 1, 1), (3, 2, 1), (3, 3, 1), (3, 4, 1)], 0);
+    shorter.retired = 6;
+    let report = judge(&Books { agent: Some(agent), warehouse: Some(shorter), ..Books::default() }, None);
+    assert_eq!((report.mistakes, report.sessions[0].no_longer_kept), (vec![], 6));
+}
+
+#[test]
+fn what_moves_while_it_is_asked_is_no_mistake() {
+    let frames: Frames = vec![(0, 3), (0, 4)];
+    // The second frame was in the spool and is stored by now; a third one was accepted and stored meanwhile.
+    let mut agent = agent(&frames, 1);
+    agent.later.insert(key(0), 9);
+    let all = records(&vec![(0, 3), (0, 4), (0, 2)], 3);
+    let report =
+        judge(&Books { agent: Some(agent.clone()), warehouse: Some(store(&all, 0)), ..Books::default() }, None);
+    assert_eq!((report.mistakes, report.sessions[0].spooled), (vec![], Some(0)));
+    agent.later.insert(key(0), 8);
+    let report = judge(&Books { agent: Some(agent), warehouse: Some(store(&all, 0)), ..Books::default() }, None);
+    let said = "1 reading of session s0 (phone-0) is in the warehouse and the agent did not accept them";
+    assert_eq!(report.mistakes.iter().map(|m| m.said.as_str()).collect::<Vec<_>>(), [said]);
+}
+
+#[test]
+fn a_session_can_be_asked_alone_and_others_mistakes_are_not_its_own() {
+    let frames: Frames = vec![(0, 2), (1, 2)];
+    let books = Books {
+        agent: Some(agent(&frames, 2)),
+        warehouse: Some(store(&[(1, 0, 0), (1, 1, 0), (2, 0, 1)], 0)),
+        ..Books::default()
+    };
+    assert_eq!(judge(&books, Some("s0")).mistakes, []);
+    let report = judge(&books, Some("s1"));
+    let said =
+        "1 reading of session s1 (phone-1) was accepted by the agent, and neither its spool nor the warehouse has it";
+    assert_eq!((report.sessions.len(), report.mistakes[0].said.as_str()), (1, said));
+}
