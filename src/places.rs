@@ -5,11 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use gaitway_agent::config::AgentConfig;
 use gaitway_kafka::KafkaConfig;
 use gaitway_relay::RelayConfig;
 use gaitway_relay::command::KafkaFlags;
-use gaitway_service::config::load_either;
+use gaitway_service::config::{is_combined_file, load_either};
 use serde::Serialize;
 
 /// Where `up` keeps everything if it is not told.
@@ -59,17 +60,31 @@ impl Flags {
     pub(crate) fn find(self) -> anyhow::Result<Places> {
         let Self { config, data_dir, kafka, warehouse } = self;
         let kafka = kafka.map(|brokers| KafkaFlags { brokers });
-        let relay = load_either::<RelayConfig>("relay", config.as_deref(), OfRelay { kafka })?;
-        let spool = if let Some(dir) = &data_dir {
-            spool_in(dir)
-        } else {
-            load_either::<AgentConfig>("agent", config.as_deref(), NoFlags {})?.data_dir.join("spool.db")
-        };
+        let (relay, agent) = services(config.as_deref(), &OfRelay { kafka })?;
+        let spool = data_dir.as_deref().map_or_else(|| agent.data_dir.join("spool.db"), spool_in);
         let warehouse_is_named = warehouse.is_some();
         let data_dir = data_dir.unwrap_or_else(|| DATA_DIR.into());
         let warehouse = warehouse.unwrap_or_else(|| data_dir.join("warehouse.db"));
         Ok(Places { spool, kafka: relay.kafka, warehouse, warehouse_is_named })
     }
+}
+
+/// The services' configuration. A file that is one service's own says nothing of the other.
+fn services(file: Option<&Path>, of_relay: &OfRelay) -> anyhow::Result<(RelayConfig, AgentConfig)> {
+    let relay = |file| load_either::<RelayConfig>("relay", file, of_relay);
+    let agent = |file| load_either::<AgentConfig>("agent", file, NoFlags {});
+    let is_one_services = match file {
+        Some(file) => !is_combined_file(file)?,
+        None => false,
+    };
+    Ok(match (relay(file), agent(file)) {
+        (Err(_), Ok(found)) if is_one_services => (relay(None)?, found),
+        (Ok(found), Err(_)) if is_one_services => (found, agent(None)?),
+        (Err(as_relays), Err(as_agents)) if is_one_services => {
+            bail!("neither a relay's nor an agent's configuration: {as_relays}; {as_agents}")
+        }
+        (found_relay, found_agent) => (found_relay?, found_agent?),
+    })
 }
 
 /// The spool of `up`'s data directory, or of an agent's own.

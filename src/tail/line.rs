@@ -222,7 +222,7 @@ mod tests {
             "12",
         ];
         assert_eq!(words, expected);
-        assert_eq!(look.head().unwrap().chars().position(|c| c == 'D'), line.chars().position(|c| c == 'p'));
+        assert_eq!(look.head().unwrap().find("DEVICE"), line.find("pho"));
         assert_eq!(Look::Json.head(), None);
     }
 

@@ -24,10 +24,15 @@ pub fn load_either<C: DeserializeOwned + Check>(
         None => [standard(service), standard("up")].into_iter().find(|path| path.exists()),
     };
     let combined = match &path {
-        Some(path) => file::text(path, true)?.is_some_and(|text| is_combined(&text)),
+        Some(path) => is_combined_file(path)?,
         None => false,
     };
     load(service, path.as_deref(), Some(service).filter(|_| combined), flags)
+}
+
+/// Whether the file at `path` is a combined one.
+pub fn is_combined_file(path: &Path) -> Result<bool, ConfigError> {
+    Ok(file::text(path, true)?.is_some_and(|text| is_combined(&text)))
 }
 
 /// Whether a file holds services' tables and nothing else. One that is not TOML is whoever's asks for it.
