@@ -158,7 +158,7 @@ fn assert_topic(house: &House, topic: &str, warehouse: &Path, (schema, table): (
             let (mut metadata, mut value) = (serde_json::Value::Null, serde_json::Map::new());
             for (column, cell) in row {
                 if column == "RECORD_METADATA" {
-                    metadata = cell
+                    metadata = cell;
                 } else {
                     value.insert(column, cell);
                 }
