@@ -1,15 +1,12 @@
 //! **A sink killed anywhere is exact.** SIGKILL of `gaitway sink` at seeded random moments while records come, in
 //! transactions of which some are aborted; afterwards the warehouse holds every committed record exactly once and in order.
 //!
-//! `GAITWAY_SINK_KILLS=1000` kills more often, `GAITWAY_SEED=n` repeats a run's moments.
+//! `GAITWAY_KILLS=1000` kills more often, `GAITWAY_SEED=n` repeats a run's moments.
 
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
-#[allow(dead_code, reason = "others kill brokers")]
-#[path = "harness/kafka.rs"]
-mod kafka;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +15,7 @@ use std::time::Duration;
 
 use harness::process::Process;
 use harness::warehouse::count;
-use harness::{Random, await_that};
+use harness::{Random, await_that, kafka, setting};
 use nix::sys::signal::Signal;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -28,10 +25,6 @@ const KILLS: u64 = 20;
 
 const PARTITIONS: i32 = 3;
 
-fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-}
-
 /// Writes transactions until it is stopped; gives how many records were committed.
 fn produce(topic: &str, mut random: Random, stop: &AtomicBool) -> u64 {
     let producer: BaseProducer =
@@ -40,7 +33,7 @@ fn produce(topic: &str, mut random: Random, stop: &AtomicBool) -> u64 {
     let mut committed = 0;
     while !stop.load(Ordering::Relaxed) {
         producer.begin_transaction().unwrap();
-        let (size, commits) = (1 + random.below(60), random.below(4) > 0);
+        let (size, commits) = (1 + random.below(400), random.below(4) > 0);
         for number in committed..committed + size {
             let device = if commits { "phone" } else { "aborted" };
             let json = format!(r#"{{"messageId":{number},"deviceId":"{device}"}}"#);
@@ -55,7 +48,7 @@ fn produce(topic: &str, mut random: Random, stop: &AtomicBool) -> u64 {
         } else {
             producer.abort_transaction(harness::PATIENCE).unwrap();
         }
-        std::thread::sleep(Duration::from_millis(random.below(20)));
+        std::thread::sleep(Duration::from_millis(random.below(10)));
     }
     committed
 }
@@ -83,7 +76,7 @@ fn is_reading(event: &serde_json::Value) -> Option<()> {
 #[test]
 #[ignore = "needs kafka"]
 fn a_sink_killed_anywhere_is_exact() {
-    let (seed, kills) = (setting("GAITWAY_SEED", 3), setting("GAITWAY_SINK_KILLS", KILLS));
+    let (seed, kills) = (setting("GAITWAY_SEED", 3), setting("GAITWAY_KILLS", KILLS));
     let mut random = Random::new(seed);
     let dir = tempfile::tempdir().unwrap();
     let warehouse = dir.path().join("data/warehouse.db");
