@@ -121,7 +121,8 @@ fn verdict(report: &Report, unasked: &[String]) -> String {
         let s = if report.mistakes.len() == 1 { "" } else { "s" };
         return format!("does not add up: {} mistake{s}", report.mistakes.len());
     }
-    let mut parts = vec![format!("{} sessions", report.sessions.len())];
+    let sessions = report.sessions.len();
+    let mut parts = vec![format!("{sessions} session{}", if sessions == 1 { "" } else { "s" })];
     let accepted = sum(|line| line.accepted.unwrap_or(0));
     if accepted > 0 {
         parts.push(format!("{accepted} readings accepted"));

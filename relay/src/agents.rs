@@ -65,6 +65,7 @@ pub(crate) enum State {
     Unheard,
 }
 
+#[cfg(feature = "kafka")]
 impl State {
     /// As people read it.
     pub(crate) fn as_str(self) -> &'static str {
