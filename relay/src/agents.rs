@@ -66,6 +66,7 @@ pub(crate) enum State {
 }
 
 #[cfg(feature = "kafka")]
+#[cfg(feature = "kafka")]
 impl State {
     /// As people read it.
     pub(crate) fn as_str(self) -> &'static str {
