@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gaitway_proto::ledger::{Epoch, Stream};
 use proptest::prelude::*;
 
-use super::book::{Accepted, Agent, Gap, Key, Record, Spooled, Store, StreamName};
+use super::book::{Agent, Gap, Key, Record, Spooled, Store, StreamName};
 use super::judge::{Books, Kind, Report, judge};
 
 const PI: &str = "pi";
@@ -24,7 +24,7 @@ type Frames = Vec<(usize, u32)>;
 fn agent(frames: &Frames, spooled_from: usize) -> Agent {
     let mut agent = Agent { id: PI.to_owned(), ..Agent::default() };
     for (at, (session, readings)) in frames.iter().enumerate() {
-        let told = agent.sessions.entry(key(*session)).or_insert_with(Accepted::default);
+        let told = agent.sessions.entry(key(*session)).or_default();
         told.messages += 1;
         told.readings += u64::from(*readings);
         if at >= spooled_from {

@@ -12,7 +12,6 @@ use anyhow::{Context as _, ensure};
 use gaitway_kafka::progress::{self, Progress};
 use gaitway_proto::schema::rfc3339;
 use gaitway_service::clock;
-use gaitway_service::config::duration;
 use gaitway_service::table::{Side, Table};
 
 use crate::RelayConfig;
@@ -112,19 +111,16 @@ fn table(agents: &[Shown]) -> String {
 
 /// A span of time in its two greatest units.
 fn span(seconds: u64) -> String {
-    let exact = match seconds {
-        0..3_600 => seconds,
-        3_600..86_400 => seconds - seconds % 60,
-        _ => seconds - seconds % 3_600,
-    };
-    // Units above hours would be months, which nobody counts in here.
-    match exact / 86_400 {
-        0 => duration::shown(Duration::from_secs(exact)),
-        days => match exact % 86_400 / 3_600 {
-            0 => format!("{days}d"),
-            hours => format!("{days}d {hours}h"),
-        },
-    }
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let greatest = UNITS.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(UNITS.len() - 1);
+    let mut rest = seconds;
+    let parts = UNITS.iter().skip(greatest).take(2).map(|(unit, name)| {
+        let count = rest / unit;
+        rest %= unit;
+        (count, name)
+    });
+    let told: Vec<_> = parts.filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count}{name}")).collect();
+    if told.is_empty() { "0s".to_owned() } else { told.join(" ") }
 }
 
 /// The address at which a listener of this machine is reached from here.
