@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use harness::phone::{Phone, Pushed, Url, push};
 use harness::process::Process;
@@ -129,7 +130,7 @@ fn damaged_while_running_it_is_set_aside_without_a_restart() {
     let url: Url = Arc::new(Mutex::new(Some(push_url.clone())));
     let stop = Arc::new(AtomicBool::new(false));
     let (of_phone, stopped) = (url.clone(), stop.clone());
-    let run = move || Phone::new(2, 43).run(&of_phone, &stopped);
+    let run = move || Phone::new(2, 43).run(Duration::ZERO, &of_phone, &stopped);
     let phone = std::thread::Builder::new().name("phone".to_owned()).spawn(run).unwrap();
     let enough = "SELECT count(*) FROM ACTIVITY_RECORDS";
     await_that("the index has branches", || count(&warehouse, enough) > 4000);

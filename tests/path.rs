@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use harness::phone::{Phone, Pushed, Url, push};
 use harness::process::Process;
@@ -220,7 +221,7 @@ fn a_signal_ends_it_cleanly_while_phones_push() {
         let url: Url = Arc::new(Mutex::new(Some(up.push_url())));
         let stop = Arc::new(AtomicBool::new(false));
         let (of_phone, stopped) = (url.clone(), stop.clone());
-        let run = move || Phone::new(5, 23).run(&of_phone, &stopped);
+        let run = move || Phone::new(5, 23).run(Duration::ZERO, &of_phone, &stopped);
         let phone = std::thread::Builder::new().name("phone".to_owned()).spawn(run).unwrap();
         let warehouse = dir.path().join("warehouse.db");
         await_that("readings arrive", || count(&warehouse, "SELECT count(*) FROM ACTIVITY_RECORDS") > 200);

@@ -3,14 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
-#[allow(dead_code, reason = "each test uses its part")]
-#[path = "harness/kafka.rs"]
-mod kafka;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use harness::kafka;
 use harness::phone::{Phone, Pushed, push};
 use harness::process::Process;
 use harness::warehouse::{await_drained, count};
