@@ -7,15 +7,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
-#[allow(dead_code, reason = "others kill brokers")]
-#[path = "harness/kafka.rs"]
-mod kafka;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use harness::kafka;
 use harness::process::Process;
 use harness::warehouse::count;
 use harness::{Random, await_that};
