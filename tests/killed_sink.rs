@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use harness::kafka;
 use harness::process::Process;
 use harness::warehouse::count;
 use harness::{Random, await_that, kafka, setting};

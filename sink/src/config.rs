@@ -18,6 +18,7 @@ pub use batch::BatchConfig;
 
 /// The sink's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(not(feature = "kafka"), derive(Default))]
 #[serde(deny_unknown_fields, default)]
 pub struct SinkConfig {
     /// Where records come from.
@@ -61,22 +62,18 @@ pub enum WarehouseKind {
     Snowflake,
 }
 
+#[cfg(feature = "kafka")]
 impl Default for SinkConfig {
     fn default() -> Self {
         Self {
-            #[cfg(feature = "kafka")]
             kafka: KafkaConfig::default(),
-            #[cfg(feature = "kafka")]
             group: "gaitway-sink".to_owned(),
             warehouse: WarehouseKind::default(),
             sqlite: sqlite::Options::default(),
             postgres: postgres::Options::default(),
             snowflake: None,
-            #[cfg(feature = "kafka")]
             batch: BatchConfig::default(),
-            #[cfg(feature = "kafka")]
             admin: None,
-            #[cfg(feature = "kafka")]
             adopt_from_group: false,
         }
     }
