@@ -181,6 +181,26 @@ fn every_key_of_the_relay_says_what_it_allows() {
         file("[relay.commit]\nmax_bytes = '1TiB'", &["is \"1TiB\", must be from 4KiB to 64MiB"]),
         file("[relay.commit]\nlinger = '1m'", &["`relay.commit.linger` is \"1m\", must be from 0s to 5s"]),
         file("[relay.commit]\nbudget = '1MiB'", &["`relay.commit.budget` is \"1MiB\", must be from 9MiB to 1GiB"]),
+        file(
+            "[relay.schema_registry]\nurl = 'registry:8081'",
+            &["FILE:2: `relay.schema_registry.url` is \"registry:8081\", must be http://HOST:PORT"],
+        ),
+        file(
+            "[relay.schema_registry]\nurl = 'https://me:hunter2@registry'",
+            &["`relay.schema_registry.url` is a URL with credentials, must be http"],
+        ),
+        file(
+            "[relay.schema_registry]\npassword = 'hunter2'",
+            &["`relay.schema_registry.password` is a value that is not shown", "`schema_registry.url`"],
+        ),
+        file(
+            "[relay.schema_registry]\nurl = 'http://h'\ntoken = 'hunter2'\ntoken_file = '/x'",
+            &["FILE:4: `relay.schema_registry.token_file` is \"/x\"", "keep one of them"],
+        ),
+        file(
+            "[relay.schema_registry]\ncompatibility = 'forward'",
+            &["FILE:2: `relay.schema_registry.compatibility` is \"forward\", must be one of", "`FORWARD_TRANSITIVE`"],
+        ),
     ]);
 }
 

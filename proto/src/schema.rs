@@ -1,10 +1,12 @@
-//! The record and table contract: one list of fields a record type makes its JSON, its DDL and its rows.
+//! The record and table contract: one list of fields a record type makes its JSON, its JSON Schema, its DDL and its rows.
 
 use std::borrow::Cow;
 
 mod ddl;
+mod json_schema;
 
 pub use ddl::{DATABASE, Dialect, INDEXES, Index, VIEWS_SCHEMA, ddl_script};
+pub use json_schema::{json_schema, published_json_schemas};
 
 /// The type of a field, and what it becomes in Snowflake, PostgreSQL and SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

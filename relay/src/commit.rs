@@ -44,7 +44,7 @@ mod sessions;
 mod tests;
 mod turns;
 
-use backoff::Backoff;
+pub(crate) use backoff::Backoff;
 pub(crate) use durable::{Durable, Position};
 pub(crate) use effect::{Commit, Effect, Entry, Failure, Hole, LookUp, Missing, Notice, Part, Said};
 use grants::Shares;

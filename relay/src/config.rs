@@ -12,6 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::commit::Limits;
 
+#[cfg(feature = "kafka")]
+mod schema_registry;
+
+#[cfg(feature = "kafka")]
+pub(crate) use schema_registry::Credentials;
+#[cfg(feature = "kafka")]
+pub use schema_registry::{Compatibility, SchemaRegistryConfig};
+
 /// A smaller budget could never grant the greatest frame.
 const LEAST_BUDGET: u64 = 9 << 20;
 
@@ -38,6 +46,9 @@ pub struct RelayConfig {
     /// The Kafka that records are committed to; a relay alone takes the one on this machine if it is not set.
     #[cfg(feature = "kafka")]
     pub kafka: Option<gaitway_kafka::KafkaConfig>,
+    /// Where the schemas of the records in Kafka are registered.
+    #[cfg(feature = "kafka")]
+    pub schema_registry: SchemaRegistryConfig,
 }
 
 /// What goes into one commit, and what may wait for it.
@@ -89,6 +100,8 @@ impl Default for RelayConfig {
             admin: None,
             #[cfg(feature = "kafka")]
             kafka: None,
+            #[cfg(feature = "kafka")]
+            schema_registry: SchemaRegistryConfig::default(),
         }
     }
 }
@@ -121,6 +134,8 @@ impl Check for RelayConfig {
         if let Some(kafka) = &self.kafka {
             kafka.check()?;
         }
+        #[cfg(feature = "kafka")]
+        self.schema_registry.check()?;
         let CommitConfig { max_bytes, linger, budget } = self.commit;
         Wrong::unless_within("max_connections", &self.max_connections, 1..=100_000)?;
         Wrong::unless_size_within("commit.max_bytes", max_bytes, 4 << 10..=64 << 20)?;

@@ -12,6 +12,7 @@
 //! 5. From these, and from nothing else, the commit machine makes the acknowledgements.
 //!
 //! `agents` keeps what people ask of each agent, and shows it at `/agents` beside health and metrics.
+//! Beside this path, `registry` tells a schema registry what the records look like, if one is configured.
 //!
 //! [`run`] puts it all to work on a listener from [`bind`]. Which ledger it is, is the caller's: [`kafka`] has the one
 //! of a relay in the cloud.
@@ -46,10 +47,14 @@ mod listener;
 #[path = "../tests/memory/mod.rs"]
 mod memory;
 mod metrics;
+#[cfg(feature = "kafka")]
+mod registry;
 mod status;
 mod throttle;
 
 pub use config::{CommitConfig, RelayConfig, Secret};
+#[cfg(feature = "kafka")]
+pub use config::{Compatibility, SchemaRegistryConfig};
 pub use status::RelayStatus;
 
 use agents::Agents;
@@ -137,6 +142,15 @@ pub async fn run(
             .with_context(|| format!("cannot serve health and metrics on {admin}; set admin to a free address"))?;
         let routes = http::router(health, metrics).merge(agents::route(agents, clock::now_micros, kafka));
         tasks.spawn("relay admin", http::serve_router(listener, routes, shutdown.clone()));
+    }
+    #[cfg(feature = "kafka")]
+    if let Some(base) = config.schema_registry.base() {
+        config.schema_registry.credentials()?;
+        let topics = config.kafka.unwrap_or_default().topics;
+        let open = registry::registrations(&topics, config.schema_registry.compatibility);
+        let part = health.part("schema registry");
+        tasks
+            .spawn("schema registry", registry::keep(config.schema_registry, base, open, part, seed, shutdown.clone()));
     }
     tracing::info!(%address, "relay listening for agents");
     tasks.join(shutdown).await

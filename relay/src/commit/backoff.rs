@@ -1,4 +1,4 @@
-//! Pauses between attempts to recover the ledger.
+//! Pauses between attempts to reach what is away: the ledger, a schema registry.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ const FIRST: Duration = Duration::from_millis(100);
 
 /// 0.1 s, doubled with each attempt up to 10 s, each shortened by up to a half at random.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     attempts: u32,
     random: u64,
 }
 
 impl Backoff {
     /// No pause is longer.
-    pub(super) const LONGEST: Duration = Duration::from_secs(10);
+    pub(crate) const LONGEST: Duration = Duration::from_secs(10);
 
     /// `seed`: any number.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { attempts: 0, random: seed }
     }
 
     /// The next pause is the first again.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }
 
     /// How long to wait now.
-    pub(super) fn next_pause(&mut self) -> Duration {
+    pub(crate) fn next_pause(&mut self) -> Duration {
         let full = FIRST.saturating_mul(1 << self.attempts.min(10)).min(Self::LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         // SplitMix64's step and the first half of its mix: plenty for spreading retries.
