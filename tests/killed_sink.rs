@@ -16,7 +16,7 @@ use std::time::Duration;
 use harness::kafka;
 use harness::process::Process;
 use harness::warehouse::count;
-use harness::{Random, await_that, kafka, setting};
+use harness::{Random, await_that, setting};
 use nix::sys::signal::Signal;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
