@@ -1,6 +1,6 @@
 //! `gaitway audit`: what was accepted of each session, held against what is in the spool, in Kafka and in the warehouse.
 //!
-//! [`ask`] reads each place into a [`book`], [`judge`] holds the books against each other and knows nothing of places.
+//! [`ask`] reads each place into a [`book`], [`mod@judge`] holds the books against each other and knows nothing of places.
 
 mod ask;
 mod book;

@@ -8,3 +8,4 @@ mod redrive;
 mod sql;
 mod stops;
 mod support;
+mod takeover;
