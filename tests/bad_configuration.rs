@@ -167,6 +167,22 @@ fn every_key_of_the_relay_says_what_it_allows() {
             &["FILE:2: `relay.mqtt` is \"1883\", must be an address", "such as 0.0.0.0:8000"],
         ),
         file("[relay]\nmqtt = '0.0.0.0:1883'", &["FILE:2: `relay.mqtt` is \"0.0.0.0:1883\"", "without a secret"]),
+        file(
+            "[sink]\nwarehouse = 'snowflake'",
+            &["FILE:2: `sink.warehouse` is \"snowflake\", must have its table `snowflake`"],
+        ),
+        file("[sink]\nwarehouse = 'mysql'", &["`sink.warehouse` is \"mysql\"", "postgres"]),
+        file(
+            "[sink.postgres]\nurl = 'postgres://me:hunter2@h/db'\npassword_file = '/x'",
+            &["`sink.postgres.password_file` is \"/x\", cannot stand beside a password"],
+        ),
+        file(
+            "[relay.kafka.properties]\nacks = 1",
+            &["`relay.kafka.properties.acks` is", "must not have acks: a record is acknowledged by all replicas"],
+        ),
+        file("[relay.kafka]\nbrokers = 'nowhere'", &["`relay.kafka.brokers` is \"nowhere\", must be HOST:PORT"]),
+        file("[sink.kafka]\nbrokers = 'a:1'", &["`sink.kafka", "set `relay.kafka` too"]),
+        file("[sink.sqlite]\npath = 'x'", &["`sink.sqlite.path` is \"x\", cannot stand here", "--data-dir"]),
         file("[relay]\nadmin = 9000", &["`relay.admin` is 9000, must be an address"]),
         file("[relay]\nadmin = '127.0.0.1:1883'", &["`relay.admin` is", "another address than `mqtt`"]),
         file("[relay]\nsecret = ''", &["`relay.secret` is a value that is not shown, must not be empty"]),
@@ -265,8 +281,8 @@ fn what_nobody_reads_is_named_with_what_was_perhaps_meant() {
         file("http = '0.0.0.0:1'", &["FILE:1: unknown key `http`", "agent, relay, sink"]),
         file("[relay.comit]\nlinger = '1s'", &["unknown key `relay.comit`, perhaps `commit`"]),
         file(
-            "[sink.postgres]\nurl = 'postgres://me:hunter2@h'",
-            &["unknown key `sink.postgres`", "allowed here: `kafka`, `group`, `warehouse`, `sqlite`"],
+            "[sink.mysql]\nurl = 'mysql://me:hunter2@h'",
+            &["unknown key `sink.mysql`", "allowed here: `kafka`, `group`, `warehouse`, `sqlite`"],
         ),
         file("[relay]\nsecert = 'hunter2'", &["unknown key `relay.secert`, perhaps `secret`"]),
         variable(

@@ -52,6 +52,9 @@ pub(super) async fn run(config: RelayConfig, json: bool) -> anyhow::Result<ExitC
 }
 
 async fn ask(admin: SocketAddr) -> anyhow::Result<Answer> {
+    // A client wants a provider even for plain HTTP as soon as any crate of the build asks for TLS; a second one is refused,
+    // and may be.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy().build()?;
     let answer = client.get(format!("http://{admin}/agents")).send().await.with_context(|| {
         format!("no relay answers at {admin}: is it running, and does it serve health and metrics there (key admin)?")

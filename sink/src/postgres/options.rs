@@ -34,7 +34,7 @@ pub struct Options {
     pub statement_timeout: Duration,
     /// How long raw readings are kept after they were stored, by TimescaleDB's retention policy; at least an hour. A
     /// policy that exists is left as it is if this is not set. Without TimescaleDB nothing is deleted.
-    #[serde(with = "gaitway_service::config::duration", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "gaitway_service::config::duration")]
     pub keep_raw: Option<Duration>,
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Stock {
     pub(super) used: u64,
     /// Bytes of pages that hold none.
     pub(super) unused: u64,
-    /// Bytes that the file and its log take on the disk.
+    /// Bytes that the file and its log take on the disk, without the part of the log that is never given back.
     pub(super) held: u64,
     /// The disk, if it can be asked.
     pub(super) disk: Option<Disk>,

@@ -152,7 +152,8 @@ impl Keeper {
             expired: self.ages.expired(now),
             used: all.saturating_sub(unused),
             unused,
-            held: place.held(),
+            // So much log stays for the commits to come.
+            held: place.held().saturating_sub(place.wal_bytes().min(SHORT_LOG)),
             disk,
         })
     }
