@@ -2,6 +2,7 @@
 //! this is checked where `GAITWAY_SNOWFLAKE_V4` names a folder with it: its jars are not everywhere to be had.
 
 #![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
 

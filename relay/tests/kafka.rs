@@ -10,7 +10,7 @@ mod topic;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gaitway_kafka::KafkaConfig;
 use gaitway_kafka::config::Topics;
@@ -348,4 +348,46 @@ fn brokers_that_are_away_are_named_in_the_error() {
     let config = KafkaConfig { brokers: "127.0.0.1:9".to_owned(), ..KafkaConfig::default() };
     let refused = KafkaLedger::new(config, "one").recover().unwrap_err().to_string();
     assert!(refused.contains("127.0.0.1:9") && refused.contains("list topics"), "{refused}");
+}
+
+/// librdkafka's flush waits in steps of 100 ms where the caller serves its events; what a ledger drains by itself does not.
+#[test]
+#[ignore = "needs kafka"]
+fn a_commit_does_not_wait_for_librdkafkas_flush() {
+    const COMMITS: u64 = 10;
+    let config = config(1);
+    let mut ledger = KafkaLedger::new(config.clone(), "one");
+    ledger.recover().unwrap();
+    let agent: AgentId = "pi".parse().unwrap();
+    let mut from = None;
+    let mut ours = Vec::new();
+    for seq in 1..=COMMITS {
+        let begun = Instant::now();
+        ledger.submit(&[reading(&agent, "phone", seq, None)], &[mark(&agent, from, seq)]).unwrap();
+        ours.push(begun.elapsed());
+        from = Some(seq);
+    }
+
+    let plain: rdkafka::producer::BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", &config.brokers)
+        .set("transactional.id", kafka::unique("plain"))
+        .create()
+        .unwrap();
+    plain.init_transactions(Duration::from_secs(30)).unwrap();
+    let mut flushed = Vec::new();
+    for _ in 0..COMMITS {
+        let begun = Instant::now();
+        plain.begin_transaction().unwrap();
+        let record = rdkafka::producer::BaseRecord::to(&config.topics.gaps).key("pi").payload("{}");
+        plain.send(record).map_err(|(error, _)| error).unwrap();
+        plain.commit_transaction(Duration::from_secs(30)).unwrap();
+        flushed.push(begun.elapsed());
+    }
+    let middle = |times: &mut Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let (ours, flushed) = (middle(&mut ours), middle(&mut flushed));
+    println!("a commit of one record: {ours:?}, with librdkafka's flush: {flushed:?}");
+    assert!(ours * 2 < flushed, "{ours:?} beside {flushed:?}");
 }
