@@ -4,8 +4,11 @@
 
 use serde_json::{Value, json};
 
+use crate::streaming::Streaming;
 use crate::streaming::refusal::Refusal;
 use crate::streaming::table::Table;
+
+mod distinct;
 
 /// Who asks, and what there is.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Session<'a> {
     pub(crate) warehouse: Option<&'a str>,
     /// With the counts of their committed rows.
     pub(crate) tables: Vec<(&'a Table, u64)>,
+    /// Where their rows are.
+    pub(crate) stored: &'a Streaming,
 }
 
 /// Column names and rows; every value is text, as in the SQL API.
@@ -71,6 +76,7 @@ pub(crate) fn run(statement: &str, session: &Session) -> Result<Rows, Refusal> {
         ["SHOW", "TABLES", "IN", "SCHEMA", _] => Ok(session.show(None, Some(words[4]))),
         ["SHOW", "TABLES", "LIKE", _] => Ok(session.show(Some(words[3]), None)),
         ["SHOW", "TABLES", "LIKE", _, "IN", "SCHEMA", _] => Ok(session.show(Some(words[3]), Some(words[6]))),
+        ["SELECT", "DISTINCT", ..] => distinct::answer(statement, session),
         ["SELECT", ..] => session.select(statement[6..].trim()),
         _ => Err(unknown(statement)),
     }
@@ -152,9 +158,12 @@ fn unknown(statement: &str) -> Refusal {
 mod tests {
     use super::*;
     use crate::streaming::table::ColumnType;
+    use crate::streaming::{Replay, Settings};
 
     fn ask(statement: &str) -> Result<Rows, Refusal> {
         let table = Table::new("RAW", "T").column("n", ColumnType::Number(19)).not_null("t", ColumnType::Text);
+        let settings = Settings { commit_lag_ms: 0, replay: Replay::Idempotent, requests_per_second: None };
+        let streaming = Streaming::new(settings, "DB", [table.clone()]);
         run(
             statement,
             &Session {
@@ -165,6 +174,7 @@ mod tests {
                 schema: Some("RAW"),
                 warehouse: None,
                 tables: vec![(&table, 7)],
+                stored: &streaming,
             },
         )
     }

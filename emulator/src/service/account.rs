@@ -111,7 +111,9 @@ impl Service {
             let message = "The requested role or database does not exist or is not authorized.";
             return Err(Refusal::new(422, "390189", message));
         }
-        let streaming = self.streaming();
+        let mut streaming = self.streaming();
+        streaming.settle(self.clock.steady());
+        let streaming = &*streaming;
         sql::run(
             &asked.statement,
             &Session {
@@ -122,6 +124,7 @@ impl Service {
                 schema: asked.schema.as_deref(),
                 warehouse: asked.warehouse.as_deref(),
                 tables: streaming.tables().collect(),
+                stored: streaming,
             },
         )
     }
