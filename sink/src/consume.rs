@@ -8,7 +8,7 @@
 //!    that [`Ledgers`] gave, with the mark of its last offset.
 //! 5. What is durable there is told to the group, as a hint.
 //!
-//! `board` shows how the partitions stand. [`run`] puts it all to work.
+//! `board` shows how the partitions stand. [`run`] puts it all to work. `redrive` lets a range of offsets go this way again.
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +36,7 @@ mod dead_letter;
 mod group;
 mod metrics;
 mod reader;
+pub(crate) mod redrive;
 mod taken;
 mod worker;
 

@@ -6,6 +6,8 @@
 //! - After any error everything that is not committed is forgotten, and reading begins anew behind the token that is found
 //!   then.
 //! - A token outside the log stops the partition with a sentence; nothing is skipped in silence.
+//! - Where the warehouse passed over records it is looked again and again whether somebody has dealt with them; until then
+//!   the partition stays stopped, and is told as stopped once.
 //! - What may wait is bounded in records and bytes, and so is what was accepted and is not committed.
 //!
 //! Whoever drives it asks [`poll_effect`](Machine::poll_effect), does what it says, and tells the outcome with the method
@@ -39,6 +41,9 @@ const STUCK: Duration = Duration::from_secs(300);
 
 /// So many times in a row another owner had the partition: that is no rebalance.
 const CONTESTED: u32 = 5;
+
+/// So often it is looked whether passed over records were dealt with.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// After reading for so long what failed before is forgotten.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -96,13 +101,14 @@ pub(crate) enum Effect<R> {
     Ask,
     /// Ask Kafka: [`Machine::handle_survey`].
     Survey,
-    /// Read from this offset on; records handed in from now on are of this reading. No answer is awaited.
+    /// Read from this offset on; records handed in from now on are of this reading. No answer is awaited. A stop that was told
+    /// is over.
     Start(i64),
     /// Submit: [`Machine::handle_submitted`].
     Submit(Batch<R>),
     /// Commit the group's offset, some time. No answer is awaited.
     Commit(Hint),
-    /// This partition is not read any more. Told once.
+    /// This partition is not read any more, until a start. Told once.
     Stop(Stop),
 }
 
@@ -119,6 +125,8 @@ pub(crate) struct Machine<R> {
     contested: u32,
     beyond_since: Option<Instant>,
     trouble: Option<String>,
+    /// The stop that was told and is not over.
+    told: Option<Stop>,
 }
 
 #[derive(Debug)]
@@ -135,7 +143,8 @@ enum State<R> {
     },
     Reading(Box<Reading<R>>),
     Stopping(Stop),
-    Stopped,
+    /// Until it is looked again, if that may help.
+    Stopped(Option<Instant>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -158,6 +167,7 @@ impl<R> Machine<R> {
             contested: 0,
             beyond_since: None,
             trouble: None,
+            told: None,
         }
     }
 
@@ -166,25 +176,33 @@ impl<R> Machine<R> {
         if self.awaiting {
             return None;
         }
-        if let State::Waiting { until, then } = self.state {
+        let due = match self.state {
+            State::Waiting { until, then } => Some((until, then)),
+            State::Stopped(Some(until)) => Some((until, Step::Recover)),
+            _ => None,
+        };
+        if let Some((until, then)) = due {
             if now < until {
                 return None;
             }
             self.state = State::Opening(then);
         }
         let effect = match &mut self.state {
-            State::Waiting { .. } | State::Stopped => return None,
+            State::Waiting { .. } | State::Stopped(_) => return None,
             State::Opening(Step::Recover) => Effect::Recover,
             State::Opening(Step::Ask) => Effect::Ask,
             State::Opening(Step::Survey { .. }) => Effect::Survey,
             State::Starting { at, token } => {
                 let (at, token) = (*at, *token);
+                self.told = None;
                 self.state = State::Reading(Box::new(Reading::new(now, at, token)));
                 return Some(Effect::Start(at));
             }
             State::Stopping(stop) => {
                 let stop = stop.clone();
-                self.state = State::Stopped;
+                let look = matches!(stop, Stop::Skipped(_)).then_some(now + LOOK_AGAIN);
+                self.state = State::Stopped(look);
+                self.told = Some(stop.clone());
                 return Some(Effect::Stop(stop));
             }
             State::Reading(reading) => {
@@ -209,6 +227,7 @@ impl<R> Machine<R> {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Waiting { until, .. } => Some(*until),
+            State::Stopped(look) => *look,
             State::Reading(reading) => reading.timeout(&self.limits),
             _ => None,
         }
@@ -282,7 +301,7 @@ impl<R> Machine<R> {
 
     /// The ledger failed outside of what was asked of it.
     pub(crate) fn handle_failed(&mut self, now: Instant, error: LedgerError) {
-        if !matches!(self.state, State::Stopped | State::Stopping(_)) {
+        if !matches!(self.state, State::Stopped(_) | State::Stopping(_)) {
             self.fail(now, error);
         }
     }
@@ -371,7 +390,11 @@ impl<R> Machine<R> {
                 self.wait(now, Step::Recover, why);
             }
             LedgerError::Rejected(why) => self.state = State::Stopping(Stop::Rejected(why)),
-            LedgerError::Skipped { reason, .. } => self.state = State::Stopping(Stop::Skipped(reason)),
+            LedgerError::Skipped { reason, .. } => {
+                let stop = Stop::Skipped(reason);
+                let is_told = self.told.as_ref() == Some(&stop);
+                self.state = if is_told { State::Stopped(Some(now + LOOK_AGAIN)) } else { State::Stopping(stop) };
+            }
         }
     }
 

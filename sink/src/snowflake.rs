@@ -32,4 +32,4 @@ pub use channel::Channel;
 pub use client::{Client, Unusable};
 pub use key::BadKey;
 pub use options::{Options, Passphrase};
-pub use redrive::Redrive;
+pub use redrive::{Redrive, Standing};

@@ -10,6 +10,8 @@ use gaitway_proto::schema::Table;
 use gaitway_proto::topic::AgentId;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 
+use crate::snowflake;
+
 /// What a record takes in memory beside its bytes, about: itself and its cells while it is submitted.
 const OVERHEAD: usize = 768;
 
@@ -34,6 +36,8 @@ pub(super) enum Refusal {
     Unreadable(String),
     /// The warehouse can never hold it.
     Refused(String),
+    /// The warehouse accepted it and passed over it, also when it was appended again.
+    PassedOver(String),
 }
 
 impl Refusal {
@@ -42,13 +46,14 @@ impl Refusal {
         match self {
             Self::Unreadable(_) => "unreadable",
             Self::Refused(_) => "refused",
+            Self::PassedOver(_) => "passed_over",
         }
     }
 
     /// What is wrong.
     pub(super) fn said(&self) -> &str {
         match self {
-            Self::Unreadable(said) | Self::Refused(said) => said,
+            Self::Unreadable(said) | Self::Refused(said) | Self::PassedOver(said) => said,
         }
     }
 }
@@ -112,14 +117,32 @@ impl Taken {
     }
 }
 
+/// Whether a store can ever hold a record.
+pub(super) trait Judge {
+    /// Why it cannot, if it cannot.
+    fn refuses(&self, record: &Record<'_>) -> Option<String>;
+}
+
+impl Judge for dyn Ledger {
+    fn refuses(&self, record: &Record<'_>) -> Option<String> {
+        Ledger::refuses(self, record)
+    }
+}
+
+impl Judge for snowflake::Client {
+    fn refuses(&self, record: &Record<'_>) -> Option<String> {
+        snowflake::Client::refuses(self, record)
+    }
+}
+
 /// Reads `taken`, records of `partition` of `topic`, and gives `store` those that `ledger` may take, and each of the others
 /// with its reason.
-pub(super) fn sorted<T>(
+pub(super) fn sorted<L: Judge + ?Sized, T>(
     table: &'static Table,
     (topic, partition): (&str, i32),
     taken: &[Taken],
-    ledger: &mut dyn Ledger,
-    store: impl FnOnce(&mut dyn Ledger, &[Record<'_>], &[(&Taken, Refusal)]) -> T,
+    ledger: &mut L,
+    store: impl FnOnce(&mut L, &[Record<'_>], &[(&Taken, Refusal)]) -> T,
 ) -> T {
     let mut refused = Vec::new();
     let (mut rows, mut unknowns) = (Vec::with_capacity(taken.len()), Vec::with_capacity(taken.len()));
@@ -181,7 +204,8 @@ mod tests {
         let refuses = |record: &Record<'_>| record.to_json().contains("bad").then(|| "it is bad".to_owned());
         let dir = tempfile::tempdir().unwrap();
         let warehouse = Warehouse::open(dir.path().join("w.db"), &Options::default()).unwrap();
-        sorted(&RAW, ("t", 7), &records, &mut Shared::new(warehouse, refuses), |_, stored, refused| {
+        let mut ledger = Shared::new(warehouse, refuses);
+        sorted(&RAW, ("t", 7), &records, &mut ledger as &mut dyn Ledger, |_, stored, refused| {
             let metadata: Vec<_> = stored.iter().map(|record| record.metadata.to_json()).collect();
             let first = r#"{"topic":"t","partition":7,"offset":3,"key":"d","unknown":{"new":1}}"#;
             assert_eq!(metadata, [first, r#"{"topic":"t","partition":7,"offset":10,"key":null}"#]);

@@ -158,6 +158,7 @@ impl Worker {
             }
             Effect::Start(at) => {
                 self.claim.clear();
+                self.stopped = false;
                 let (topic, partition) = &self.which;
                 tracing::info!(topic, partition, offset = at, "reading");
                 if let Err(why) = self.reader.start(at) {

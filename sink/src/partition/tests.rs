@@ -294,6 +294,41 @@ fn a_rejected_submit_and_skipped_rows_stop_with_their_reason() {
 }
 
 #[test]
+fn a_partition_whose_rows_were_passed_over_goes_on_once_they_are_dealt_with() {
+    let skipped =
+        |reason: &str| LedgerError::Skipped { source_name: Source::partition("t", 0), reason: reason.to_owned() };
+    let (mut world, mut machine) = settled();
+    let mut now = Instant::now();
+    machine.handle_failed(now, skipped("offsets 3 to 4"));
+    assert!(matches!(machine.poll_effect(now), Some(Effect::Stop(_))));
+    for outcome in [skipped("offsets 3 to 4"), unavailable(), skipped("offsets 3 to 4")] {
+        now = machine.poll_timeout().unwrap();
+        assert_eq!(machine.poll_effect(now), Some(Effect::Recover));
+        machine.handle_recovered(now, Err(outcome));
+        assert_eq!(machine.poll_effect(now), None, "it is told once");
+    }
+    now = machine.poll_timeout().unwrap();
+    assert_eq!(machine.poll_effect(now), Some(Effect::Recover));
+    machine.handle_recovered(now, Err(skipped("offsets 3 to 6")));
+    assert!(matches!(machine.poll_effect(now), Some(Effect::Stop(_))), "more is told");
+    world.log.extend([true; 3]);
+    while machine.poll_effect(now).is_none() {
+        now = machine.poll_timeout().unwrap();
+    }
+    machine.handle_recovered(now, Ok(()));
+    assert_eq!(world.run(&mut machine), None);
+    assert_eq!(world.stored, world.records());
+}
+
+#[test]
+fn a_partition_that_was_rejected_is_not_looked_at_again() {
+    let mut machine = Machine::<()>::new(LIMITS, false, 1);
+    machine.handle_failed(Instant::now(), LedgerError::Rejected("too wide".to_owned()));
+    assert!(matches!(machine.poll_effect(Instant::now()), Some(Effect::Stop(Stop::Rejected(_)))));
+    assert_eq!(machine.poll_timeout(), None);
+}
+
+#[test]
 fn an_owner_that_is_fenced_again_and_again_says_that_another_sink_runs() {
     let mut machine = Machine::<()>::new(LIMITS, false, 1);
     let mut at = Instant::now();

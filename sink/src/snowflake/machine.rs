@@ -7,7 +7,7 @@
 //! - Accepted is not committed: positions come from Snowflake's own offset token, and never go back. If they do, or the
 //!   token is gone, it stops: what was stored under it could not be told from what was not.
 //! - Rows that were accepted and passed over stop the channel, also after a restart, until the redrive channel's token
-//!   lies at or beyond them.
+//!   lies at or beyond them, and that channel has passed over none itself.
 //! - A mark without rows is held, because an append needs rows: it is told as committed once all rows before it are, and
 //!   rides with the next rows. A reopen forgets it; nothing lies between it and the token.
 
@@ -333,7 +333,8 @@ impl Machine {
     /// Whether the redrive channel has dealt with what was passed over.
     fn checked(&mut self, now: Instant, opened: &Opened, statuses: &BTreeMap<String, ChannelStatus>) -> Next {
         let status = &opened.channel_status;
-        let redriven = statuses.get(&self.identity.redrive).and_then(|it| it.last_committed_offset_token.as_deref());
+        let redriven = statuses.get(&self.identity.redrive).filter(|it| it.errors() == 0);
+        let redriven = redriven.and_then(|it| it.last_committed_offset_token.as_deref());
         let redriven = redriven.and_then(|token| token.parse::<u64>().ok());
         let bound = status.last_error_offset_upper_bound.as_deref().and_then(|token| token.parse::<u64>().ok());
         let settled = match (bound, redriven) {
@@ -343,7 +344,7 @@ impl Machine {
         if settled {
             return self.ready(now, opened);
         }
-        self.fail(self.identity.skipped(status, status.errors() - self.settled, self.sound))
+        self.fail(self.identity.skipped(status, status.errors() - self.settled, self.sound.or(redriven)))
     }
 
     fn ready(&mut self, now: Instant, opened: &Opened) -> Next {

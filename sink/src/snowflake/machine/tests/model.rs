@@ -41,7 +41,8 @@ pub(super) struct Server {
     pub(super) committed: Option<u64>,
     pub(super) created: u64,
     pub(super) errors: u64,
-    pub(super) redriven: Option<u64>,
+    /// Token and errors of the redrive channel.
+    pub(super) redriven: Option<(u64, u64)>,
     pub(super) code: String,
     sequencer: u64,
     appends: u64,
@@ -243,8 +244,8 @@ impl Server {
 
     fn statuses(&self) -> Answer {
         let mut statuses = BTreeMap::from([("c".to_owned(), self.status())]);
-        if self.redriven.is_some() {
-            statuses.insert("r".to_owned(), ChannelStatus::sample(self.redriven, 0));
+        if let Some((token, errors)) = self.redriven {
+            statuses.insert("r".to_owned(), ChannelStatus::sample(Some(token), errors));
         }
         Answer::Statuses(statuses)
     }
