@@ -130,7 +130,7 @@ fn dry(wanted: &Wanted, account: &Account) -> String {
 
 fn done(wanted: &Wanted, account: &Account, standing: Option<&Standing>, letters: &str) -> String {
     let Account { stored, appended, aside, unusable, empty, gone } = *account;
-    let put = format!("passed over again: put into {letters}");
+    let put = format!("passed over again, now in {letters}; once the cause is gone the same command stores them");
     let rows = [
         ("stored before", stored, ""),
         ("appended", appended, ""),
@@ -200,7 +200,7 @@ mod tests {
             |bound| Standing { channel: "c".to_owned(), committed: Some(20), passed_over: 2, bound: Some(bound) };
         let text = done(&wanted, &account, Some(&standing(9)), "letters");
         assert!(text.starts_with("t/3, offsets 5 to 9\n  asked                    5\n"), "{text}");
-        assert!(text.contains("put into letters") && text.ends_with("the sink goes on by itself\n"), "{text}");
+        assert!(text.contains("now in letters") && text.ends_with("the sink goes on by itself\n"), "{text}");
         let text = done(&wanted, &account, Some(&standing(14)), "letters");
         assert!(text.ends_with("redrive 10-14\n"), "{text}");
     }

@@ -45,6 +45,8 @@ pub(crate) fn run(config: &Path, args: &[String]) -> Done {
 pub(crate) struct Scene {
     pub(crate) account: Account,
     pub(crate) home: Home,
+    /// Records that the command appends at a time.
+    pub(crate) max_rows: usize,
     dir: TempDir,
 }
 
@@ -53,7 +55,7 @@ impl Scene {
         let mut home = Home::new(name, 1, &[]);
         // What is written together is submitted together.
         home.config.batch.linger = std::time::Duration::from_millis(300);
-        Self { account: Account::new(), home, dir: tempfile::tempdir().unwrap() }
+        Self { account: Account::new(), home, max_rows: 3, dir: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn sink(&self) -> Sink {
@@ -72,17 +74,17 @@ impl Scene {
         numbers
     }
 
-    /// Lets `sink` store the readings 0 to 9 and then the `rows` first of ten more be passed over, each ten in a transaction;
+    /// Lets `sink` store the readings 0 to 9, and of those up to `count` the first `rows` be passed over, in two transactions;
     /// gives the arguments of the command that it names.
-    pub(crate) fn stop(&self, sink: &Sink, rows: u64) -> Vec<String> {
+    pub(crate) fn stop(&self, sink: &Sink, count: u64, rows: u64) -> Vec<String> {
         self.home.write_together(0, 0..10, true);
         sink.await_that("the first are stored", || self.numbers().len() == 10);
         self.account.emulator.inject(Fault::RejectRows { rows });
-        self.home.write_together(0, 10..20, true);
+        self.home.write_together(0, 10..count, true);
         let said = sink.await_stopped();
         let (_, behind) = said.split_once("run `gaitway sink ").unwrap();
         let (command, _) = behind.split_once('`').unwrap();
-        sink.await_that("the others are stored", || self.numbers().len() as u64 == 20 - rows);
+        sink.await_that("the others are committed", || self.account.emulator.uncommitted() == 0);
         command.split(' ').map(str::to_owned).collect()
     }
 
@@ -93,11 +95,12 @@ impl Scene {
         let topics = &kafka.topics;
         let text = format!(
             "group = '{}'\nwarehouse = 'snowflake'\n[kafka]\nbrokers = '{}'\n[kafka.create]\nenabled = {}\npartitions = 1\n\
-             [kafka.topics]\nraw = '{}'\nactivity = '{}'\ngaps = '{}'\ndead_letter = '{}'\n[snowflake]\naccount = '{}'\n\
+             [batch]\nmax_rows = {}\n[kafka.topics]\nraw = '{}'\nactivity = '{}'\ngaps = '{}'\ndead_letter = '{}'\n[snowflake]\naccount = '{}'\n\
              user = '{}'\nrole = '{}'\nprivate_key_file = '{}'\nca_file = '{}'\nurl = '{}'\n",
             self.home.config.group,
             kafka.brokers,
             kafka.create.enabled,
+            self.max_rows,
             topics.raw,
             topics.activity,
             topics.gaps,
@@ -120,10 +123,6 @@ impl Scene {
     }
 
     pub(crate) fn run(&self, args: &[String]) -> Done {
-        self.run_with(&self.configuration(|_| {}), args)
-    }
-
-    pub(crate) fn run_with(&self, config: &Path, args: &[String]) -> Done {
-        run(config, args)
+        run(&self.configuration(|_| {}), args)
     }
 }
