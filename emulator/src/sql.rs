@@ -16,6 +16,8 @@ pub(crate) struct Session<'a> {
     pub(crate) account: &'a str,
     pub(crate) user: &'a str,
     pub(crate) role: &'a str,
+    /// Rights that the role lacks, with the objects' full names.
+    pub(crate) withheld: &'a [(String, String)],
     pub(crate) database: &'a str,
     /// From the request; the schema of a name that has none.
     pub(crate) schema: Option<&'a str>,
@@ -77,6 +79,7 @@ pub(crate) fn run(statement: &str, session: &Session) -> Result<Rows, Refusal> {
         ["SHOW", "TABLES", "LIKE", _] => Ok(session.show(Some(words[3]), None)),
         ["SHOW", "TABLES", "LIKE", _, "IN", "SCHEMA", _] => Ok(session.show(Some(words[3]), Some(words[6]))),
         ["SELECT", "DISTINCT", ..] => distinct::answer(statement, session),
+        ["SHOW", "GRANTS", "TO", "ROLE", role] if role.eq_ignore_ascii_case(session.role) => Ok(session.grants()),
         ["SELECT", ..] => session.select(statement[6..].trim()),
         _ => Err(unknown(statement)),
     }
@@ -113,6 +116,24 @@ impl Session<'_> {
                 .to_vec()
         });
         Rows::new(&["name", "database_name", "schema_name", "kind", "rows"], rows.collect())
+    }
+
+    /// What the role of `deploy/snowflake/03_roles.sql` has, without what is withheld.
+    fn grants(&self) -> Rows {
+        let database = self.database.to_ascii_uppercase();
+        let mut rights = vec![("USAGE", "DATABASE", database.clone())];
+        for (table, _) in &self.tables {
+            let schema = format!("{database}.{}", table.schema);
+            let name = format!("{schema}.{}", table.name);
+            rights.extend([("USAGE", "SCHEMA", schema), ("INSERT", "TABLE", name.clone()), ("SELECT", "TABLE", name)]);
+        }
+        rights.dedup();
+        let granted = rights
+            .into_iter()
+            .filter(|(right, _, name)| !self.withheld.iter().any(|(lacks, of)| lacks == right && of == name));
+        let rows = granted
+            .map(|(right, on, name)| [right, on, &name, "ROLE", self.role].map(|text| Some(text.to_owned())).to_vec());
+        Rows::new(&["privilege", "granted_on", "name", "granted_to", "grantee_name"], rows.collect())
     }
 
     /// A list of context functions and literals.
@@ -170,6 +191,7 @@ mod tests {
                 account: "A",
                 user: "U",
                 role: "R",
+                withheld: &[("INSERT".to_owned(), "DB.RAW.T".to_owned())],
                 database: "DB",
                 schema: Some("RAW"),
                 warehouse: None,
@@ -205,6 +227,13 @@ mod tests {
         assert_eq!(rows("SHOW TABLES IN SCHEMA DB.RAW").len(), 1);
         assert_eq!(rows("SHOW TABLES LIKE 't' IN SCHEMA RAW").len(), 1);
         assert_eq!(rows("SHOW TABLES IN SCHEMA DB.OTHER").len(), 0);
+    }
+
+    #[test]
+    fn it_tells_the_rights_of_its_role_but_those_withheld() {
+        let granted: Vec<_> = rows("SHOW GRANTS TO ROLE r").into_iter().map(|row| row[0].clone().unwrap()).collect();
+        assert_eq!(granted, ["USAGE", "USAGE", "SELECT"]);
+        assert_eq!(ask("SHOW GRANTS TO ROLE OTHER").unwrap_err().status, 422);
     }
 
     #[test]

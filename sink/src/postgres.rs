@@ -24,6 +24,7 @@
 //!
 //! A pooler between gaitway and PostgreSQL must pool sessions, not transactions.
 
+mod checkup;
 mod commit;
 mod connection;
 mod json;
@@ -42,6 +43,7 @@ use gaitway_proto::ledger::{self, Ledger, LedgerError, Mark, Source, Watermark};
 use gaitway_proto::record::Record;
 use gaitway_service::config::{Check as _, Wrong};
 
+pub use checkup::examine;
 pub use options::{Address, Options};
 
 use connection::{Driver, Session};

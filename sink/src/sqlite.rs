@@ -16,6 +16,7 @@
 mod ages;
 mod aside;
 mod carry;
+mod checkup;
 mod coming;
 mod commit;
 mod counters;
@@ -44,6 +45,7 @@ use gaitway_service::clock;
 use rusqlite::Connection;
 
 pub use ages::WallClock;
+pub use checkup::examine;
 pub use counters::Counters;
 pub use opening::OpenError;
 pub use options::Options;

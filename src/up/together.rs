@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use gaitway_agent::config::AgentConfig;
 use gaitway_relay::RelayConfig;
 use gaitway_service::config::{ConfigError, Loaded, Wrong, bytes};
-use gaitway_sink::SinkConfig;
+use gaitway_sink::{SinkConfig, WarehouseKind};
 
 /// Refuses what one service cannot take from the other, and what `up` decides itself.
 pub(super) fn check(
@@ -24,6 +24,12 @@ pub(super) fn check(
     if sink.is_set("sqlite.path") {
         let problem = "cannot stand here: `up` keeps everything in one folder; remove it, and give --data-dir";
         return Err(sink.refuse(Wrong::new("sqlite.path", problem)));
+    }
+    for key in ["warehouse", "postgres", "snowflake"] {
+        if sink.is_set(key) && (key != "warehouse" || sink.config.warehouse != WarehouseKind::Sqlite) {
+            let problem = "cannot stand here: `up` keeps records in a file of its own; use `gaitway relay` and `gaitway sink` for another warehouse";
+            return Err(sink.refuse(Wrong::new(key, problem)));
+        }
     }
     let http = agent.config.http;
     for (key, address) in [("mqtt", Some(relay.config.mqtt)), ("admin", relay.config.admin)] {

@@ -120,6 +120,7 @@ impl Service {
                 account: &options.account,
                 user: &options.user,
                 role: &options.role,
+                withheld: &options.withheld,
                 database: streaming.database(),
                 schema: asked.schema.as_deref(),
                 warehouse: asked.warehouse.as_deref(),

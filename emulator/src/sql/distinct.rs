@@ -221,6 +221,7 @@ mod tests {
             warehouse: None,
             tables: streaming.tables().collect(),
             stored: &streaming,
+            withheld: &[],
         };
         let Rows { rows, .. } = run(statement, &session)?;
         Ok(rows.into_iter().map(|row| row[0].clone().unwrap_or("null".to_owned())).collect())

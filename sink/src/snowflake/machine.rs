@@ -333,15 +333,8 @@ impl Machine {
     /// Whether the redrive channel has dealt with what was passed over.
     fn checked(&mut self, now: Instant, opened: &Opened, statuses: &BTreeMap<String, ChannelStatus>) -> Next {
         let status = &opened.channel_status;
-        let redriven = statuses.get(&self.identity.redrive).filter(|it| it.errors() == 0);
-        let redriven = redriven.and_then(|it| it.last_committed_offset_token.as_deref());
-        let redriven = redriven.and_then(|token| token.parse::<u64>().ok());
-        let bound = status.last_error_offset_upper_bound.as_deref().and_then(|token| token.parse::<u64>().ok());
-        let settled = match (bound, redriven) {
-            (Some(bound), Some(redriven)) => redriven >= bound,
-            (bound, redriven) => bound.is_none() && redriven.is_some(),
-        };
-        if settled {
+        let redriven = statuses.get(&self.identity.redrive).and_then(ChannelStatus::redriven);
+        if status.is_settled(redriven) {
             return self.ready(now, opened);
         }
         self.fail(self.identity.skipped(status, status.errors() - self.settled, self.sound.or(redriven)))

@@ -51,12 +51,11 @@ impl Client {
         partition: i32,
     ) -> Result<Option<Standing>, LedgerError> {
         let channel = self.channel(table, topic, partition);
-        let offset = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         let standing = channel.look()?.map(|status| Standing {
             channel: channel.name().to_owned(),
-            committed: offset(&status.last_committed_offset_token),
+            committed: status.last_committed_offset_token.as_deref().and_then(|token| token.parse().ok()),
             passed_over: status.errors(),
-            bound: offset(&status.last_error_offset_upper_bound),
+            bound: status.bound(),
         });
         Ok(standing)
     }
