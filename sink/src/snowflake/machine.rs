@@ -30,6 +30,10 @@ pub(super) use sentences::Identity;
 /// Times that a channel may be taken away, without anything committed in between, before another owner is to blame.
 const PATIENT_TAKEOVERS: u32 = 5;
 
+/// Times that appends may be refused, with nothing committed in between and an open before each, before the rows are to blame: with
+/// the default pace more than a minute.
+const PATIENT_REFUSALS: u32 = 8;
+
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
@@ -128,6 +132,8 @@ pub(super) struct Machine {
     /// The token that was told last before more were passed over.
     sound: Option<u64>,
     takeovers: u32,
+    /// Appends refused since something was committed.
+    refusals: u32,
     /// When the status may be asked for again.
     ask_from: Option<Instant>,
     /// When it was last told.
@@ -149,6 +155,7 @@ impl Machine {
             settled: 0,
             sound: None,
             takeovers: 0,
+            refusals: 0,
             ask_from: None,
             told: None,
             silent: 0,
@@ -192,10 +199,12 @@ impl Machine {
     pub(super) fn recover(&mut self, now: Instant) -> Next {
         self.close();
         let next = self.begin(now, Doing::Opening { token: None });
-        if self.takeovers < PATIENT_TAKEOVERS {
-            return next;
-        }
-        Next::Do(Effect::Wait(backoff::wait(&self.pace, self.takeovers, (self.chance)())))
+        let before = match (self.takeovers, self.refusals) {
+            (PATIENT_TAKEOVERS.., _) => self.takeovers,
+            (_, 0) => return next,
+            (_, refusals) => refusals - 1,
+        };
+        Next::Do(Effect::Wait(backoff::wait(&self.pace, before, (self.chance)())))
     }
 
     /// Begins an open that sets the position: somebody vouches that everything up to `token` is stored and nothing else.
@@ -317,7 +326,7 @@ impl Machine {
             return self.fail(self.identity.bad_status(status));
         }
         match self.token(status) {
-            Ok(token) => self.known = token,
+            Ok(token) => self.learn(token),
             Err(error) => return self.fail(error),
         }
         let vouched = matches!(self.task.as_ref().map(|task| &task.doing), Some(Doing::Opening { token: Some(_) }));
@@ -352,7 +361,6 @@ impl Machine {
             Ok(token) => token,
             Err(error) => return self.fail(error),
         };
-        self.known = committed;
         self.created = status.created_on_ms;
         self.settled = status.errors();
         self.sound = committed;
@@ -394,7 +402,7 @@ impl Machine {
         if status.code != SUCCESS {
             return Err(self.identity.bad_status(status));
         }
-        self.known = committed;
+        self.learn(committed);
         self.sound = committed;
         if committed > before {
             self.takeovers = 0;
@@ -403,6 +411,14 @@ impl Machine {
             open.committed = committed;
         }
         Ok(())
+    }
+
+    /// Takes note of Snowflake's token.
+    fn learn(&mut self, token: Option<u64>) {
+        if token > self.known {
+            self.refusals = 0;
+        }
+        self.known = token;
     }
 
     /// The offset in a status; an error if there is something else, or less than there was.
@@ -449,8 +465,13 @@ impl Machine {
                 }
                 self.begin(now, Doing::Diagnosing)
             }
+            // Perhaps the channel or the token, not the rows: an open tells what is committed, and they are sent once more.
             (Doing::Appending { .. }, Failure::Refused(why)) => {
-                let error = self.identity.rejected(why);
+                self.refusals += 1;
+                let error = match self.refusals {
+                    PATIENT_REFUSALS.. => self.identity.rejected(why),
+                    _ => self.identity.unavailable(why),
+                };
                 self.fail(error)
             }
             (Doing::Opening { .. }, Failure::Missing(why)) => {

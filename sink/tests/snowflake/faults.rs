@@ -211,6 +211,37 @@ fn a_404_of_a_proxy_is_tried_again_and_one_of_snowflake_leads_to_an_open() {
 }
 
 #[test]
+fn an_odd_answer_to_an_append_stops_nothing() {
+    let account = Account::new();
+    let answered = |status, body| Fault::Answered { status, body };
+    let odd = [
+        answered(400, "<html>bad request</html>"),
+        answered(302, ""),
+        answered(402, r#"{"code":"ERR_BILLING"}"#),
+        answered(407, "<html>log in</html>"),
+        answered(400, r#"{"code":"ERR_BAD","message":"m"}"#),
+        answered(415, r#"{"code":"ERR_TYPE"}"#),
+        answered(418, r#"{"message":"teapot"}"#),
+    ];
+    let errors = survives(&account, odd.map(Into::into).to_vec());
+    assert_eq!(errors.len(), 3, "those of Snowflake's own lead to an open: {errors:?}");
+    assert_eq!(account.emulator.channel(CHANNEL).unwrap().altered_replays, 0);
+}
+
+#[test]
+fn a_refusal_of_the_accounts_host_is_none_of_the_append() {
+    let account = Account::new();
+    let client = account.client();
+    let mut channel = client.channel(&RAW, TOPIC, PARTITION);
+    deliver(&mut channel, 4).unwrap();
+    account.emulator.inject(Fault::Unauthorized.times(2));
+    let refused = Fault::Answered { status: 400, body: r#"{"code":"invalid_scope"}"# };
+    let met = account.emulator.inject(refused.times(2).at(&[Call::Token]));
+    assert!(deliver(&mut channel, LAST).unwrap().is_empty());
+    assert_eq!((account.emulator.met(met), account.stored()), (2, (0..=LAST).collect()));
+}
+
+#[test]
 fn a_token_that_is_refused_once_is_replaced_once() {
     for fault in [Fault::Unauthorized, Fault::Forbidden] {
         let account = Account::new();

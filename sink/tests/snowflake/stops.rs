@@ -111,6 +111,25 @@ fn a_table_that_is_not_there_is_said_with_what_to_create() {
 }
 
 #[test]
+fn an_account_that_is_not_there_is_not_told_as_a_table_that_is_not_there() {
+    let account = Account::new();
+    let gone = Fault::Answered { status: 404, body: r#"{"code":"390261","message":"no such account"}"# };
+    account.emulator.inject(gone.always().at(&[Call::Hostname]));
+    let why = unavailable(quick(&account, account.options()).recover());
+    assert!(why.contains("host discovery answered 404 390261: no such account") && !why.contains("table"), "{why}");
+}
+
+#[test]
+fn rows_that_are_refused_again_and_again_are_rejected_with_the_reason() {
+    let account = Account::new();
+    let mut channel = account.channel();
+    account.emulator.inject(Fault::Answered { status: 400, body: r#"{"code":"ERR_BAD","message":"m"}"# }.always());
+    let Err(LedgerError::Rejected(why)) = deliver(&mut channel, 4) else { panic!("400 was taken") };
+    assert!(why.contains("400 ERR_BAD: m") && why.contains(CHANNEL), "{why}");
+    assert!(account.emulator.requests().of(Call::Append) > 5);
+}
+
+#[test]
 fn a_row_that_is_too_large_alone_is_rejected_and_one_that_would_be_is_refused_before() {
     let account = Account::new();
     let mut channel = account.channel();

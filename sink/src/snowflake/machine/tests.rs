@@ -267,6 +267,37 @@ fn an_owner_that_loses_its_channel_again_and_again_says_that_there_is_another() 
 }
 
 #[test]
+fn an_append_that_is_refused_is_sent_anew_from_an_open_and_the_rows_are_blamed_only_in_the_end() {
+    let refuse = |owner: &mut Owner, server: &mut Server| {
+        owner.recover(server).unwrap();
+        server.refuse = 1;
+        owner.submit(server, owner.machine.reached().map_or(3, |reached| reached + 4)).unwrap_err()
+    };
+    let mut server = Server::new(1);
+    let mut owner = Owner::new();
+    for _ in 1..PATIENT_REFUSALS {
+        let error = refuse(&mut owner, &mut server);
+        assert!(matches!(&error, LedgerError::Unavailable(why) if why.contains("400")), "{error}");
+    }
+    // Something is committed: what was refused before says nothing about the next rows.
+    owner.recover(&mut server).unwrap();
+    owner.submit(&mut server, 3).unwrap();
+    server.pass();
+    owner.ask(&mut server).unwrap();
+    for _ in 1..PATIENT_REFUSALS {
+        assert!(matches!(refuse(&mut owner, &mut server), LedgerError::Unavailable(_)));
+    }
+    let started = server.now;
+    let error = refuse(&mut owner, &mut server);
+    assert!(
+        matches!(&error, LedgerError::Rejected(why) if why.contains("channel c") && why.contains("400")),
+        "{error}"
+    );
+    assert!(server.now - started > Duration::from_secs(10), "it does not hurry to the end");
+    assert_eq!(server.stored, rows_of(0, 3));
+}
+
+#[test]
 fn a_token_that_is_no_offset_is_another_programs() {
     let mut owner = Owner::new();
     let status = ChannelStatus { last_committed_offset_token: Some("abc".into()), ..ChannelStatus::sample(None, 0) };

@@ -34,6 +34,8 @@ pub(super) struct Server {
     pub(super) now: Instant,
     /// One call in so many fails; 0 for none.
     pub(super) trouble: u64,
+    /// So many appends more are refused.
+    pub(super) refuse: u32,
     /// A used continuation token is stale, rather than answered again.
     pub(super) strict: bool,
     /// Offsets of committed rows, in the order of storage.
@@ -56,6 +58,7 @@ impl Server {
             random: Random(seed),
             now: Instant::now(),
             trouble: 0,
+            refuse: 0,
             strict: seed.is_multiple_of(2),
             stored: Vec::new(),
             committed: None,
@@ -123,6 +126,10 @@ impl Server {
         }
         if let Some(failure) = self.fault() {
             return failure;
+        }
+        if self.refuse > 0 {
+            self.refuse -= 1;
+            return Answer::Failed(Failure::Refused("append answered 400".into()));
         }
         if self.lost() {
             // It arrives when nobody expects it any more.
