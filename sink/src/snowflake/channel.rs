@@ -17,15 +17,12 @@ use uuid::Uuid;
 use super::answer::{Call, Failure};
 use super::client::{Body, Client, Reply, Request};
 use super::machine::{Answer, Effect, Identity, Machine, Next};
-use super::rows::{self, Partition, Piece, Rows};
+use super::rows::{self, MOST_WIRE, Partition, Piece, Rows};
 use super::session::Session;
 use super::status::{Appended, Opened, Statuses};
 
 /// What an append should come to on the wire, bytes.
 const AIM_WIRE: f64 = 1_000_000.0;
-
-/// Most that an append of several rows may come to on the wire, bytes: Snowflake's limit is 4 MB.
-const MOST_WIRE: usize = 4_000_000;
 
 /// Least and most of an append before compression, bytes.
 const LEAST_TEXT: f64 = 1_000_000.0;
@@ -221,7 +218,7 @@ impl Channel {
         let length = text.len();
         let sending = match ready {
             Some(sending) => sending,
-            None => match self.zstd.compress(text.as_bytes()) {
+            None => match self.zstd.compress(text) {
                 Ok(zstd) => {
                     self.ratio = length as f64 / zstd.len().max(1) as f64;
                     Sending { piece, id: Uuid::new_v4(), zstd: zstd.into(), since_ms: self.client.now_ms() }

@@ -115,11 +115,12 @@ impl Server {
     }
 
     fn post(&mut self, piece: &Piece, continuation: String, rows: &Rows) -> Answer {
-        let offset = |line: &str| {
-            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let offset = |line: &[u8]| {
+            let row: serde_json::Value = serde_json::from_slice(line).unwrap();
             row["RECORD_METADATA"]["offset"].as_u64().unwrap()
         };
-        let offsets: Vec<_> = rows.body(piece).lines().map(offset).collect();
+        let lines = rows.body(piece).split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let offsets: Vec<_> = lines.map(offset).collect();
         let sent = Sent { continuation, offsets, end: piece.end };
         if self.trouble > 0 && sent.offsets.len() > 4 {
             return Answer::TooLarge("append answered 413".into(), rows.split(piece));
