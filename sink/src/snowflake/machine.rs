@@ -345,11 +345,9 @@ impl Machine {
         let redriven = statuses.get(&self.identity.redrive).and_then(|it| it.last_committed_offset_token.as_deref());
         let redriven = redriven.and_then(|token| token.parse::<u64>().ok());
         let bound = status.last_error_offset_upper_bound.as_deref().and_then(|token| token.parse::<u64>().ok());
-        let settled = match (bound, redriven) {
-            (Some(bound), Some(redriven)) => redriven >= bound,
-            (bound, redriven) => bound.is_none() && redriven.is_some(),
-        };
-        if settled {
+        // Without a bound an error may lie anywhere below the token.
+        let last = bound.or(self.known);
+        if last.is_some_and(|last| redriven >= Some(last)) {
             return self.ready(now, opened);
         }
         self.fail(self.identity.skipped(status, status.errors() - self.settled, self.sound))

@@ -231,6 +231,18 @@ fn rows_passed_over_stop_the_channel_until_they_are_redriven_also_after_a_restar
 }
 
 #[test]
+fn where_no_bound_is_told_only_a_redrive_up_to_the_token_settles() {
+    let mut server = Server::new(1);
+    Owner::with(&mut server, 8);
+    server.pass();
+    (server.errors, server.bounds, server.redriven) = (2, false, Some(7));
+    let outcome = Owner::new().recover(&mut server);
+    assert!(matches!(outcome, Err(LedgerError::Skipped { .. })), "an earlier redrive settled it: {outcome:?}");
+    server.redriven = Some(8);
+    Owner::new().recover(&mut server).unwrap();
+}
+
+#[test]
 fn a_status_that_does_not_come_is_borne_for_a_while() {
     let mut server = Server::new(1);
     let mut owner = Owner::with(&mut server, 3);

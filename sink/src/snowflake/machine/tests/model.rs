@@ -43,6 +43,8 @@ pub(super) struct Server {
     pub(super) committed: Option<u64>,
     pub(super) created: u64,
     pub(super) errors: u64,
+    /// Whether it tells the offset up to which rows were passed over.
+    pub(super) bounds: bool,
     pub(super) redriven: Option<u64>,
     pub(super) code: String,
     sequencer: u64,
@@ -64,6 +66,7 @@ impl Server {
             committed: None,
             created: 1,
             errors: 0,
+            bounds: true,
             redriven: None,
             code: SUCCESS.into(),
             sequencer: 0,
@@ -244,7 +247,7 @@ impl Server {
         ChannelStatus {
             code: self.code.clone(),
             created_on_ms: Some(self.created),
-            last_error_offset_upper_bound: (self.errors > 0).then(|| self.committed.unwrap_or(0).to_string()),
+            last_error_offset_upper_bound: (self.errors > 0 && self.bounds).then(|| self.committed.unwrap_or(0).to_string()),
             ..ChannelStatus::sample(self.committed, self.errors)
         }
     }
