@@ -149,6 +149,7 @@ impl Channel {
                 Next::Done(outcome) => return outcome,
                 Next::Do(effect) => {
                     let answer = self.execute(effect);
+                    let opened = matches!(answer, Answer::Opened(_));
                     match &answer {
                         Answer::Failed(Failure::Taken(why)) => {
                             tracing::warn!(channel = self.name, why, "channel is lost");
@@ -159,6 +160,13 @@ impl Channel {
                         _ => {}
                     }
                     next = self.machine.handle(Instant::now(), answer);
+                    if let (true, Next::Do(Effect::Open { token: Some(token) })) = (opened, &next) {
+                        tracing::warn!(
+                            channel = self.name,
+                            token,
+                            "channel was deleted while idle, making it anew with its token"
+                        );
+                    }
                 }
             }
         }
@@ -207,7 +215,7 @@ impl Channel {
         let answer = read(Call::Open, self.client.send(session, request)).map(|(opened, _): (Opened, _)| opened);
         if answer.is_ok() {
             self.generation = session.generation;
-            self.session = None;
+            (self.session, self.opening) = (None, None);
         }
         answer.map_or_else(Answer::Failed, Answer::Opened)
     }

@@ -6,6 +6,8 @@
 //!   that gave that token; a piece that may have been taken is never sent in another cut.
 //! - Accepted is not committed: positions come from Snowflake's own offset token, and never go back. If they do, or the
 //!   token is gone, it stops: what was stored under it could not be told from what was not.
+//! - But Snowflake deletes a channel that had no rows for 30 days. One that is gone while nothing is in flight, and whose token is
+//!   known here, is made anew with that token.
 //! - Rows that were accepted and passed over stop the channel, also after a restart, until the redrive channel's token
 //!   lies at or beyond them.
 //! - A mark without rows is held, because an append needs rows: it is told as committed once all rows before it are, and
@@ -89,6 +91,13 @@ struct Open {
     reached: Option<u64>,
 }
 
+impl Open {
+    /// The token, if everything that was accepted is committed.
+    fn idle(&self) -> Option<u64> {
+        self.committed.filter(|_| self.committed == self.submitted)
+    }
+}
+
 #[derive(Debug)]
 struct Task {
     doing: Doing,
@@ -124,6 +133,8 @@ pub(super) struct Machine {
     task: Option<Task>,
     /// The greatest token that was ever told.
     known: Option<u64>,
+    /// The token of a channel that was let go of, or was found to be gone, with nothing in flight.
+    idle: Option<u64>,
     /// When the channel was made, if that was told, and whether it has taken anything from here since.
     created: Option<u64>,
     used: bool,
@@ -150,6 +161,7 @@ impl Machine {
             state: State::Closed,
             task: None,
             known: None,
+            idle: None,
             created: None,
             used: false,
             settled: 0,
@@ -197,6 +209,9 @@ impl Machine {
 
     /// Begins an open.
     pub(super) fn recover(&mut self, now: Instant) -> Next {
+        if let State::Open(open) = &self.state {
+            self.idle = open.idle();
+        }
         self.close();
         let next = self.begin(now, Doing::Opening { token: None });
         let before = match (self.takeovers, self.refusals) {
@@ -210,7 +225,7 @@ impl Machine {
     /// Begins an open that sets the position: somebody vouches that everything up to `token` is stored and nothing else.
     pub(super) fn adopt(&mut self, now: Instant, token: u64) -> Next {
         self.close();
-        (self.known, self.used) = (None, false);
+        (self.known, self.idle, self.used) = (None, None, false);
         self.begin(now, Doing::Opening { token: Some(token) })
     }
 
@@ -325,11 +340,16 @@ impl Machine {
         if status.code != SUCCESS {
             return self.fail(self.identity.bad_status(status));
         }
+        let vouched = matches!(self.task.as_ref().map(|task| &task.doing), Some(Doing::Opening { token: Some(_) }));
+        let made = status.created_on_ms.is_none() || status.created_on_ms != self.created;
+        let empty = made && status.last_committed_offset_token.is_none();
+        if empty && !vouched && self.idle.is_some() && self.idle == self.known {
+            return self.begin(now, Doing::Opening { token: self.known });
+        }
         match self.token(status) {
             Ok(token) => self.learn(token),
             Err(error) => return self.fail(error),
         }
-        let vouched = matches!(self.task.as_ref().map(|task| &task.doing), Some(Doing::Opening { token: Some(_) }));
         if status.errors() > self.settled && !vouched {
             if let Some(task) = &mut self.task {
                 task.doing = Doing::Checking(opened);
@@ -359,6 +379,7 @@ impl Machine {
             Ok(token) => token,
             Err(error) => return self.fail(error),
         };
+        self.idle = None;
         self.created = status.created_on_ms;
         self.settled = status.errors();
         self.sound = committed;
@@ -388,6 +409,7 @@ impl Machine {
         self.heard(now);
         let State::Open(open) = &self.state else { return Err(self.identity.closed()) };
         let Some(status) = statuses.get(&self.identity.channel) else {
+            self.idle = open.idle();
             return Err(self.identity.lost());
         };
         let (committed, submitted, before) = (self.token(status)?, open.submitted, open.committed);
@@ -474,6 +496,14 @@ impl Machine {
             }
             (Doing::Opening { .. }, Failure::Missing(why)) => {
                 let error = self.identity.missing(why);
+                self.fail(error)
+            }
+            // Never sent before, and not taken now.
+            (Doing::Appending { attempt: 0, .. }, Failure::Missing(why)) => {
+                if let State::Open(open) = &self.state {
+                    self.idle = open.idle();
+                }
+                let error = self.identity.unavailable(why);
                 self.fail(error)
             }
             (_, failure) => {

@@ -83,6 +83,23 @@ fn a_status_that_is_invalid_while_idle_is_noticed_and_opened_again_without_an_ap
 }
 
 #[test]
+fn a_channel_that_is_deleted_while_idle_is_made_anew_with_its_token_and_goes_on() {
+    let account = Account::new();
+    let mut channel = account.channel();
+    deliver(&mut channel, 4).unwrap();
+    // Noticed while idle, and by the next append.
+    account.emulator.wipe(CHANNEL);
+    thread::sleep(PACE.idle);
+    let Err(LedgerError::Unavailable(why)) = channel.tend() else { panic!("not noticed") };
+    assert!(why.contains("does not know it any more"), "{why}");
+    deliver(&mut channel, 9).unwrap();
+    account.emulator.wipe(CHANNEL);
+    assert!(matches!(submit(&mut channel, Some(9), 14), Err(LedgerError::Unavailable(_))));
+    deliver(&mut channel, LAST).unwrap();
+    assert_eq!(account.stored(), (0..=LAST).collect::<Vec<_>>());
+}
+
+#[test]
 fn an_append_to_a_channel_that_became_invalid_leads_to_an_open() {
     let account = Account::new();
     let mut channel = account.channel();

@@ -34,14 +34,17 @@ fn skipped(outcome: Result<(), LedgerError>) -> String {
 }
 
 #[test]
-fn a_wiped_token_stops_the_channel_and_nothing_is_appended_again() {
+fn a_channel_that_is_wiped_with_rows_in_flight_stops_and_nothing_is_appended_again() {
     let account = Account::new();
     let mut channel = account.channel();
     deliver(&mut channel, 9).unwrap();
+    account.emulator.freeze_commits(true);
+    submit(&mut channel, Some(9), 14).unwrap();
     account.emulator.wipe(CHANNEL);
-    assert!(submit(&mut channel, Some(9), 14).is_err());
+    account.emulator.freeze_commits(false);
+    assert!(submit(&mut channel, Some(14), 19).is_err());
     let why = skipped(channel.recover());
-    assert!(why.contains(CHANNEL) && why.contains("it was 9"), "{why}");
+    assert!(why.contains(CHANNEL) && why.contains("it was 9") && why.contains("--adopt-from-group"), "{why}");
     skipped(channel.recover());
     // Somebody looked, and vouches for the offset.
     channel.adopt(9).unwrap();

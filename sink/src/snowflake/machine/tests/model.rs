@@ -47,6 +47,8 @@ pub(super) struct Server {
     pub(super) bounds: bool,
     pub(super) redriven: Option<u64>,
     pub(super) code: String,
+    /// It was deleted, and not opened since.
+    gone: bool,
     sequencer: u64,
     appends: u64,
     last: Option<Sent>,
@@ -69,6 +71,7 @@ impl Server {
             bounds: true,
             redriven: None,
             code: SUCCESS.into(),
+            gone: false,
             sequencer: 0,
             appends: 0,
             last: None,
@@ -191,7 +194,7 @@ impl Server {
             return Answer::Failed(Failure::Busy("409 ERR_CHANNEL_HAS_UNCOMMITTED_DATA".into()));
         }
         self.sequencer += 1;
-        (self.appends, self.last) = (0, None);
+        (self.appends, self.last, self.gone) = (0, None, false);
         self.code = SUCCESS.into();
         self.committed = token.or(self.committed);
         Answer::Opened(Opened { next_continuation_token: self.next(), channel_status: self.status() })
@@ -202,6 +205,9 @@ impl Server {
     }
 
     fn append(&mut self, sent: Sent) -> Answer {
+        if self.gone {
+            return Answer::Failed(Failure::Missing("404".into()));
+        }
         if self.code != SUCCESS {
             return Answer::Failed(Failure::Taken("409".into()));
         }
@@ -235,7 +241,7 @@ impl Server {
         self.committed = None;
         self.created += 1;
         self.sequencer += 1;
-        (self.appends, self.last) = (0, None);
+        (self.appends, self.last, self.gone) = (0, None, true);
     }
 
     /// The end of what was accepted.
@@ -247,13 +253,17 @@ impl Server {
         ChannelStatus {
             code: self.code.clone(),
             created_on_ms: Some(self.created),
-            last_error_offset_upper_bound: (self.errors > 0 && self.bounds).then(|| self.committed.unwrap_or(0).to_string()),
+            last_error_offset_upper_bound: (self.errors > 0 && self.bounds)
+                .then(|| self.committed.unwrap_or(0).to_string()),
             ..ChannelStatus::sample(self.committed, self.errors)
         }
     }
 
     fn statuses(&self) -> Answer {
-        let mut statuses = BTreeMap::from([("c".to_owned(), self.status())]);
+        let mut statuses = BTreeMap::new();
+        if !self.gone {
+            statuses.insert("c".to_owned(), self.status());
+        }
         if self.redriven.is_some() {
             statuses.insert("r".to_owned(), ChannelStatus::sample(self.redriven, 0));
         }
