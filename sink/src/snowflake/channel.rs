@@ -1,6 +1,7 @@
 //! One channel, the ledger of one Kafka partition: what its machine asks for is done here.
 //!
 //! - An append's bytes and request id are made once and kept until it is accepted or given up.
+//! - Once the partition is let go of, no call begins and no wait goes on: an open would fence the new owner.
 //! - An append is cut so that it compresses to about a megabyte, by what the last one came to; none of several rows is
 //!   sent above [`MOST_WIRE`].
 
@@ -12,6 +13,7 @@ use gaitway_proto::record::Record;
 use gaitway_proto::schema::Table;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::{Call, Failure};
@@ -57,6 +59,8 @@ pub struct Channel {
     generation: u64,
     /// Snowflake's own name for the connection, which its client gives back.
     session: Option<String>,
+    /// Cancelled when the partition is not ours any more.
+    let_go: CancellationToken,
 }
 
 /// An append on its way.
@@ -102,8 +106,16 @@ impl Channel {
             token: None,
             generation: 0,
             session: None,
+            let_go: CancellationToken::new(),
             client,
         }
+    }
+
+    /// Nothing is asked of Snowflake any more once `let_go` is cancelled; what is under way comes to its end.
+    #[must_use]
+    pub fn until(mut self, let_go: CancellationToken) -> Self {
+        self.let_go = let_go;
+        self
     }
 
     /// The channel's name at Snowflake.
@@ -173,8 +185,11 @@ impl Channel {
     }
 
     fn execute(&mut self, effect: Effect) -> Answer {
+        if self.let_go.is_cancelled() {
+            return Answer::Stopped;
+        }
         match effect {
-            Effect::Wait(time) if self.client.wait(time) => return Answer::Done,
+            Effect::Wait(time) if self.client.wait_until(time, &self.let_go) => return Answer::Done,
             Effect::Wait(_) => return Answer::Stopped,
             Effect::Renew => {
                 let renewed = self.client.renew(self.token.as_deref());
@@ -186,6 +201,10 @@ impl Channel {
             Ok(session) => session,
             Err(failure) => return Answer::Failed(failure),
         };
+        // Finding host and token takes its time.
+        if self.let_go.is_cancelled() {
+            return Answer::Stopped;
+        }
         if !matches!(effect, Effect::Open { .. }) && session.generation != self.generation {
             return Answer::Failed(Failure::Moved("the pipe has another host now, it has to be opened there".into()));
         }

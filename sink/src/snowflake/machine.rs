@@ -63,7 +63,7 @@ pub(super) enum Answer {
     /// The piece is too large; its halves, if it has any.
     TooLarge(String, Option<[Piece; 2]>),
     Failed(Failure),
-    /// The process ends.
+    /// The partition is let go of, or the process ends.
     Stopped,
 }
 

@@ -8,6 +8,7 @@ use gaitway_proto::ledger::{Ledger as _, LedgerError, Mark};
 use gaitway_proto::schema::RAW;
 use gaitway_service::clock;
 use gaitway_sink::snowflake::Pace;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Account, CHANNEL, PACE, PARTITION, TOPIC, deliver, places, position, records, source, submit};
 
@@ -390,6 +391,27 @@ fn a_service_that_stops_ends_a_wait() {
     let Err(LedgerError::Unavailable(why)) = submit(&mut channel, None, 4) else { panic!("500 was taken") };
     assert!(why.contains("stopping"), "{why}");
     waker.unwrap().join().unwrap();
+}
+
+#[test]
+fn a_partition_that_is_let_go_of_opens_its_channel_no_more() {
+    let account = Account::new();
+    let let_go = CancellationToken::new();
+    let mut channel = account.channel().until(let_go.clone());
+    let met = account.emulator.inject(Fault::OpenHasUncommittedData.always());
+    let opening = thread::Builder::new().spawn(move || (channel.recover(), channel)).unwrap();
+    while account.emulator.met(met) == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let_go.cancel();
+    let (outcome, mut channel) = opening.join().unwrap();
+    assert!(matches!(&outcome, Err(LedgerError::Unavailable(why)) if why.contains("let go")), "{outcome:?}");
+    account.emulator.clear_faults();
+    let mut owner = account.channel();
+    owner.recover().unwrap();
+    assert!(channel.recover().is_err());
+    assert_eq!(account.emulator.channel(CHANNEL).unwrap().opens, 1);
+    submit(&mut owner, None, 4).unwrap();
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Identity {
     }
 
     pub(super) fn stopping(&self) -> LedgerError {
-        self.unavailable("the service is stopping")
+        self.unavailable("the partition is let go of, or the service is stopping")
     }
 
     pub(super) fn lost(&self) -> LedgerError {
