@@ -60,6 +60,13 @@ pub enum Fault {
     Unauthorized,
     /// 403.
     Forbidden,
+    /// This status with this body; nothing is done.
+    Answered {
+        /// The status.
+        status: u16,
+        /// The body, JSON or not.
+        body: &'static str,
+    },
     /// So many rows of the append are refused as invalid.
     RejectRows {
         /// How many, from the first.

@@ -113,7 +113,7 @@ fn an_append_of_more_than_four_megabytes_on_the_wire_is_refused() {
     let world = World::new(options());
     let token = world.open("c");
     let row = |length: usize| format!("{{\"name\":\"{}\"}}", "x".repeat(length - 11));
-    let most = 4 * 1024 * 1024;
+    let most = 4_000_000;
     let refused = world.ask_append("c", &token, 1, row(most + 1)).send().unwrap();
     assert_eq!(refusal(refused), (413, "ERR_PAYLOAD_TOO_LARGE".into()));
     next(world.ask_append("c", &token, 1, row(most)).send());

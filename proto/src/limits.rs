@@ -28,9 +28,9 @@ pub const MAX_PAYLOAD: usize = MAX_FRAME + 4 * 1024;
 /// Greatest MQTT packet, bytes: a payload, its topic and headers.
 pub const MAX_PACKET: usize = MAX_PAYLOAD + 1024;
 
-/// Greatest record value on Kafka and row of an append to Snowflake, bytes of JSON: their own limit is 4 MiB
+/// Greatest record value on Kafka and row of an append to Snowflake, bytes of JSON: Snowflake's limit is 4 MB
 /// an append; the rest is left to keys and headers.
-pub const MAX_RECORD: usize = 4 * 1024 * 1024 - 64 * 1024;
+pub const MAX_RECORD: usize = 4_000_000 - 64 * 1024;
 
 /// Greatest unknown fields of a push beside its payload, bytes of JSON as they are kept: they travel in its first record.
 pub const MAX_MESSAGE_FIELDS: usize = 256 * 1024;

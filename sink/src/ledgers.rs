@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use gaitway_proto::ledger::{Ledger, LedgerError, Mark, Source, Watermark};
 use gaitway_proto::record::Record;
 use gaitway_proto::schema::Table;
+use tokio_util::sync::CancellationToken;
 
 use crate::snowflake;
 
@@ -19,7 +20,16 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 pub trait Ledgers: Send + Sync {
     /// The ledger of `partition` of `topic`, which feeds `table`; not recovered yet. It is dropped when the partition is
     /// another sink's. An error is told, and what was asked is asked again after a pause; see [`LedgerError`].
-    fn open(&self, table: &'static Table, topic: &str, partition: i32) -> Result<Box<dyn Ledger>, LedgerError>;
+    ///
+    /// `let_go` is cancelled as soon as the partition is no longer ours: from then on the ledger must do nothing that takes it
+    /// from its new owner, and wait for nothing.
+    fn open(
+        &self,
+        table: &'static Table,
+        topic: &str,
+        partition: i32,
+        let_go: &CancellationToken,
+    ) -> Result<Box<dyn Ledger>, LedgerError>;
 }
 
 /// What a store can never hold, asked of each record without the ledger's lock; see [`Ledger::refuses`].
@@ -105,15 +115,22 @@ impl<L: Ledger> Ledger for Shared<L> {
 }
 
 impl<L: Ledger + 'static> Ledgers for Shared<L> {
-    fn open(&self, _: &'static Table, _: &str, _: i32) -> Result<Box<dyn Ledger>, LedgerError> {
+    /// Its marks move by compare-and-set: a partition that was let go of can take nothing from anybody.
+    fn open(&self, _: &'static Table, _: &str, _: i32, _: &CancellationToken) -> Result<Box<dyn Ledger>, LedgerError> {
         Ok(Box::new(self.clone()))
     }
 }
 
 /// Each partition has a channel of its own.
 impl Ledgers for snowflake::Client {
-    fn open(&self, table: &'static Table, topic: &str, partition: i32) -> Result<Box<dyn Ledger>, LedgerError> {
-        Ok(Box::new(self.channel(table, topic, partition)))
+    fn open(
+        &self,
+        table: &'static Table,
+        topic: &str,
+        partition: i32,
+        let_go: &CancellationToken,
+    ) -> Result<Box<dyn Ledger>, LedgerError> {
+        Ok(Box::new(self.channel(table, topic, partition).until(let_go.clone())))
     }
 }
 

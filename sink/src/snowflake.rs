@@ -26,6 +26,7 @@ mod rows;
 mod session;
 pub mod sql;
 mod status;
+mod strict;
 mod tls;
 
 pub use backoff::Pace;

@@ -1,6 +1,7 @@
 //! Answers that need no state: refusals, faults, and the ways of not answering.
 
 use axum::body::Body;
+use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -36,7 +37,7 @@ pub(super) fn telemetry() -> Response {
 /// What a proxy answers that knows nothing of the service.
 pub(super) fn no_page() -> Response {
     let page = "<html><body>404 Not Found</body></html>";
-    (axum::http::StatusCode::NOT_FOUND, [("content-type", "text/html")], page).into_response()
+    (StatusCode::NOT_FOUND, [("content-type", "text/html")], page).into_response()
 }
 
 /// The answer of a fault that does not let the call be done.
@@ -56,6 +57,10 @@ pub(super) fn instead(fault: &Fault, channel: &str) -> Response {
         Fault::NotFound => injected(404, NO_CHANNEL),
         Fault::Unauthorized => injected(401, "ERR_UNAUTHORIZED"),
         Fault::Forbidden => injected(403, "ERR_FORBIDDEN"),
+        Fault::Answered { status, body } => {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, *body).into_response()
+        }
         _ => injected(500, "ERR_INTERNAL"),
     }
 }

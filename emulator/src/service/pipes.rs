@@ -16,7 +16,7 @@ use crate::streaming::refusal::{Refusal, TOO_LARGE};
 use crate::streaming::{Open, PipeName};
 
 /// Greatest append on the wire, bytes: 4 MB in Snowflake's documentation.
-const LONGEST_APPEND: usize = 4 * 1024 * 1024;
+const LONGEST_APPEND: usize = 4_000_000;
 
 /// Greatest append after decoding, bytes; the emulator's own bound.
 const LONGEST_DECODED: u64 = 256 * 1024 * 1024;

@@ -169,8 +169,19 @@ fn integer(text: &str, precision: u8) -> bool {
     text.parse::<f64>().is_ok_and(|number| number.fract() == 0.0 && number.abs() < 10_f64.powi(i32::from(precision)))
 }
 
+/// Whether `text` is of one of the ISO forms that Snowflake documents for `AUTO`: `YYYY-MM-DD`, `T` or a space, `HH24:MI:SS`, perhaps
+/// `.FF9` and a zone, `Z` or `±TZH:TZM` with or without its colon. jiff reads more than that.
 fn instant(text: &str) -> bool {
-    text.parse::<jiff::Timestamp>().is_ok() || text.parse::<jiff::civil::DateTime>().is_ok()
+    let form: String = text.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    let zone = ["Z", "+99:99", "-99:99", "+9999", "-9999"].into_iter().find_map(|zone| form.strip_suffix(zone));
+    let form = zone.filter(|form| form.len() >= "9999-99-99 99:99:99".len()).unwrap_or(&form);
+    let whole = match form.split_once('.') {
+        Some((whole, fraction)) if (1..=9).contains(&fraction.len()) && fraction.bytes().all(|b| b == b'9') => whole,
+        Some(_) => return false,
+        None => form,
+    };
+    matches!(whole, "9999-99-99 99:99:99" | "9999-99-99T99:99:99")
+        && (text.parse::<jiff::Timestamp>().is_ok() || text.parse::<jiff::civil::DateTime>().is_ok())
 }
 
 fn shortened(value: &Value) -> String {
@@ -247,6 +258,8 @@ mod tests {
             (Boolean, json!("TRUE")),
             (Timestamp, json!("2023-11-14 22:13:22")),
             (Timestamp, json!("2023-11-14T22:13:22.123456789Z")),
+            (Timestamp, json!("2023-11-14 22:13:22.5+0100")),
+            (Timestamp, json!("2023-11-14T22:13:22-01:00")),
             (Timestamp, json!(1_700_000_000)),
             (Variant, json!([1, {"a": null}])),
         ];
@@ -263,6 +276,13 @@ mod tests {
             (Text, json!([])),
             (Boolean, json!(1)),
             (Timestamp, json!("yesterday")),
+            (Timestamp, json!("2023-13-14 22:13:22")),
+            (Timestamp, json!("20231114T221322Z")),
+            (Timestamp, json!("2023-11-14t22:13:22z")),
+            (Timestamp, json!("2023-11-14T22:13:22,5Z")),
+            (Timestamp, json!("2023-11-14T22:13:22+01")),
+            (Timestamp, json!("2023-11-14T22:13:22Z[UTC]")),
+            (Timestamp, json!("2023-11-14T22:13:22.Z")),
             (Timestamp, json!(1.5)),
         ];
         for (kind, value) in misfits {

@@ -10,6 +10,7 @@ use gaitway_proto::ledger::{Ledger, LedgerError, Mark, Source};
 use gaitway_proto::schema::Table;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::clock;
+use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, Standing, Which};
 use super::budget::{Budget, Claim};
@@ -29,23 +30,27 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 /// So many records are taken before anything else is looked at.
 const BURST: usize = 256;
 
-/// Asks a worker to end. Clones are the same.
+/// Asks a worker to end, and its ledger to let go of the partition. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stopper(Arc<(Mutex<bool>, Condvar)>);
+pub(super) struct Stopper {
+    asked: Arc<(Mutex<bool>, Condvar)>,
+    let_go: CancellationToken,
+}
 
 impl Stopper {
     pub(super) fn stop(&self) {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.0.1.notify_all();
+        *self.asked.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.asked.1.notify_all();
+        self.let_go.cancel();
     }
 
     fn is_stopped(&self) -> bool {
-        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.asked.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wait(&self, long: Duration) {
-        let asked = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.0.1.wait_timeout_while(asked, long, |asked| !*asked));
+        let asked = self.asked.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.asked.1.wait_timeout_while(asked, long, |asked| !*asked));
     }
 }
 
@@ -198,7 +203,7 @@ impl Worker {
         let (topic, partition) = (&self.which.0, self.which.1);
         let ledger = match &mut self.ledger {
             Some(ledger) => ledger,
-            none => none.insert(self.shop.ledgers.open(self.table, topic, partition)?),
+            none => none.insert(self.shop.ledgers.open(self.table, topic, partition, &self.stopper.let_go)?),
         };
         ledger.recover()
     }

@@ -12,13 +12,14 @@ use super::Survey;
 pub(crate) enum Stop {
     #[error(
         "the warehouse holds records up to offset {token}, but the log ends before {high}: the topic was recreated, or lost \
-         records; if its records are new ones, remove this partition's mark from the warehouse and its offset from the group, \
-         and start the sink again"
+         records; if its records are new ones, remove this partition's mark from the warehouse (Snowflake: delete its channel) and \
+         its offset from the group, and start the sink again"
     )]
     Beyond { token: u64, high: i64 },
     #[error(
         "the warehouse holds records up to offset {token}, but the log begins at {low}: records between them were deleted by \
-         the topic's retention before they were stored; to go on without them, set this partition's mark in the warehouse to {}",
+         the topic's retention before they were stored; to go on without them, set this partition's mark in the warehouse to {}; \
+         Snowflake: delete its channel, set the group's offset to {low}, and start once with --adopt-from-group",
         low.saturating_sub(1)
     )]
     Gone { token: u64, low: i64 },

@@ -1,12 +1,15 @@
 //! What an answer that is not a success means: the error table of Snowpipe Streaming, once. Pure.
 //!
 //! - Every status has a meaning; what nobody documented is [`Failure::Refused`], which is told, never retried in silence.
+//! - A page that is no JSON comes from something in between and says nothing about a channel; nor does what the account's host
+//!   says when it is asked for the ingest host or a token.
 
 use std::fmt;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The calls, as errors name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +57,7 @@ pub(super) enum Failure {
     TooLarge(String),
     /// The pipe lives elsewhere now: find the host and open everything anew.
     Moved(String),
-    /// The same again fails again.
+    /// The same again fails again, as far as one answer tells.
     Refused(String),
 }
 
@@ -88,8 +91,8 @@ const SHOWN: usize = 200;
 
 /// What `status` with `body` means for `call`.
 pub(super) fn meaning(call: Call, status: StatusCode, after: Option<Duration>, body: &[u8]) -> Failure {
+    let is_json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
     let told: Option<Told> = serde_json::from_slice(body).ok();
-    let is_json = told.is_some();
     let Told { code, message } = told.unwrap_or_default();
     let code = code.unwrap_or_default();
     let said = message.unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(SHOWN)]).trim().to_owned());
@@ -103,17 +106,19 @@ pub(super) fn meaning(call: Call, status: StatusCode, after: Option<Duration>, b
     match status.as_u16() {
         408 | 429 | 500.. => Failure::Again { why, after },
         401 | 403 => Failure::Denied(why),
+        410 => Failure::Moved(why),
+        _ if matches!(call, Call::Hostname | Call::Token) => Failure::Again { why, after },
+        // The way there, or the account, not the request.
+        ..400 | 402 | 407 => Failure::Again { why, after },
         400 if code.contains("CONTINUATION_TOKEN") => Failure::Taken(why),
         409 if call == Call::Open => match code.as_str() {
             "ERR_CHANNEL_HAS_UNCOMMITTED_DATA" | "ERR_OPEN_CHANNEL_IN_PROGRESS" => Failure::Busy(why),
             _ => Failure::Refused(why),
         },
         409 => Failure::Taken(why),
-        // A proxy's page says nothing about the channel.
-        404 if !is_json => Failure::Again { why, after },
-        404 => Failure::Missing(why),
         413 => Failure::TooLarge(why),
-        410 => Failure::Moved(why),
+        _ if !is_json => Failure::Again { why, after },
+        404 => Failure::Missing(why),
         _ => Failure::Refused(why),
     }
 }
@@ -161,13 +166,26 @@ mod tests {
             (Call::Append, 409, "\"bare\"", "taken"),
             (Call::Append, 413, json, "too large"),
             (Call::Append, 410, json, "moved"),
+            (Call::Append, 400, "<html>", "again"),
+            (Call::Append, 400, "", "again"),
+            (Call::Append, 413, "<html>", "too large"),
+            (Call::Append, 302, "", "again"),
+            (Call::Append, 307, json, "again"),
+            (Call::Append, 402, json, "again"),
+            (Call::Append, 407, json, "again"),
+            (Call::Append, 415, json, "refused"),
             (Call::Append, 418, json, "refused"),
+            (Call::Append, 418, "teapot", "again"),
             (Call::Open, 409, uncommitted, "busy"),
             (Call::Open, 409, under_way, "busy"),
             (Call::Open, 409, json, "refused"),
             (Call::Open, 404, json, "missing"),
             (Call::Status, 404, json, "missing"),
+            (Call::Hostname, 404, json, "again"),
+            (Call::Hostname, 410, json, "moved"),
+            (Call::Token, 400, json, "again"),
             (Call::Token, 401, json, "denied"),
+            (Call::Token, 409, json, "again"),
             (Call::Statement, 422, json, "refused"),
         ];
         for (call, status, body, meaning) in rows {

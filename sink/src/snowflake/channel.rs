@@ -1,6 +1,7 @@
 //! One channel, the ledger of one Kafka partition: what its machine asks for is done here.
 //!
 //! - An append's bytes and request id are made once and kept until it is accepted or given up.
+//! - Once the partition is let go of, no call begins and no wait goes on: an open would fence the new owner.
 //! - An append is cut so that it compresses to about a megabyte, by what the last one came to; none of several rows is
 //!   sent above [`MOST_WIRE`].
 
@@ -13,20 +14,18 @@ use gaitway_proto::record::Record;
 use gaitway_proto::schema::Table;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::answer::{Call, Failure};
 use super::client::{Body, Client, Reply, Request};
 use super::machine::{Answer, Effect, Identity, Machine, Next};
-use super::rows::{self, Partition, Piece, Rows};
+use super::rows::{self, MOST_WIRE, Partition, Piece, Rows};
 use super::session::Session;
 use super::status::{Appended, ChannelStatus, Opened, Statuses};
 
 /// What an append should come to on the wire, bytes.
 const AIM_WIRE: f64 = 1_000_000.0;
-
-/// Most that an append of several rows may come to on the wire, bytes: Snowflake's limit is 4 MB.
-const MOST_WIRE: usize = 4_000_000;
 
 /// Least and most of an append before compression, bytes.
 const LEAST_TEXT: f64 = 1_000_000.0;
@@ -61,6 +60,8 @@ pub struct Channel {
     generation: u64,
     /// Snowflake's own name for the connection, which its client gives back.
     session: Option<String>,
+    /// Cancelled when the partition is not ours any more.
+    let_go: CancellationToken,
 }
 
 /// An append on its way.
@@ -106,8 +107,16 @@ impl Channel {
             token: None,
             generation: 0,
             session: None,
+            let_go: CancellationToken::new(),
             client,
         }
+    }
+
+    /// Nothing is asked of Snowflake any more once `let_go` is cancelled; what is under way comes to its end.
+    #[must_use]
+    pub fn until(mut self, let_go: CancellationToken) -> Self {
+        self.let_go = let_go;
+        self
     }
 
     /// The channel's name at Snowflake.
@@ -153,6 +162,7 @@ impl Channel {
                 Next::Done(outcome) => return outcome,
                 Next::Do(effect) => {
                     let answer = self.execute(effect);
+                    let opened = matches!(answer, Answer::Opened(_));
                     match &answer {
                         Answer::Failed(Failure::Taken(why)) => {
                             tracing::warn!(channel = self.name, why, "channel is lost");
@@ -163,14 +173,24 @@ impl Channel {
                         _ => {}
                     }
                     next = self.machine.handle(Instant::now(), answer);
+                    if let (true, Next::Do(Effect::Open { token: Some(token) })) = (opened, &next) {
+                        tracing::warn!(
+                            channel = self.name,
+                            token,
+                            "channel was deleted while idle, making it anew with its token"
+                        );
+                    }
                 }
             }
         }
     }
 
     fn execute(&mut self, effect: Effect) -> Answer {
+        if self.let_go.is_cancelled() {
+            return Answer::Stopped;
+        }
         match effect {
-            Effect::Wait(time) if self.client.wait(time) => return Answer::Done,
+            Effect::Wait(time) if self.client.wait_until(time, &self.let_go) => return Answer::Done,
             Effect::Wait(_) => return Answer::Stopped,
             Effect::Renew => {
                 let renewed = self.client.renew(self.token.as_deref());
@@ -182,6 +202,10 @@ impl Channel {
             Ok(session) => session,
             Err(failure) => return Answer::Failed(failure),
         };
+        // Finding host and token takes its time.
+        if self.let_go.is_cancelled() {
+            return Answer::Stopped;
+        }
         if !matches!(effect, Effect::Open { .. }) && session.generation != self.generation {
             return Answer::Failed(Failure::Moved("the pipe has another host now, it has to be opened there".into()));
         }
@@ -211,7 +235,7 @@ impl Channel {
         let answer = read(Call::Open, self.client.send(session, request)).map(|(opened, _): (Opened, _)| opened);
         if answer.is_ok() {
             self.generation = session.generation;
-            self.session = None;
+            (self.session, self.opening) = (None, None);
         }
         answer.map_or_else(Answer::Failed, Answer::Opened)
     }
@@ -222,7 +246,7 @@ impl Channel {
         let length = text.len();
         let sending = match ready {
             Some(sending) => sending,
-            None => match self.zstd.compress(text.as_bytes()) {
+            None => match self.zstd.compress(text) {
                 Ok(zstd) => {
                     self.ratio = length as f64 / zstd.len().max(1) as f64;
                     Sending { piece, id: Uuid::new_v4(), zstd: zstd.into(), since_ms: self.client.now_ms() }

@@ -193,9 +193,15 @@ impl Client {
 
     /// Waits; false if the service stops meanwhile.
     pub(super) fn wait(&self, time: Duration) -> bool {
+        self.wait_until(time, &self.0.stop)
+    }
+
+    /// As [`Self::wait`]; also false if `over` is cancelled meanwhile.
+    pub(super) fn wait_until(&self, time: Duration, over: &CancellationToken) -> bool {
         self.0.runtime.block_on(async {
             tokio::select! {
                 () = self.0.stop.cancelled() => false,
+                () = over.cancelled() => false,
                 () = tokio::time::sleep(time) => true,
             }
         })

@@ -6,6 +6,8 @@
 //!   that gave that token; a piece that may have been taken is never sent in another cut.
 //! - Accepted is not committed: positions come from Snowflake's own offset token, and never go back. If they do, or the
 //!   token is gone, it stops: what was stored under it could not be told from what was not.
+//! - But Snowflake deletes a channel that had no rows for 30 days. One that is gone while nothing is in flight, and whose token is
+//!   known here, is made anew with that token.
 //! - Rows that were accepted and passed over stop the channel, also after a restart, until the redrive channel's token
 //!   lies at or beyond them, and that channel has passed over none itself.
 //! - A mark without rows is held, because an append needs rows: it is told as committed once all rows before it are, and
@@ -29,6 +31,10 @@ pub(super) use sentences::Identity;
 
 /// Times that a channel may be taken away, without anything committed in between, before another owner is to blame.
 const PATIENT_TAKEOVERS: u32 = 5;
+
+/// Times that appends may be refused, with nothing committed in between and an open before each, before the rows are to blame: with
+/// the default pace more than a minute.
+const PATIENT_REFUSALS: u32 = 8;
 
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +63,7 @@ pub(super) enum Answer {
     /// The piece is too large; its halves, if it has any.
     TooLarge(String, Option<[Piece; 2]>),
     Failed(Failure),
-    /// The process ends.
+    /// The partition is let go of, or the process ends.
     Stopped,
 }
 
@@ -83,6 +89,13 @@ struct Open {
     submitted: Option<u64>,
     /// The position of the last mark: `submitted`, or a mark without rows beyond it.
     reached: Option<u64>,
+}
+
+impl Open {
+    /// The token, if everything that was accepted is committed.
+    fn idle(&self) -> Option<u64> {
+        self.committed.filter(|_| self.committed == self.submitted)
+    }
 }
 
 #[derive(Debug)]
@@ -120,6 +133,8 @@ pub(super) struct Machine {
     task: Option<Task>,
     /// The greatest token that was ever told.
     known: Option<u64>,
+    /// The token of a channel that was let go of, or was found to be gone, with nothing in flight.
+    idle: Option<u64>,
     /// When the channel was made, if that was told, and whether it has taken anything from here since.
     created: Option<u64>,
     used: bool,
@@ -128,6 +143,8 @@ pub(super) struct Machine {
     /// The token that was told last before more were passed over.
     sound: Option<u64>,
     takeovers: u32,
+    /// Appends refused since something was committed.
+    refusals: u32,
     /// When the status may be asked for again.
     ask_from: Option<Instant>,
     /// When it was last told.
@@ -144,11 +161,13 @@ impl Machine {
             state: State::Closed,
             task: None,
             known: None,
+            idle: None,
             created: None,
             used: false,
             settled: 0,
             sound: None,
             takeovers: 0,
+            refusals: 0,
             ask_from: None,
             told: None,
             silent: 0,
@@ -190,18 +209,23 @@ impl Machine {
 
     /// Begins an open.
     pub(super) fn recover(&mut self, now: Instant) -> Next {
+        if let State::Open(open) = &self.state {
+            self.idle = open.idle();
+        }
         self.close();
         let next = self.begin(now, Doing::Opening { token: None });
-        if self.takeovers < PATIENT_TAKEOVERS {
-            return next;
-        }
-        Next::Do(Effect::Wait(backoff::wait(&self.pace, self.takeovers, (self.chance)())))
+        let before = match (self.takeovers, self.refusals) {
+            (PATIENT_TAKEOVERS.., _) => self.takeovers,
+            (_, 0) => return next,
+            (_, refusals) => refusals - 1,
+        };
+        Next::Do(Effect::Wait(backoff::wait(&self.pace, before, (self.chance)())))
     }
 
     /// Begins an open that sets the position: somebody vouches that everything up to `token` is stored and nothing else.
     pub(super) fn adopt(&mut self, now: Instant, token: u64) -> Next {
         self.close();
-        (self.known, self.used) = (None, false);
+        (self.known, self.idle, self.used) = (None, None, false);
         self.begin(now, Doing::Opening { token: Some(token) })
     }
 
@@ -316,11 +340,16 @@ impl Machine {
         if status.code != SUCCESS {
             return self.fail(self.identity.bad_status(status));
         }
+        let vouched = matches!(self.task.as_ref().map(|task| &task.doing), Some(Doing::Opening { token: Some(_) }));
+        let made = status.created_on_ms.is_none() || status.created_on_ms != self.created;
+        let empty = made && status.last_committed_offset_token.is_none();
+        if empty && !vouched && self.idle.is_some() && self.idle == self.known {
+            return self.begin(now, Doing::Opening { token: self.known });
+        }
         match self.token(status) {
-            Ok(token) => self.known = token,
+            Ok(token) => self.learn(token),
             Err(error) => return self.fail(error),
         }
-        let vouched = matches!(self.task.as_ref().map(|task| &task.doing), Some(Doing::Opening { token: Some(_) }));
         if status.errors() > self.settled && !vouched {
             if let Some(task) = &mut self.task {
                 task.doing = Doing::Checking(opened);
@@ -346,7 +375,7 @@ impl Machine {
             Ok(token) => token,
             Err(error) => return self.fail(error),
         };
-        self.known = committed;
+        self.idle = None;
         self.created = status.created_on_ms;
         self.settled = status.errors();
         self.sound = committed;
@@ -376,6 +405,7 @@ impl Machine {
         self.heard(now);
         let State::Open(open) = &self.state else { return Err(self.identity.closed()) };
         let Some(status) = statuses.get(&self.identity.channel) else {
+            self.idle = open.idle();
             return Err(self.identity.lost());
         };
         let (committed, submitted, before) = (self.token(status)?, open.submitted, open.committed);
@@ -388,7 +418,7 @@ impl Machine {
         if status.code != SUCCESS {
             return Err(self.identity.bad_status(status));
         }
-        self.known = committed;
+        self.learn(committed);
         self.sound = committed;
         if committed > before {
             self.takeovers = 0;
@@ -397,6 +427,14 @@ impl Machine {
             open.committed = committed;
         }
         Ok(())
+    }
+
+    /// Takes note of Snowflake's token.
+    fn learn(&mut self, token: Option<u64>) {
+        if token > self.known {
+            self.refusals = 0;
+        }
+        self.known = token;
     }
 
     /// The offset in a status; an error if there is something else, or less than there was.
@@ -443,12 +481,25 @@ impl Machine {
                 }
                 self.begin(now, Doing::Diagnosing)
             }
+            // Perhaps the channel or the token, not the rows: an open tells what is committed, and they are sent once more.
             (Doing::Appending { .. }, Failure::Refused(why)) => {
-                let error = self.identity.rejected(why);
+                self.refusals += 1;
+                let error = match self.refusals {
+                    PATIENT_REFUSALS.. => self.identity.rejected(why),
+                    _ => self.identity.unavailable(why),
+                };
                 self.fail(error)
             }
             (Doing::Opening { .. }, Failure::Missing(why)) => {
                 let error = self.identity.missing(why);
+                self.fail(error)
+            }
+            // Never sent before, and not taken now.
+            (Doing::Appending { attempt: 0, .. }, Failure::Missing(why)) => {
+                if let State::Open(open) = &self.state {
+                    self.idle = open.idle();
+                }
+                let error = self.identity.unavailable(why);
                 self.fail(error)
             }
             (_, failure) => {

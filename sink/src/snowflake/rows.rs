@@ -1,6 +1,7 @@
 //! From records to the bodies of appends: newline-delimited JSON, cut where one Kafka offset ends. Pure.
 //!
-//! - A row is `RECORD_METADATA` and the record's own keys, on one line.
+//! - A row is `RECORD_METADATA` and the table's keys, on one line, each value spelled here: what a writer of Kafka spelled otherwise,
+//!   a time or a key twice, might be passed over. Objects alone go out as they are spelled; [`refuses`] has looked at them.
 //! - Rows of one offset are never parted; a piece's end token is the offset of its last row, and the last piece's is the
 //!   mark's, which lies beyond where transaction markers or dead letters moved it.
 //! - Buffers are kept from one submit to the next.
@@ -8,12 +9,21 @@
 use std::collections::VecDeque;
 
 use gaitway_proto::ledger::Mark;
-use gaitway_proto::record::{Body, Cells, Record};
-use gaitway_proto::schema::{RECORD_METADATA, Table};
+use gaitway_proto::limits;
+use gaitway_proto::record::Record;
+use gaitway_proto::schema::{self, Cell, FieldType, RECORD_METADATA, Table};
+use serde::Serialize;
 
-/// Greatest row, bytes of JSON: an append of 4 MiB holds it whatever compression makes of it. Below the 16 MiB of a
-/// `VARIANT` or `VARCHAR`.
-const MAX_ROW: usize = 4 * 1024 * 1024 - 4 * 1024;
+use super::strict;
+
+/// Most that an append may come to on the wire, bytes: the 4 MB of Snowflake's documentation.
+pub(super) const MOST_WIRE: usize = 4_000_000;
+
+/// Greatest row, bytes of JSON: an append holds it even if nothing of it can be compressed. Below the 16 MiB of a `VARIANT` or
+/// `VARCHAR`.
+const MAX_ROW: usize = MOST_WIRE - 4 * 1024;
+
+const _: () = assert!(limits::MAX_RECORD + 32 * 1024 < MAX_ROW, "what an agent takes, an append holds");
 
 /// Whose rows these are.
 #[derive(Debug, Clone)]
@@ -37,7 +47,7 @@ pub(super) struct Piece {
 /// The rows of one submit as text.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    text: String,
+    text: Vec<u8>,
     /// For each offset with rows: itself, and where its rows end in `text`.
     offsets: Vec<(u64, usize)>,
 }
@@ -55,36 +65,13 @@ impl Rows {
                 return Err(format!("record at offset {offset} is not within {least} to {}", mark.to));
             }
             least = offset;
-            self.push(record)?;
+            push(&mut self.text, record);
             let end = self.text.len();
             match self.offsets.last_mut() {
                 Some((same, to)) if *same == offset => *to = end,
                 _ => self.offsets.push((offset, end)),
             }
         }
-        Ok(())
-    }
-
-    fn push(&mut self, record: &Record<'_>) -> Result<(), String> {
-        let out = &mut self.text;
-        let start = out.len();
-        out.push_str("{\"");
-        out.push_str(RECORD_METADATA);
-        out.push_str("\":");
-        out.push_str(&record.metadata.to_json());
-        let value = out.len();
-        record.write_json(out);
-        // A value read from Kafka is spelled as its writer spelled it, over several lines if it liked.
-        if out[start..].contains(['\n', '\r']) {
-            let flat = out[start..].replace(['\n', '\r'], " ");
-            out.truncate(start);
-            out.push_str(&flat);
-        }
-        match out[value..].find('{') {
-            Some(at) => out.replace_range(value + at..=value + at, ","),
-            None => return Err("record has a value that is no object".into()),
-        }
-        out.push('\n');
         Ok(())
     }
 
@@ -115,7 +102,7 @@ impl Rows {
     }
 
     /// The rows of a piece.
-    pub(super) fn body(&self, piece: &Piece) -> &str {
+    pub(super) fn body(&self, piece: &Piece) -> &[u8] {
         let begin = piece.first.checked_sub(1).map_or(0, |before| self.offsets[before].1);
         &self.text[begin..self.offsets[piece.last - 1].1]
     }
@@ -136,23 +123,86 @@ impl Partition {
     }
 }
 
+/// Appends a record as a line.
+fn push(out: &mut Vec<u8>, record: &Record<'_>) {
+    out.extend_from_slice(b"{\"");
+    out.extend_from_slice(RECORD_METADATA.as_bytes());
+    out.extend_from_slice(b"\":");
+    push_object(out, &record.metadata.to_json());
+    let mut fields = record.table().fields.iter();
+    record.visit_cells(|cell| {
+        let field = fields.next().expect("visit_cells follows the table's fields");
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(field.name.as_bytes());
+        out.extend_from_slice(b"\":");
+        match &cell {
+            Cell::Null => out.extend_from_slice(b"null"),
+            Cell::Int(number) => push_scalar(out, number),
+            Cell::Float(number) => push_scalar(out, number),
+            Cell::Text(text) => push_scalar(out, text),
+            Cell::Object(json) => push_object(out, json),
+            Cell::Instant(at) if field.kind == FieldType::SeedInstant => push_scalar(out, &schema::seed_time(*at)),
+            Cell::Instant(at) => push_scalar(out, &schema::rfc3339(*at)),
+        }
+    });
+    out.extend_from_slice(b"}\n");
+}
+
+fn push_scalar<T: Serialize + ?Sized>(out: &mut Vec<u8>, scalar: &T) {
+    serde_json::to_writer(out, scalar).expect("numbers and texts serialise into memory");
+}
+
+/// A value read from Kafka is spelled as its writer spelled it, over several lines if it liked; within texts JSON has no line ends.
+fn push_object(out: &mut Vec<u8>, json: &str) {
+    let begun = out.len();
+    out.extend_from_slice(json.as_bytes());
+    for byte in &mut out[begun..] {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
+
 /// Why Snowflake would pass over `record` although it accepted it. Numbers, times and texts cannot be such a reason:
 /// `NUMBER(19)` holds every `i64`, `TIMESTAMP_NTZ(9)` every time that `i64` nanoseconds tell, and [`MAX_ROW`] lies below
 /// the limits of `VARCHAR` and `VARIANT`.
 pub(super) fn refuses(record: &Record<'_>) -> Option<String> {
-    let value = match &record.body {
-        Body::Cells(Cells { json: Some(json), .. }) => json.len(),
-        _ => record.to_json().len(),
+    let unreadable = |name: &str, json: &str| {
+        strict::fault(json).map(|fault| format!("{name}: {fault}, which Snowflake would pass over"))
     };
-    let length = record.metadata.to_json().len() + value;
+    let place = record.metadata.place;
+    let mut wrong = place.and_then(|place| unreadable("unknown fields", place.unknown?));
+    // An upper bound: an escaped byte takes six, a number or a time less than 64.
+    let text = |text: Option<&str>| 6 * text.map_or(0, str::len);
+    let mut most = 512 + text(place.map(|place| place.topic)) + text(place.and_then(|place| place.key));
+    most += place.and_then(|place| place.unknown).map_or(0, str::len);
+    let mut fields = record.table().fields.iter();
+    record.visit_cells(|cell| {
+        let field = fields.next().expect("visit_cells follows the table's fields");
+        most += 8 + field.name.len();
+        match &cell {
+            Cell::Text(value) => most += text(Some(value)),
+            Cell::Object(json) => {
+                most += json.len();
+                wrong = wrong.take().or_else(|| unreadable(field.name, json));
+            }
+            Cell::Null | Cell::Int(_) | Cell::Float(_) | Cell::Instant(_) => most += 64,
+        }
+    });
+    if wrong.is_some() || most <= MAX_ROW {
+        return wrong;
+    }
+    let mut row = Vec::new();
+    push(&mut row, record);
+    let length = row.len();
     (length > MAX_ROW).then(|| format!("row of {length} bytes is longer than {MAX_ROW}, the most that an append holds"))
 }
 
 #[cfg(test)]
 mod tests {
     use gaitway_proto::ledger::Source;
-    use gaitway_proto::record::{Metadata, Place};
-    use gaitway_proto::schema::{Cell, RAW};
+    use gaitway_proto::record::{Body, Cells, Metadata, Place};
+    use gaitway_proto::schema::RAW;
     use proptest::prelude::*;
 
     use super::*;
@@ -163,12 +213,9 @@ mod tests {
         Place { topic: "", partition: 3, offset, key: Some("phone"), unknown: None }
     }
 
-    fn record<'a>(place: &'a Place<'a>, json: Option<&'a str>) -> Record<'a> {
-        let cells = vec![Cell::Null; RAW.fields.len()];
-        Record {
-            metadata: Metadata { name: None, place: Some(place) },
-            body: Body::Cells(Cells { table: &RAW, cells, json }),
-        }
+    fn record<'a>(place: &'a Place<'a>, json: &'a str) -> Record<'a> {
+        let (cells, _) = Cells::parse(&RAW, json.as_bytes()).unwrap();
+        Record { metadata: Metadata { name: None, place: Some(place) }, body: Body::Cells(cells) }
     }
 
     fn mark(from: Option<u64>, to: u64) -> Mark {
@@ -177,7 +224,7 @@ mod tests {
 
     fn rows(offsets: &[i64], to: u64) -> Rows {
         let places: Vec<_> = offsets.iter().map(|offset| place(*offset)).collect();
-        let records: Vec<_> = places.iter().map(|place| record(place, None)).collect();
+        let records: Vec<_> = places.iter().map(|place| record(place, "{}")).collect();
         let mut rows = Rows::default();
         rows.encode(&OF, &records, &mark(None, to)).unwrap();
         rows
@@ -185,19 +232,48 @@ mod tests {
 
     #[test]
     fn a_row_is_one_line_with_its_metadata_first() {
-        let place = place(7);
+        let unknown = "{\"new\":\r\n1}";
+        let place = Place { unknown: Some(unknown), ..place(7) };
+        let json = " {\n\"x\": 1,\r\n\"sensorType\":\"a\\n\\u00e9\",\"reading\":{\n\"y\":[ ]}}";
         let mut rows = Rows::default();
-        rows.encode(&OF, &[record(&place, Some(" {\n\"x\": 1,\r\n\"y\":\"a\\n\"}"))], &mark(Some(6), 9)).unwrap();
+        rows.encode(&OF, &[record(&place, json)], &mark(Some(6), 9)).unwrap();
         let piece = rows.pieces(9, 100).pop_front().unwrap();
         assert_eq!((piece.start, piece.end), (7, 9));
-        let line = rows.body(&piece).strip_suffix('\n').unwrap();
-        assert!(
-            line.starts_with(r#"{"RECORD_METADATA":{"topic":"","partition":3,"offset":7,"key":"phone"}"#),
-            "{line}"
-        );
-        let value: serde_json::Value = serde_json::from_str(line).unwrap();
-        assert_eq!((&value["x"], &value["y"]), (&1.into(), &"a\n".into()));
-        assert!(!line.contains('\n'));
+        let line = std::str::from_utf8(rows.body(&piece)).unwrap().strip_suffix('\n').unwrap();
+        let metadata = r#"{"RECORD_METADATA":{"topic":"","partition":3,"offset":7,"key":"phone","unknown":{"new":  1}},"messageId":null"#;
+        assert!(line.starts_with(metadata), "{line}");
+        assert!(line.contains(r#""x":1.0,"#) && line.contains("\"sensorType\":\"a\\né\""), "{line}");
+        assert!(line.contains(r#""reading":{ "y":[ ]},"#) && !line.contains(['\n', '\r']), "{line}");
+    }
+
+    #[test]
+    fn a_value_is_spelled_alike_however_its_writer_spelled_it() {
+        let place = place(7);
+        let line = |json: &str| {
+            let mut line = Vec::new();
+            push(&mut line, &record(&place, json));
+            String::from_utf8(line).unwrap()
+        };
+        let usual = r#"{"deviceId":"d","x":0.5,"receivedAt":"2023-11-14T22:13:20.5Z"}"#;
+        for odd in [
+            r#"{"deviceId":"a","x":9,"deviceId":"\u0064","x":5e-1,"receivedAt":"2023-11-14T22:13:20.5Z"}"#,
+            r#"{"deviceId":"d","x":0.50,"receivedAt":"20231114T231320,5+01"}"#,
+            r#"{"deviceId":"d","x":0.5,"receivedAt":"2023-11-14 23:13:20.5+01:00[Europe/Berlin]"}"#,
+        ] {
+            assert_eq!(line(odd), line(usual), "{odd}");
+        }
+        assert!(line(usual).contains(r#""receivedAt":"2023-11-14T22:13:20.5Z""#), "{}", line(usual));
+    }
+
+    #[test]
+    fn an_object_that_a_strict_reader_refuses_is_refused_and_named() {
+        let place = place(7);
+        let refused = refuses(&record(&place, r#"{"reading":{"a":"\ud800"}}"#)).unwrap();
+        assert!(refused.contains("reading: ") && refused.contains("hex escape"), "{refused}");
+        assert_eq!(refuses(&record(&place, r#"{"reading":{"a":"\ud83c\udfc3"}}"#)), None);
+        let place = Place { unknown: Some(r#"{"new":1,"new":2}"#), ..place };
+        let refused = refuses(&record(&place, "{}")).unwrap();
+        assert!(refused.contains("unknown fields: ") && refused.contains("twice"), "{refused}");
     }
 
     #[test]
@@ -205,30 +281,45 @@ mod tests {
         let of = |offset| place(offset);
         let foreign = Place { partition: 4, ..of(7) };
         let (five, seven, minus) = (of(5), of(7), of(-1));
-        let nowhere = Record { metadata: Metadata { name: None, place: None }, ..record(&seven, None) };
+        let nowhere = Record { metadata: Metadata { name: None, place: None }, ..record(&seven, "{}") };
         let wrong = [
-            vec![record(&foreign, None)],
-            vec![record(&minus, None)],
-            vec![record(&five, None)],
-            vec![record(&seven, None), record(&five, None)],
+            vec![record(&foreign, "{}")],
+            vec![record(&minus, "{}")],
+            vec![record(&five, "{}")],
+            vec![record(&seven, "{}"), record(&five, "{}")],
             vec![nowhere],
         ];
         for records in wrong {
             assert!(Rows::default().encode(&OF, &records, &mark(Some(5), 9)).is_err(), "{records:?}");
         }
-        assert!(Rows::default().encode(&OF, &[record(&seven, None)], &mark(None, 6)).is_err());
+        assert!(Rows::default().encode(&OF, &[record(&seven, "{}")], &mark(None, 6)).is_err());
     }
 
     #[test]
     fn a_row_longer_than_an_append_is_refused() {
         let place = place(7);
-        let text = "x".repeat(MAX_ROW);
-        let long = format!("{{\"x\":\"{text}\"}}");
-        assert!(refuses(&record(&place, Some(&long))).unwrap().contains("longer than"));
-        assert_eq!(refuses(&record(&place, Some(&long[..MAX_ROW - 200]))), None);
-        assert_eq!(refuses(&record(&place, None)), None);
+        let mut empty = Vec::new();
+        push(&mut empty, &record(&place, r#"{"sensorType":""}"#));
+        let sensor = |length: usize| format!("{{\"sensorType\":\"{}\"}}", "x".repeat(length));
+        assert_eq!(refuses(&record(&place, &sensor(MAX_ROW - empty.len()))), None);
+        let refused = refuses(&record(&place, &sensor(MAX_ROW - empty.len() + 1))).unwrap();
+        assert!(refused.contains(&format!("{} bytes", MAX_ROW + 1)), "{refused}");
+        let quotes = format!("{{\"sensorType\":\"{}\"}}", "\\\"".repeat(MAX_ROW / 2));
+        assert!(refuses(&record(&place, &quotes)).is_some(), "escapes count");
+        let long = format!("{{\"x\":\"{}\"}}", "x".repeat(MAX_ROW));
         let place = Place { unknown: Some(&long), ..place };
-        assert!(refuses(&record(&place, Some("{}"))).is_some());
+        assert!(refuses(&record(&place, "{}")).is_some());
+    }
+
+    #[test]
+    fn the_greatest_row_fits_into_an_append_whatever_it_holds() {
+        let mut noise = vec![0; MAX_ROW];
+        let mut state = 1_u64;
+        for byte in &mut noise {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = (state >> 56) as u8;
+        }
+        assert!(zstd::bulk::compress(&noise, 3).unwrap().len() <= MOST_WIRE);
     }
 
     proptest! {
@@ -245,7 +336,7 @@ mod tests {
                 pieces.push_front(second);
                 pieces.push_front(first);
             }
-            prop_assert_eq!(pieces.iter().map(|piece| rows.body(piece)).collect::<String>(), rows.text.clone());
+            prop_assert_eq!(pieces.iter().flat_map(|piece| rows.body(piece)).copied().collect::<Vec<_>>(), rows.text.clone());
             prop_assert_eq!(pieces.back().unwrap().end, to);
             for (piece, next) in pieces.iter().zip(pieces.iter().skip(1)) {
                 prop_assert!(piece.start <= piece.end && piece.end < next.start);

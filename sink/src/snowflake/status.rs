@@ -57,9 +57,12 @@ impl ChannelStatus {
         (self.errors() == 0).then(|| self.last_committed_offset_token.as_deref()?.parse().ok()).flatten()
     }
 
-    /// Whether all rows that this channel passed over are dealt with, as far as the redrive channel has come.
+    /// Whether all rows that this channel passed over are dealt with, as far as the redrive channel has come. Without a bound
+    /// one may lie anywhere up to the token.
     pub(super) fn is_settled(&self, redriven: Option<u64>) -> bool {
-        redriven.is_some_and(|redriven| self.bound().is_none_or(|bound| redriven >= bound))
+        let token = || self.last_committed_offset_token.as_deref()?.parse().ok();
+        let last: Option<u64> = self.bound().or_else(token);
+        last.is_some_and(|last| redriven >= Some(last))
     }
 
     #[cfg(test)]

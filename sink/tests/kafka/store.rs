@@ -7,6 +7,7 @@ use gaitway_proto::ledger::{Ledger, LedgerError, Mark, Source, Watermark, check}
 use gaitway_proto::record::Record;
 use gaitway_proto::schema::Table;
 use gaitway_sink::Ledgers;
+use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
@@ -129,7 +130,7 @@ impl Ledger for Store {
 }
 
 impl Ledgers for Store {
-    fn open(&self, _: &'static Table, _: &str, _: i32) -> Result<Box<dyn Ledger>, LedgerError> {
+    fn open(&self, _: &'static Table, _: &str, _: i32, _: &CancellationToken) -> Result<Box<dyn Ledger>, LedgerError> {
         Ok(Box::new(self.clone()))
     }
 }

@@ -8,6 +8,7 @@ use gaitway_proto::ledger::{Ledger as _, LedgerError, Mark};
 use gaitway_proto::schema::RAW;
 use gaitway_service::clock;
 use gaitway_sink::snowflake::Pace;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Account, CHANNEL, PACE, PARTITION, TOPIC, deliver, places, position, records, source, submit};
 
@@ -80,6 +81,23 @@ fn a_status_that_is_invalid_while_idle_is_noticed_and_opened_again_without_an_ap
     channel.tend().unwrap();
     assert_eq!(account.emulator.requests().of(Call::Append), before);
     assert_eq!(position(&mut channel).unwrap(), Some(LAST));
+}
+
+#[test]
+fn a_channel_that_is_deleted_while_idle_is_made_anew_with_its_token_and_goes_on() {
+    let account = Account::new();
+    let mut channel = account.channel();
+    deliver(&mut channel, 4).unwrap();
+    // Noticed while idle, and by the next append.
+    account.emulator.wipe(CHANNEL);
+    thread::sleep(PACE.idle);
+    let Err(LedgerError::Unavailable(why)) = channel.tend() else { panic!("not noticed") };
+    assert!(why.contains("does not know it any more"), "{why}");
+    deliver(&mut channel, 9).unwrap();
+    account.emulator.wipe(CHANNEL);
+    assert!(matches!(submit(&mut channel, Some(9), 14), Err(LedgerError::Unavailable(_))));
+    deliver(&mut channel, LAST).unwrap();
+    assert_eq!(account.stored(), (0..=LAST).collect::<Vec<_>>());
 }
 
 #[test]
@@ -208,6 +226,37 @@ fn a_404_of_a_proxy_is_tried_again_and_one_of_snowflake_leads_to_an_open() {
     assert!(why.contains("404 ERR_CHANNEL_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"), "{why}");
     deliver(&mut channel, LAST).unwrap();
     assert_eq!(account.stored(), (0..=LAST).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_odd_answer_to_an_append_stops_nothing() {
+    let account = Account::new();
+    let answered = |status, body| Fault::Answered { status, body };
+    let odd = [
+        answered(400, "<html>bad request</html>"),
+        answered(302, ""),
+        answered(402, r#"{"code":"ERR_BILLING"}"#),
+        answered(407, "<html>log in</html>"),
+        answered(400, r#"{"code":"ERR_BAD","message":"m"}"#),
+        answered(415, r#"{"code":"ERR_TYPE"}"#),
+        answered(418, r#"{"message":"teapot"}"#),
+    ];
+    let errors = survives(&account, odd.map(Into::into).to_vec());
+    assert_eq!(errors.len(), 3, "those of Snowflake's own lead to an open: {errors:?}");
+    assert_eq!(account.emulator.channel(CHANNEL).unwrap().altered_replays, 0);
+}
+
+#[test]
+fn a_refusal_of_the_accounts_host_is_none_of_the_append() {
+    let account = Account::new();
+    let client = account.client();
+    let mut channel = client.channel(&RAW, TOPIC, PARTITION);
+    deliver(&mut channel, 4).unwrap();
+    account.emulator.inject(Fault::Unauthorized.times(2));
+    let refused = Fault::Answered { status: 400, body: r#"{"code":"invalid_scope"}"# };
+    let met = account.emulator.inject(refused.times(2).at(&[Call::Token]));
+    assert!(deliver(&mut channel, LAST).unwrap().is_empty());
+    assert_eq!((account.emulator.met(met), account.stored()), (2, (0..=LAST).collect()));
 }
 
 #[test]
@@ -342,6 +391,27 @@ fn a_service_that_stops_ends_a_wait() {
     let Err(LedgerError::Unavailable(why)) = submit(&mut channel, None, 4) else { panic!("500 was taken") };
     assert!(why.contains("stopping"), "{why}");
     waker.unwrap().join().unwrap();
+}
+
+#[test]
+fn a_partition_that_is_let_go_of_opens_its_channel_no_more() {
+    let account = Account::new();
+    let let_go = CancellationToken::new();
+    let mut channel = account.channel().until(let_go.clone());
+    let met = account.emulator.inject(Fault::OpenHasUncommittedData.always());
+    let opening = thread::Builder::new().spawn(move || (channel.recover(), channel)).unwrap();
+    while account.emulator.met(met) == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let_go.cancel();
+    let (outcome, mut channel) = opening.join().unwrap();
+    assert!(matches!(&outcome, Err(LedgerError::Unavailable(why)) if why.contains("let go")), "{outcome:?}");
+    account.emulator.clear_faults();
+    let mut owner = account.channel();
+    owner.recover().unwrap();
+    assert!(channel.recover().is_err());
+    assert_eq!(account.emulator.channel(CHANNEL).unwrap().opens, 1);
+    submit(&mut owner, None, 4).unwrap();
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod faults;
 mod keys;
 mod laws;
 mod redrive;
+mod spelling;
 mod sql;
 mod stops;
 mod support;

@@ -34,14 +34,17 @@ fn skipped(outcome: Result<(), LedgerError>) -> String {
 }
 
 #[test]
-fn a_wiped_token_stops_the_channel_and_nothing_is_appended_again() {
+fn a_channel_that_is_wiped_with_rows_in_flight_stops_and_nothing_is_appended_again() {
     let account = Account::new();
     let mut channel = account.channel();
     deliver(&mut channel, 9).unwrap();
+    account.emulator.freeze_commits(true);
+    submit(&mut channel, Some(9), 14).unwrap();
     account.emulator.wipe(CHANNEL);
-    assert!(submit(&mut channel, Some(9), 14).is_err());
+    account.emulator.freeze_commits(false);
+    assert!(submit(&mut channel, Some(14), 19).is_err());
     let why = skipped(channel.recover());
-    assert!(why.contains(CHANNEL) && why.contains("it was 9"), "{why}");
+    assert!(why.contains(CHANNEL) && why.contains("it was 9") && why.contains("--adopt-from-group"), "{why}");
     skipped(channel.recover());
     // Somebody looked, and vouches for the offset.
     channel.adopt(9).unwrap();
@@ -108,6 +111,25 @@ fn a_table_that_is_not_there_is_said_with_what_to_create() {
     let account = Account::with(Emulated { tables: vec![Table::new("RAW_DATA", "OTHER")], ..Emulated::default() });
     let why = unavailable(quick(&account, account.options()).recover());
     assert!(why.contains("ACTIVITY_DB.RAW_DATA.ACTIVITY_RECORDS") && why.contains("create it"), "{why}");
+}
+
+#[test]
+fn an_account_that_is_not_there_is_not_told_as_a_table_that_is_not_there() {
+    let account = Account::new();
+    let gone = Fault::Answered { status: 404, body: r#"{"code":"390261","message":"no such account"}"# };
+    account.emulator.inject(gone.always().at(&[Call::Hostname]));
+    let why = unavailable(quick(&account, account.options()).recover());
+    assert!(why.contains("host discovery answered 404 390261: no such account") && !why.contains("table"), "{why}");
+}
+
+#[test]
+fn rows_that_are_refused_again_and_again_are_rejected_with_the_reason() {
+    let account = Account::new();
+    let mut channel = account.channel();
+    account.emulator.inject(Fault::Answered { status: 400, body: r#"{"code":"ERR_BAD","message":"m"}"# }.always());
+    let Err(LedgerError::Rejected(why)) = deliver(&mut channel, 4) else { panic!("400 was taken") };
+    assert!(why.contains("400 ERR_BAD: m") && why.contains(CHANNEL), "{why}");
+    assert!(account.emulator.requests().of(Call::Append) > 5);
 }
 
 #[test]

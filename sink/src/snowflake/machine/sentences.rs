@@ -29,7 +29,7 @@ impl Identity {
     }
 
     pub(super) fn stopping(&self) -> LedgerError {
-        self.unavailable("the service is stopping")
+        self.unavailable("the partition is let go of, or the service is stopping")
     }
 
     pub(super) fn lost(&self) -> LedgerError {
@@ -74,11 +74,15 @@ impl Identity {
 
     /// The channel was deleted, or somebody moved its token back.
     pub(super) fn wiped(&self, known: Option<u64>, found: Option<u64>) -> LedgerError {
-        let found = found.map_or("has no offset any more".to_owned(), |found| format!("went back to offset {found}"));
+        let (found, first) = match found {
+            None => ("has no offset any more".to_owned(), ""),
+            Some(found) => (format!("went back to offset {found}"), "delete the channel, "),
+        };
         let known = known.map_or("none was told before".to_owned(), |known| format!("it was {known}"));
         self.stop(format!(
-            "channel {} {found}, {known}: it was deleted or set back, and appending again could store rows twice; find \
-             the greatest offset of {} in {}, open the channel with it as offset_token, and start the sink again",
+            "channel {} {found}, {known}: it was deleted or set back, and appending again could store rows twice; end the sink, {first}\
+             find the greatest offset of {} in {}, set the group's offset to the one behind it (kafka-consumer-groups \
+             --reset-offsets), and start the sink once with --adopt-from-group",
             self.channel, self.source, self.table
         ))
     }

@@ -169,30 +169,96 @@ fn a_mark_without_rows_is_held_until_rows_come_and_told_once_all_before_it_is_co
     assert_eq!((owner.machine.position(), server.committed), (Some(6), Some(6)));
 }
 
+/// What a channel that was deleted comes to, in the end.
+fn noticed(owner: &mut Owner, server: &mut Server, notice: Notice) -> Result<(), LedgerError> {
+    let mut outcome = notice(owner, server);
+    for _ in 0..2 {
+        if matches!(outcome, Err(LedgerError::Unavailable(_) | LedgerError::Conflict { .. })) {
+            outcome = owner.recover(server);
+        }
+    }
+    outcome
+}
+
+type Notice = fn(&mut Owner, &mut Server) -> Result<(), LedgerError>;
+
+const NOTICES: [Notice; 3] = [Owner::ask, |owner, server| owner.submit(server, 9), Owner::recover];
+
 #[test]
-fn a_wiped_token_stops_the_channel_whoever_notices() {
-    for notice in [Owner::ask, |owner: &mut Owner, server: &mut Server| owner.submit(server, 9), Owner::recover] {
+fn a_channel_that_is_deleted_while_idle_is_made_anew_with_its_token_whoever_notices() {
+    for notice in NOTICES {
         let mut server = Server::new(1);
         let mut owner = Owner::with(&mut server, 3);
         server.pass();
         owner.ask(&mut server).unwrap();
+        // Marks without rows are nothing in flight.
+        owner.submit(&mut server, 4).unwrap();
         server.wipe();
-        let mut outcome = notice(&mut owner, &mut server);
-        for _ in 0..2 {
-            if !matches!(outcome, Err(LedgerError::Skipped { .. })) {
-                outcome = owner.recover(&mut server);
-            }
-        }
+        noticed(&mut owner, &mut server, notice).unwrap();
+        assert_eq!((owner.machine.position(), server.committed), (Some(3), Some(3)));
+        owner.submit(&mut server, 9).unwrap();
+        server.pass();
+        owner.ask(&mut server).unwrap();
+        assert_eq!(server.stored, rows_of(0, 9));
+    }
+}
+
+#[test]
+fn a_channel_that_is_deleted_with_rows_in_flight_stops_whoever_notices() {
+    for notice in NOTICES {
+        let mut server = Server::new(1);
+        let mut owner = Owner::with(&mut server, 3);
+        server.pass();
+        owner.ask(&mut server).unwrap();
+        owner.submit(&mut server, 6).unwrap();
+        server.pass();
+        server.wipe();
+        let outcome = noticed(&mut owner, &mut server, notice);
         let Err(LedgerError::Skipped { reason, .. }) = outcome else { panic!("{outcome:?}") };
         assert!(reason.contains("channel c has no offset any more, it was 3"), "{reason}");
-        assert_eq!(server.stored, rows_of(0, 3));
+        assert!(reason.contains("--adopt-from-group") && reason.contains("greatest offset of /0 in D.S.T"), "{reason}");
+        assert_eq!(server.stored, rows_of(0, 6));
         // Somebody looked.
-        let next = owner.machine.adopt(server.now, 3);
+        let next = owner.machine.adopt(server.now, 6);
         server.run(&mut owner.machine, &owner.rows, next).unwrap();
         owner.submit(&mut server, 9).unwrap();
         server.pass();
         assert_eq!(server.stored, rows_of(0, 9));
     }
+}
+
+#[test]
+fn a_channel_that_is_gone_after_an_append_whose_answer_was_lost_stops() {
+    let mut server = Server::new(1);
+    let mut owner = Owner::with(&mut server, 3);
+    server.pass();
+    owner.ask(&mut server).unwrap();
+    let mark = Mark { source: Source::partition("", 0), from: Some(3), to: 3 + 1 };
+    let Next::Do(Effect::Append { .. }) = owner.machine.submit(server.now, &mark, owner.rows.pieces(4, 10_000)) else {
+        panic!("no append")
+    };
+    let lost = Answer::Failed(Failure::Again { why: "reset".into(), after: None });
+    assert!(matches!(owner.machine.handle(server.now, lost), Next::Do(Effect::Wait(_))));
+    assert!(matches!(owner.machine.handle(server.now, Answer::Done), Next::Do(Effect::Append { .. })));
+    let gone = owner.machine.handle(server.now, Answer::Failed(Failure::Missing("404".into())));
+    assert!(matches!(gone, Next::Done(Err(LedgerError::Unavailable(_)))), "{gone:?}");
+    server.wipe();
+    let outcome = owner.recover(&mut server);
+    assert!(matches!(outcome, Err(LedgerError::Skipped { .. })), "{outcome:?}");
+}
+
+#[test]
+fn a_channel_that_another_owner_took_before_it_was_deleted_stops() {
+    let mut server = Server::new(1);
+    let mut owner = Owner::with(&mut server, 3);
+    server.pass();
+    owner.ask(&mut server).unwrap();
+    server.rival(rows_of(4, 6), 6);
+    server.pass();
+    assert!(matches!(owner.submit(&mut server, 9), Err(LedgerError::Conflict { .. })));
+    server.wipe();
+    let outcome = owner.recover(&mut server);
+    assert!(matches!(outcome, Err(LedgerError::Skipped { .. })), "{outcome:?}");
 }
 
 #[test]
@@ -236,6 +302,18 @@ fn rows_passed_over_stop_the_channel_until_they_are_redriven_also_after_a_restar
 }
 
 #[test]
+fn where_no_bound_is_told_only_a_redrive_up_to_the_token_settles() {
+    let mut server = Server::new(1);
+    Owner::with(&mut server, 8);
+    server.pass();
+    (server.errors, server.bounds, server.redriven) = (2, false, Some((7, 0)));
+    let outcome = Owner::new().recover(&mut server);
+    assert!(matches!(outcome, Err(LedgerError::Skipped { .. })), "an earlier redrive settled it: {outcome:?}");
+    server.redriven = Some((8, 0));
+    Owner::new().recover(&mut server).unwrap();
+}
+
+#[test]
 fn a_status_that_does_not_come_is_borne_for_a_while() {
     let mut server = Server::new(1);
     let mut owner = Owner::with(&mut server, 3);
@@ -269,6 +347,37 @@ fn an_owner_that_loses_its_channel_again_and_again_says_that_there_is_another() 
     let Some(LedgerError::Unavailable(why)) = said else { panic!("{said:?}") };
     assert!(why.contains("another sink writes to it") && why.contains("`deployment`"), "{why}");
     assert!(matches!(owner.machine.recover(server.now), Next::Do(Effect::Wait(_))));
+}
+
+#[test]
+fn an_append_that_is_refused_is_sent_anew_from_an_open_and_the_rows_are_blamed_only_in_the_end() {
+    let refuse = |owner: &mut Owner, server: &mut Server| {
+        owner.recover(server).unwrap();
+        server.refuse = 1;
+        owner.submit(server, owner.machine.reached().map_or(3, |reached| reached + 4)).unwrap_err()
+    };
+    let mut server = Server::new(1);
+    let mut owner = Owner::new();
+    for _ in 1..PATIENT_REFUSALS {
+        let error = refuse(&mut owner, &mut server);
+        assert!(matches!(&error, LedgerError::Unavailable(why) if why.contains("400")), "{error}");
+    }
+    // Something is committed: what was refused before says nothing about the next rows.
+    owner.recover(&mut server).unwrap();
+    owner.submit(&mut server, 3).unwrap();
+    server.pass();
+    owner.ask(&mut server).unwrap();
+    for _ in 1..PATIENT_REFUSALS {
+        assert!(matches!(refuse(&mut owner, &mut server), LedgerError::Unavailable(_)));
+    }
+    let started = server.now;
+    let error = refuse(&mut owner, &mut server);
+    assert!(
+        matches!(&error, LedgerError::Rejected(why) if why.contains("channel c") && why.contains("400")),
+        "{error}"
+    );
+    assert!(server.now - started > Duration::from_secs(10), "it does not hurry to the end");
+    assert_eq!(server.stored, rows_of(0, 3));
 }
 
 #[test]

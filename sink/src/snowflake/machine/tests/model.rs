@@ -34,6 +34,8 @@ pub(super) struct Server {
     pub(super) now: Instant,
     /// One call in so many fails; 0 for none.
     pub(super) trouble: u64,
+    /// So many appends more are refused.
+    pub(super) refuse: u32,
     /// A used continuation token is stale, rather than answered again.
     pub(super) strict: bool,
     /// Offsets of committed rows, in the order of storage.
@@ -41,9 +43,13 @@ pub(super) struct Server {
     pub(super) committed: Option<u64>,
     pub(super) created: u64,
     pub(super) errors: u64,
+    /// Whether it tells the offset up to which rows were passed over.
+    pub(super) bounds: bool,
     /// Token and errors of the redrive channel.
     pub(super) redriven: Option<(u64, u64)>,
     pub(super) code: String,
+    /// It was deleted, and not opened since.
+    gone: bool,
     sequencer: u64,
     appends: u64,
     last: Option<Sent>,
@@ -57,13 +63,16 @@ impl Server {
             random: Random(seed),
             now: Instant::now(),
             trouble: 0,
+            refuse: 0,
             strict: seed.is_multiple_of(2),
             stored: Vec::new(),
             committed: None,
             created: 1,
             errors: 0,
+            bounds: true,
             redriven: None,
             code: SUCCESS.into(),
+            gone: false,
             sequencer: 0,
             appends: 0,
             last: None,
@@ -113,17 +122,22 @@ impl Server {
     }
 
     fn post(&mut self, piece: &Piece, continuation: String, rows: &Rows) -> Answer {
-        let offset = |line: &str| {
-            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let offset = |line: &[u8]| {
+            let row: serde_json::Value = serde_json::from_slice(line).unwrap();
             row["RECORD_METADATA"]["offset"].as_u64().unwrap()
         };
-        let offsets: Vec<_> = rows.body(piece).lines().map(offset).collect();
+        let lines = rows.body(piece).split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let offsets: Vec<_> = lines.map(offset).collect();
         let sent = Sent { continuation, offsets, end: piece.end };
         if self.trouble > 0 && sent.offsets.len() > 4 {
             return Answer::TooLarge("append answered 413".into(), rows.split(piece));
         }
         if let Some(failure) = self.fault() {
             return failure;
+        }
+        if self.refuse > 0 {
+            self.refuse -= 1;
+            return Answer::Failed(Failure::Refused("append answered 400".into()));
         }
         if self.lost() {
             // It arrives when nobody expects it any more.
@@ -181,7 +195,7 @@ impl Server {
             return Answer::Failed(Failure::Busy("409 ERR_CHANNEL_HAS_UNCOMMITTED_DATA".into()));
         }
         self.sequencer += 1;
-        (self.appends, self.last) = (0, None);
+        (self.appends, self.last, self.gone) = (0, None, false);
         self.code = SUCCESS.into();
         self.committed = token.or(self.committed);
         Answer::Opened(Opened { next_continuation_token: self.next(), channel_status: self.status() })
@@ -192,6 +206,9 @@ impl Server {
     }
 
     fn append(&mut self, sent: Sent) -> Answer {
+        if self.gone {
+            return Answer::Failed(Failure::Missing("404".into()));
+        }
         if self.code != SUCCESS {
             return Answer::Failed(Failure::Taken("409".into()));
         }
@@ -225,7 +242,7 @@ impl Server {
         self.committed = None;
         self.created += 1;
         self.sequencer += 1;
-        (self.appends, self.last) = (0, None);
+        (self.appends, self.last, self.gone) = (0, None, true);
     }
 
     /// The end of what was accepted.
@@ -237,13 +254,17 @@ impl Server {
         ChannelStatus {
             code: self.code.clone(),
             created_on_ms: Some(self.created),
-            last_error_offset_upper_bound: (self.errors > 0).then(|| self.committed.unwrap_or(0).to_string()),
+            last_error_offset_upper_bound: (self.errors > 0 && self.bounds)
+                .then(|| self.committed.unwrap_or(0).to_string()),
             ..ChannelStatus::sample(self.committed, self.errors)
         }
     }
 
     fn statuses(&self) -> Answer {
-        let mut statuses = BTreeMap::from([("c".to_owned(), self.status())]);
+        let mut statuses = BTreeMap::new();
+        if !self.gone {
+            statuses.insert("c".to_owned(), self.status());
+        }
         if let Some((token, errors)) = self.redriven {
             statuses.insert("r".to_owned(), ChannelStatus::sample(Some(token), errors));
         }
