@@ -40,6 +40,9 @@ const STUCK: Duration = Duration::from_secs(300);
 /// So many times in a row another owner had the partition: that is no rebalance.
 const CONTESTED: u32 = 5;
 
+/// So many times in a row the log could not be read behind the same token: that is not the way here, it is the log.
+const DAMAGED: u32 = 5;
+
 /// After reading for so long what failed before is forgotten.
 const SETTLED: Duration = Duration::from_secs(60);
 
@@ -118,7 +121,11 @@ pub(crate) struct Machine<R> {
     /// How often in a row another owner had the partition.
     contested: u32,
     beyond_since: Option<Instant>,
+    /// How often in a row the log could not be read, and behind which token.
+    damaged: (Option<u64>, u32),
     trouble: Option<String>,
+    /// Reading failed, and has shown nothing since.
+    doubted: bool,
 }
 
 #[derive(Debug)]
@@ -157,7 +164,9 @@ impl<R> Machine<R> {
             pause: Pause::new(seed),
             contested: 0,
             beyond_since: None,
+            damaged: (None, 0),
             trouble: None,
+            doubted: false,
         }
     }
 
@@ -246,7 +255,7 @@ impl<R> Machine<R> {
             State::Reading(reading) if reading.is_slow(now) => {
                 Some("what the warehouse accepted is not committed for more than a minute".to_owned())
             }
-            State::Reading(_) => None,
+            State::Reading(_) if !self.doubted => None,
             _ => Some(self.trouble.clone().unwrap_or_else(|| "starting".to_owned())),
         }
     }
@@ -261,7 +270,10 @@ impl<R> Machine<R> {
     /// A record of the present reading. `bytes`: what it counts. Whether it was taken.
     pub(crate) fn handle_record(&mut self, now: Instant, offset: i64, bytes: usize, record: R) -> bool {
         match &mut self.state {
-            State::Reading(reading) => reading.take(now, offset, bytes, record),
+            State::Reading(reading) => {
+                self.doubted = false;
+                reading.take(now, offset, bytes, record)
+            }
             _ => false,
         }
     }
@@ -269,14 +281,30 @@ impl<R> Machine<R> {
     /// All records before `next` were handed in, and there is none behind it now.
     pub(crate) fn handle_end(&mut self, next: i64) {
         if let State::Reading(reading) = &mut self.state {
+            self.doubted = false;
             reading.end(next);
         }
     }
 
-    /// The reading cannot go on: its offset is not in the log any more, or the reader broke.
+    /// The reading cannot go on: its offset is not in the log any more, or the reader broke. It begins anew behind the token.
     pub(crate) fn handle_unreadable(&mut self, now: Instant, why: String) {
         if self.is_reading() {
+            self.doubted = true;
             self.fail(now, LedgerError::Unavailable(why));
+        }
+    }
+
+    /// As [`handle_unreadable`](Self::handle_unreadable), because of what is in the log. If it is found again and again
+    /// behind the same token the partition stops.
+    pub(crate) fn handle_damaged(&mut self, now: Instant, why: String) {
+        let State::Reading(reading) = &self.state else { return };
+        let (behind, times) = self.damaged;
+        let times = if behind == reading.token() { times + 1 } else { 1 };
+        self.damaged = (reading.token(), times);
+        if times < DAMAGED {
+            self.handle_unreadable(now, why);
+        } else {
+            self.state = State::Stopping(Stop::Damaged(why));
         }
     }
 

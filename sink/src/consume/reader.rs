@@ -4,6 +4,7 @@
 //! - Each partition has a queue of its own, split off before it is first assigned, so that no record comes elsewhere. A queue
 //!   that is full is not fetched for: that is the backpressure.
 //! - After [`Reader::start`] the queue gives nothing of what was fetched before.
+//! - No error is passed over: librdkafka skips what it cannot read, and offsets have gaps anyway, so nobody would notice.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -34,6 +35,8 @@ thread_local! {
     /// Where the end was that this thread was last told of: rdkafka gives the error without its offset, and its text to
     /// the context, in the same poll.
     static END: Cell<Option<i64>> = const { Cell::new(None) };
+    /// What the last error said, which comes the same way.
+    static SAID: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// What is known of a partition from librdkafka's statistics.
@@ -78,6 +81,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             END.set(end_in(reason));
         } else {
+            SAID.set(Some(reason.to_owned()));
             self.inner.error(error, reason);
         }
     }
@@ -184,9 +188,11 @@ pub(super) enum Read<'a> {
     Record(BorrowedMessage<'a>),
     /// All records before this offset were given, and there is none behind it now.
     End(i64),
-    /// The offset that is due is not in the log, or there is no log; why.
+    /// Reading cannot go on from here, and why: librdkafka may have passed over something.
     Broken(String),
-    /// Nothing in this time, or a trouble that passes.
+    /// As [`Broken`](Self::Broken), because of what is in the log.
+    Damaged(String),
+    /// Nothing in this time.
     Nothing,
 }
 
@@ -252,20 +258,15 @@ impl Reader {
         match self.queue.poll(long) {
             Some(Ok(record)) => Read::Record(record),
             Some(Err(KafkaError::PartitionEOF(_))) => END.take().map_or(Read::Nothing, Read::End),
-            Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(
-                    RDKafkaErrorCode::OffsetOutOfRange
-                    | RDKafkaErrorCode::AutoOffsetReset
-                    | RDKafkaErrorCode::NoOffset
-                    | RDKafkaErrorCode::UnknownTopicOrPartition
-                    | RDKafkaErrorCode::UnknownPartition
-                    | RDKafkaErrorCode::UnknownTopic,
-                ) => {
-                    let Self { source, topic, partition, .. } = self;
-                    Read::Broken(source.said(&format!("read {topic}/{partition}"), &error))
-                }
-                _ => Read::Nothing,
-            },
+            // Whatever it is: what comes next may lie behind records that were not given.
+            Some(Err(error)) => {
+                let Self { source, topic, partition, .. } = self;
+                let heard = SAID.take().map(|said| format!(" ({said})")).unwrap_or_default();
+                let code = error.rdkafka_error_code();
+                let told = code.map_or_else(|| error.to_string(), |code| code.to_string());
+                let said = format!("cannot read {topic}/{partition} at Kafka {}: {told}{heard}", source.config.brokers);
+                if code.is_some_and(is_damage) { Read::Damaged(said) } else { Read::Broken(said) }
+            }
             None => Read::Nothing,
         }
     }
@@ -280,6 +281,25 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Whether it is the log that cannot be read, so that reading it again finds the same: a batch whose checksum does not fit,
+/// that cannot be decompressed or parsed, or that is greater than what may be fetched.
+fn is_damage(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{
+        BadCompression, BadMessage, InvalidMessage, InvalidMessageSize, MessageSizeTooLarge, NotImplemented,
+        UnsupportedCompressionType,
+    };
+    matches!(
+        code,
+        BadCompression
+            | BadMessage
+            | InvalidMessage
+            | InvalidMessageSize
+            | MessageSizeTooLarge
+            | NotImplemented
+            | UnsupportedCompressionType
+    )
 }
 
 /// The metadata of a group's offset that this sink committed.

@@ -273,6 +273,7 @@ impl Worker {
                 }
                 Read::End(next) => self.machine.handle_end(next),
                 Read::Broken(why) => self.machine.handle_unreadable(Instant::now(), why),
+                Read::Damaged(why) => self.machine.handle_damaged(Instant::now(), why),
                 Read::Nothing => return,
             }
             if !self.machine.wants_records() || !self.claim.has_room() {

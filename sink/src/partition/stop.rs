@@ -33,6 +33,12 @@ pub(crate) enum Stop {
          was recreated; remove the group's offset to store all records that the log still has"
     )]
     NotAdopted { group: i64, low: i64, high: i64 },
+    #[error(
+        "the log cannot be read, several times in a row: {0}; records there are damaged or greater than what may be fetched; \
+         mend the log or read with the properties that it needs, or, to go on without these records, set this partition's mark \
+         in the warehouse to the last of their offsets; then start the sink again"
+    )]
+    Damaged(String),
     #[error("the warehouse cannot take the records: {0}")]
     Rejected(String),
     #[error("the warehouse passed over records that it had accepted: {0}")]
@@ -56,6 +62,7 @@ impl Stop {
             Self::Gone { .. } => "records_gone",
             Self::Lost { .. } => "token_lost",
             Self::NotAdopted { .. } => "not_adopted",
+            Self::Damaged(_) => "damaged",
             Self::Rejected(_) => "rejected",
             Self::Skipped(_) => "skipped",
         }

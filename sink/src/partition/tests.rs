@@ -222,6 +222,55 @@ proptest! {
     }
 }
 
+/// Lets it begin with this token in a log of 30 records; the first effect that is no question.
+fn begun(machine: &mut Machine<i64>, token: u64) -> Effect<i64> {
+    let mut now = Instant::now();
+    loop {
+        match machine.poll_effect(now) {
+            Some(Effect::Recover) => machine.handle_recovered(now, Ok(())),
+            Some(Effect::Ask) => machine.handle_committed(now, Ok(Some(token))),
+            Some(Effect::Survey) => machine.handle_survey(now, Ok(Survey { low: 0, high: 30, group: None })),
+            Some(Effect::Commit(_)) => {}
+            Some(other) => return other,
+            None => now = machine.poll_timeout().unwrap(),
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_read_again_from_the_token_and_stops_when_it_stays_so() {
+    let now = Instant::now();
+    let mut machine = Machine::new(LIMITS, false, 1);
+    let damaged = |machine: &mut Machine<i64>, token: u64, times: u32| {
+        for _ in 0..times {
+            assert_eq!(begun(machine, token), Effect::Start(token as i64 + 1), "nothing is passed over");
+            machine.handle_damaged(now, "checksum".to_owned());
+            assert!(!machine.handle_record(now, 25, 9, 25), "what comes behind it is not taken");
+        }
+    };
+    damaged(&mut machine, 19, DAMAGED - 1);
+    // It could be read after all: what comes later is counted anew.
+    damaged(&mut machine, 20, DAMAGED);
+    assert_eq!(begun(&mut machine, 20), Effect::Stop(Stop::Damaged("checksum".to_owned())));
+}
+
+#[test]
+fn a_reading_that_failed_is_in_doubt_until_something_was_read() {
+    let now = Instant::now();
+    let proofs: [fn(&mut Machine<i64>); 2] =
+        [|machine| assert!(machine.handle_record(Instant::now(), 20, 9, 20)), |machine| machine.handle_end(20)];
+    for proof in proofs {
+        let mut machine = Machine::new(LIMITS, false, 1);
+        begun(&mut machine, 19);
+        assert_eq!(machine.trouble(now), None);
+        machine.handle_unreadable(now, "not allowed".to_owned());
+        assert_eq!(begun(&mut machine, 19), Effect::Start(20));
+        assert_eq!(machine.trouble(now).as_deref(), Some("not allowed"));
+        proof(&mut machine);
+        assert_eq!(machine.trouble(now), None);
+    }
+}
+
 fn settled() -> (World, Machine<i64>) {
     let mut world = world(vec![true; 20], Vec::new());
     let mut machine = Machine::new(LIMITS, false, 1);
