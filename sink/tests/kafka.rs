@@ -12,9 +12,13 @@ mod home;
 mod sink;
 #[path = "kafka/store.rs"]
 mod store;
+#[path = "kafka/strange.rs"]
+mod strange;
 #[allow(dead_code, reason = "others look at aborted records")]
 #[path = "../../tests/harness/topic.rs"]
 mod topic;
+#[path = "kafka/wire.rs"]
+mod wire;
 
 use std::time::Duration;
 

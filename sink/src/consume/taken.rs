@@ -25,7 +25,12 @@ pub(super) struct Taken {
     name: Option<OwnedName>,
     /// Its headers, where they are more or less than a name.
     headers: Option<OwnedHeaders>,
+    /// Whether they can be read; else there are none here.
+    legible: bool,
 }
+
+/// What is wrong with a record whose headers cannot be read.
+const NOT_TEXT: &str = "the name of a header is not UTF-8";
 
 /// Why a record is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,12 +70,14 @@ impl Taken {
             }
         }
         let told = headers.filter(|headers| name.is_none() || headers.count() != NAME_KEYS.len());
+        let legible = told.is_none_or(headers::are_text);
         Self {
+            legible,
             offset: message.offset(),
             timestamp: message.timestamp().to_millis(),
             key: message.key().map(Into::into),
             value: message.payload().map(Into::into),
-            headers: told.map(BorrowedHeaders::detach),
+            headers: told.filter(|_| legible).map(BorrowedHeaders::detach),
             name,
         }
     }
@@ -86,7 +93,12 @@ impl Taken {
         self.bytes() + OVERHEAD
     }
 
-    /// Its headers as they were.
+    /// Whether [`headers`](Self::headers) are all that it had.
+    pub(super) fn is_legible(&self) -> bool {
+        self.legible
+    }
+
+    /// Its headers as they were, if they can be read.
     pub(super) fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
         let of_name;
         let headers = match (&self.headers, &self.name) {
@@ -105,6 +117,9 @@ impl Taken {
         let Some(value) = &self.value else {
             return Err(Refusal::Unreadable("the record has no value".to_owned()));
         };
+        if !self.legible {
+            return Err(Refusal::Unreadable(NOT_TEXT.to_owned()));
+        }
         if self.key.as_ref().is_some_and(|key| std::str::from_utf8(key).is_err()) {
             return Err(Refusal::Unreadable("the key is not UTF-8".to_owned()));
         }
@@ -165,7 +180,7 @@ mod tests {
 
     fn taken(offset: i64, key: Option<&[u8]>, value: Option<&str>) -> Taken {
         let (key, value) = (key.map(Into::into), value.map(|value| value.as_bytes().into()));
-        Taken { offset, timestamp: None, key, value, name: None, headers: None }
+        Taken { offset, timestamp: None, key, value, name: None, headers: None, legible: true }
     }
 
     #[test]

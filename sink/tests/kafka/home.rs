@@ -30,7 +30,13 @@ pub(crate) struct Home {
 impl Home {
     /// Three topics; the one of readings has `partitions` and these settings.
     pub(crate) fn new(name: &str, partitions: i32, settings: &[(&str, &str)]) -> Self {
-        let home = Self::without_topics(name);
+        Self::at(broker(), name, partitions, settings)
+    }
+
+    /// The same on another broker.
+    pub(crate) fn at(broker: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Self {
+        let mut home = Self::without_topics(name);
+        broker.clone_into(&mut home.config.kafka.brokers);
         home.create(&home.config.kafka.topics.raw, partitions, settings);
         home.create(&home.config.kafka.topics.activity, 1, &[]);
         home.create(&home.config.kafka.topics.gaps, 1, &[]);
