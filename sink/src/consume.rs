@@ -46,7 +46,7 @@ use dead_letter::DeadLetters;
 use group::Member;
 use metrics::SinkMetrics;
 use reader::Source;
-use worker::Shop;
+use worker::{Memories, Shop};
 
 /// The name of the sink's clients.
 const CLIENT: &str = "gaitway-sink";
@@ -134,6 +134,7 @@ impl Watch {
             budget: budget.clone(),
             limits,
             adopt: config.adopt_from_group,
+            memories: Memories::default(),
         };
         let crew = Arc::new(Mutex::new(Crew::new(Arc::clone(&kafka), shop)));
         Self { config, kafka, board, crew, budget, stop }

@@ -104,7 +104,7 @@ impl Context {
         let mut offsets = TopicPartitionList::with_capacity(hints.len());
         for ((topic, partition), hint) in hints {
             let mut element = offsets.add_partition(topic, *partition);
-            let metadata = hint.token.map(reader::metadata_of).unwrap_or_default();
+            let metadata = hint.told.as_ref().map(reader::metadata_of).unwrap_or_default();
             let said = element.set_offset(Offset::Offset(hint.next)).map(|()| element.set_metadata(metadata));
             if let Err(error) = said {
                 tracing::debug!(%error, "a hint is no offset");

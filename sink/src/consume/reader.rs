@@ -23,7 +23,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::partition::{Hint, Survey};
+use crate::partition::{Hint, Print, Survey, Told};
 
 /// How often librdkafka says how far it is, milliseconds.
 const STATISTICS: &str = "2000";
@@ -222,7 +222,7 @@ impl Reader {
         };
         told.error().map_err(|error| source.said(&doing, &error))?;
         let group = match told.offset() {
-            Offset::Offset(next) => Some(Hint { next, token: token_in(told.metadata()) }),
+            Offset::Offset(next) => Some(Hint { next, told: told_in(told.metadata()) }),
             _ => None,
         };
         Ok(Survey { low, high, group })
@@ -302,13 +302,29 @@ fn is_damage(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// The metadata of a group's offset that this sink committed.
-pub(super) fn metadata_of(token: u64) -> String {
-    format!("token={token}")
+/// The metadata of a group's offset that this sink committed: `token=7 print=1700000000000/9a0b1c2d`. `none` is a warehouse
+/// without a token; no `print`, a record that is not known; `-`, one without a time stamp.
+pub(super) fn metadata_of(told: &Told) -> String {
+    let token = told.token.map_or_else(|| "none".to_owned(), |token| token.to_string());
+    let print = told.print.map_or_else(String::new, |Print { timestamp, crc }| {
+        let timestamp = timestamp.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        format!(" print={timestamp}/{crc:08x}")
+    });
+    format!("token={token}{print}")
 }
 
-fn token_in(metadata: &str) -> Option<u64> {
-    metadata.strip_prefix("token=")?.parse().ok()
+fn told_in(metadata: &str) -> Option<Told> {
+    let mut words = metadata.split(' ');
+    let token = match words.next()?.strip_prefix("token=")? {
+        "none" => None,
+        token => Some(token.parse().ok()?),
+    };
+    let print = words.next().and_then(|word| {
+        let (timestamp, crc) = word.strip_prefix("print=")?.split_once('/')?;
+        let timestamp = if timestamp == "-" { None } else { Some(timestamp.parse().ok()?) };
+        Some(Print { timestamp, crc: u32::from_str_radix(crc, 16).ok()? })
+    });
+    Some(Told { token, print })
 }
 
 #[cfg(test)]
@@ -323,10 +339,20 @@ mod tests {
     }
 
     #[test]
-    fn a_group_s_offset_carries_the_token() {
-        assert_eq!(token_in(&metadata_of(7)), Some(7));
+    fn a_group_s_offset_carries_what_was_told() {
+        for timestamp in [Some(1_700_000_000_000), Some(-1), None] {
+            for crc in [0, 0x9a0b_1c2d, u32::MAX] {
+                let told = Told { token: Some(7), print: Some(Print { timestamp, crc }) };
+                assert_eq!(told_in(&metadata_of(&told)), Some(told));
+            }
+        }
+        for token in [Some(7), None] {
+            let told = Told { token, print: None };
+            assert_eq!(told_in(&metadata_of(&told)), Some(told));
+        }
+        assert_eq!(told_in("token=7 print=x"), Some(Told { token: Some(7), print: None }));
         for foreign in ["", "7", "token=", "token=x"] {
-            assert_eq!(token_in(foreign), None, "{foreign}");
+            assert_eq!(told_in(foreign), None, "{foreign}");
         }
     }
 }

@@ -10,6 +10,8 @@ use gaitway_proto::schema::Table;
 use gaitway_proto::topic::AgentId;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 
+use crate::partition::Print;
+
 /// What a record takes in memory beside its bytes, about: itself and its cells while it is submitted.
 const OVERHEAD: usize = 768;
 
@@ -80,6 +82,12 @@ impl Taken {
             headers: told.filter(|_| legible).map(BorrowedHeaders::detach),
             name,
         }
+    }
+
+    /// What tells it from another record at its offset.
+    pub(super) fn print(&self) -> Print {
+        let crc = crc32c::crc32c(self.key.as_deref().unwrap_or_default());
+        Print { timestamp: self.timestamp, crc: crc32c::crc32c_append(crc, self.value.as_deref().unwrap_or_default()) }
     }
 
     /// Bytes of key and value.

@@ -3,6 +3,7 @@
 //! - It holds at most one submit's records, and those only while it reads.
 //! - It ends within a poll of being asked, once the submit under way has its outcome.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use super::metrics::Of;
 use super::reader::{Read, Reader};
 use super::taken::{self, Taken};
 use crate::ledgers::Ledgers;
-use crate::partition::{Batch, Effect, Limits, Machine};
+use crate::partition::{Batch, Effect, Found, Limits, Machine, Print};
 
 /// Longest wait for a record: so soon a worker hears that it is to end.
 const POLL: Duration = Duration::from_millis(100);
@@ -58,7 +59,12 @@ pub(super) struct Shop {
     pub budget: Budget,
     pub limits: Limits,
     pub adopt: bool,
+    pub memories: Memories,
 }
+
+/// What the warehouse held of a partition when that was last known here, and the record there: for the partition's next
+/// worker.
+pub(super) type Memories = Arc<Mutex<BTreeMap<Which, (u64, Print)>>>;
 
 /// See the module.
 pub(super) struct Worker {
@@ -88,8 +94,9 @@ impl Worker {
         seed: u64,
     ) -> Self {
         shop.board.set(&which, Standing::Opening);
+        let memory = shop.memories.lock().unwrap_or_else(PoisonError::into_inner).get(&which).copied();
         Self {
-            machine: Machine::new(shop.limits, shop.adopt, seed),
+            machine: Machine::new(shop.limits, shop.adopt, seed, memory),
             claim: shop.budget.claim(),
             source: Source::partition(&which.0, which.1),
             shop,
@@ -120,6 +127,9 @@ impl Worker {
                 self.stopper.wait(until.max(Duration::from_millis(1)));
             }
         }
+        if let Some(memory) = self.machine.memory() {
+            self.shop.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(self.which.clone(), memory);
+        }
     }
 
     fn show(&mut self) {
@@ -147,7 +157,7 @@ impl Worker {
             Effect::Ask => {
                 let before = self.machine.token();
                 let outcome = self.committed();
-                if outcome.as_ref().is_ok_and(|token| self.machine.is_reading() && *token > before) {
+                if outcome.as_ref().is_ok_and(|found| self.machine.is_reading() && found.position > before) {
                     self.shop.board.metrics.committed_at.set(clock::now_micros() / 1_000_000);
                 }
                 self.machine.handle_committed(Instant::now(), self.counted(outcome));
@@ -155,6 +165,10 @@ impl Worker {
             Effect::Survey => {
                 let outcome = self.reader.survey();
                 self.machine.handle_survey(Instant::now(), outcome);
+            }
+            Effect::Adopt(token) => {
+                let outcome = self.begin_at(token);
+                self.machine.handle_adopted(Instant::now(), self.counted(outcome));
             }
             Effect::Start(at) => {
                 self.claim.clear();
@@ -202,10 +216,23 @@ impl Worker {
         ledger.recover()
     }
 
-    fn committed(&mut self) -> Result<Option<u64>, LedgerError> {
-        let ledger = self.ledger.as_mut().ok_or_else(not_open)?;
-        let known = ledger.committed(std::slice::from_ref(&self.source))?;
-        Ok(known.get(&self.source).copied())
+    fn committed(&mut self) -> Result<Found, LedgerError> {
+        let Self { ledger, source, machine, .. } = self;
+        let ledger = ledger.as_mut().ok_or_else(not_open)?;
+        let position = ledger.committed(std::slice::from_ref(source))?.get(source).copied();
+        let marked_at = if machine.is_reading() { None } else { ledger.marked_at(source)? };
+        Ok(Found { position, kept: ledger.kept(source, position), marked_at: marked_at.map(|micros| micros / 1_000) })
+    }
+
+    fn begin_at(&mut self, token: u64) -> Result<(), LedgerError> {
+        let (topic, partition) = &self.which;
+        tracing::info!(
+            topic,
+            partition,
+            offset = token,
+            "the group's offset is adopted: records up to here are stored"
+        );
+        self.ledger.as_mut().ok_or_else(not_open)?.begin_at(&self.source, token)
     }
 
     fn submit(&mut self, batch: &Batch<Taken>) -> Result<(), LedgerError> {
@@ -265,9 +292,9 @@ impl Worker {
             match self.reader.poll(long) {
                 Read::Record(message) => {
                     let taken = Taken::copy(&message, &mut self.agent);
-                    let (offset, bytes, weight) = (taken.offset, taken.bytes(), taken.weight());
+                    let (offset, bytes, weight, print) = (taken.offset, taken.bytes(), taken.weight(), taken.print());
                     drop(message);
-                    if self.machine.handle_record(Instant::now(), offset, bytes, taken) {
+                    if self.machine.handle_record(Instant::now(), offset, bytes, print, taken) {
                         self.claim.add(weight);
                     }
                 }
