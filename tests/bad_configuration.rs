@@ -171,6 +171,14 @@ fn every_key_of_the_relay_says_what_it_allows() {
             "[sink]\nwarehouse = 'snowflake'",
             &["FILE:2: `sink.warehouse` is \"snowflake\", must have its table `snowflake`"],
         ),
+        file(
+            "[sink]\nwarehouse = 'postgres'",
+            &["`sink.warehouse` is \"postgres\", cannot stand here", "`gaitway sink`"],
+        ),
+        file(
+            "[sink.postgres]\nconnect_timeout = '9s'",
+            &["`sink.postgres.connect_timeout`", "`warehouse = \"postgres\"`"],
+        ),
         file("[sink]\nwarehouse = 'mysql'", &["`sink.warehouse` is \"mysql\"", "postgres"]),
         file(
             "[sink.postgres]\nurl = 'postgres://me:hunter2@h/db'\npassword_file = '/x'",

@@ -75,7 +75,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     logs::init();
     let flags = Flags { kafka: KafkaFlags { brokers: kafka } };
-    let mut config = config::load::<SinkConfig>("sink", file.as_deref(), None, flags)?;
+    let loaded = config::read::<SinkConfig>("sink", file.as_deref(), None, flags)?;
+    SinkConfig::check_chosen(&loaded)?;
+    let mut config = loaded.config;
     config.adopt_from_group = adopt_from_group;
     let shutdown = signals::shutdown()?;
     let (health, metrics) = (Health::new(), Metrics::new());
