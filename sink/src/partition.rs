@@ -332,14 +332,14 @@ impl<R> Machine<R> {
         }
     }
 
-    /// Why records do not move, if they do not.
-    pub(crate) fn trouble(&self, now: Instant) -> Option<String> {
+    /// Why records do not move, if they do not; nothing of one that has just begun.
+    pub(crate) fn trouble(&self, now: Instant) -> Option<&str> {
         match &self.state {
             State::Reading { reading, .. } if reading.is_slow(now) => {
-                Some("what the warehouse accepted is not committed for more than a minute".to_owned())
+                Some("what the warehouse accepted is not committed for more than a minute")
             }
             State::Reading { .. } if !self.doubted => None,
-            _ => Some(self.trouble.clone().unwrap_or_else(|| "starting".to_owned())),
+            _ => self.trouble.as_deref(),
         }
     }
 

@@ -116,14 +116,20 @@ impl DeadLetters {
     fn producer(&self) -> Result<BaseProducer<Acks>, String> {
         let context = Acks::default();
         let trouble = context.0.trouble.clone();
-        client::base(&self.config, &self.client_id)
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("linger.ms", "0")
-            .set("compression.type", "lz4")
+        let mut producer = client::base(&self.config, &self.client_id);
+        let patience = (PATIENCE.as_millis() - 5_000).to_string();
+        for (property, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("linger.ms", "0"),
+            ("compression.type", "lz4"),
             // The topic's own limit is the one that counts.
-            .set("message.max.bytes", "1000000000")
-            .set("message.timeout.ms", (PATIENCE.as_millis() - 5_000).to_string())
+            ("message.max.bytes", "1000000000"),
+            ("message.timeout.ms", &patience),
+        ] {
+            super::decide(&mut producer, property, value);
+        }
+        producer
             .create_with_context(context)
             .map_err(|error| client::sentence(&self.config, "make a producer of dead letters", &error, &trouble))
     }

@@ -136,7 +136,7 @@ impl Taken {
 }
 
 /// Reads `taken`, records of `partition` of `topic`, and gives `store` those that `ledger` may take, and each of the others
-/// with its reason.
+/// with its reason, both in the order of their offsets.
 pub(super) fn sorted<T>(
     table: &'static Table,
     (topic, partition): (&str, i32),
@@ -175,6 +175,7 @@ pub(super) fn sorted<T>(
             Some(said) => refused.push((taken, Refusal::Refused(said))),
         }
     }
+    refused.sort_by_key(|(taken, _)| taken.offset);
     store(ledger, &records, &refused)
 }
 

@@ -81,6 +81,8 @@ pub(super) struct Worker {
     tended: Instant,
     stopper: Stopper,
     stopped: bool,
+    /// All letters about records up to this offset are written.
+    lettered: i64,
 }
 
 impl Worker {
@@ -108,6 +110,7 @@ impl Worker {
             tended: Instant::now(),
             stopper,
             stopped: false,
+            lettered: -1,
         }
     }
 
@@ -137,9 +140,9 @@ impl Worker {
             return;
         }
         let standing = match self.machine.trouble(Instant::now()) {
-            None => Standing::Moving,
-            Some(why) if why == "starting" => Standing::Opening,
-            Some(why) => Standing::Waiting(why),
+            Some(why) => Standing::Waiting(why.to_owned()),
+            None if self.machine.is_reading() => Standing::Moving,
+            None => Standing::Opening,
         };
         self.shop.board.set(&self.which, standing);
         if !self.machine.is_reading() {
@@ -236,13 +239,15 @@ impl Worker {
     }
 
     fn submit(&mut self, batch: &Batch<Taken>) -> Result<(), LedgerError> {
-        let Self { shop, table, which: (topic, partition), source, ledger, .. } = self;
+        let Self { shop, table, which: (topic, partition), source, ledger, lettered, .. } = self;
         let ledger = ledger.as_mut().ok_or_else(not_open)?;
         let (letters, metrics, begun) = (&shop.letters, &shop.board.metrics, Instant::now());
         let marks = [Mark { source: source.clone(), from: batch.from, to: batch.to }];
         taken::sorted(table, (topic, *partition), &batch.records, &mut **ledger, |ledger, records, refused| {
-            // Before the mark passes them.
-            letters.write(topic, *partition, refused).map_err(LedgerError::Unavailable)?;
+            // Before the mark passes them; once, however often the warehouse is tried.
+            let unwritten = refused.partition_point(|(taken, _)| taken.offset <= *lettered);
+            letters.write(topic, *partition, &refused[unwritten..]).map_err(LedgerError::Unavailable)?;
+            *lettered = refused.last().map_or(*lettered, |(taken, _)| taken.offset.max(*lettered));
             ledger.submit(records, &marks)?;
             for (_, why) in refused {
                 metrics.dead_letters.get_or_create(&[("reason", why.kind())]).inc();

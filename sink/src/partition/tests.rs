@@ -347,7 +347,7 @@ fn a_reading_that_failed_is_in_doubt_until_something_was_read() {
         assert_eq!(machine.trouble(now), None);
         machine.handle_unreadable(now, "not allowed".to_owned());
         assert_eq!(begun(&mut machine, 19), Effect::Start(19));
-        assert_eq!(machine.trouble(now).as_deref(), Some("not allowed"));
+        assert_eq!(machine.trouble(now), Some("not allowed"));
         proof(&mut machine);
         assert_eq!(machine.trouble(now), None);
     }
