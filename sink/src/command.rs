@@ -92,7 +92,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     logs::init();
-    let mut config = config::load::<SinkConfig>("sink", file.as_deref(), None, Flags::new(kafka))?;
+    let loaded = config::read::<SinkConfig>("sink", file.as_deref(), None, Flags::new(kafka))?;
+    SinkConfig::check_chosen(&loaded)?;
+    let mut config = loaded.config;
     config.adopt_from_group = adopt_from_group;
     let shutdown = signals::shutdown()?;
     let (health, metrics) = (Health::new(), Metrics::new());

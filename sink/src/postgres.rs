@@ -142,4 +142,16 @@ impl Ledger for Warehouse {
     fn refuses(&self, record: &Record<'_>) -> Option<String> {
         refusal::of(record)
     }
+
+    fn marked_at(&mut self, source: &Source) -> Result<Option<i64>, LedgerError> {
+        let session = self.take_session()?;
+        let limit = self.options.statement_timeout;
+        match self.driver.run(commit::within(limit, commit::moved_at(&session.client, source))) {
+            Ok(time) => {
+                self.session = Some(session);
+                Ok(time)
+            }
+            Err(failure) => Err(self.driver.run(session.close(failure, &self.server))),
+        }
+    }
 }

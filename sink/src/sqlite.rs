@@ -317,6 +317,11 @@ impl Ledger for Warehouse {
         commit::positions(self.conn()?, sources).map_err(|error| self.failed(&error))
     }
 
+    fn marked_at(&mut self, source: &Source) -> Result<Option<i64>, LedgerError> {
+        let found = marks::Find::new(self.conn()?).and_then(|mut find| find.moved_at(source));
+        found.map_err(|error| self.failed(&error))
+    }
+
     fn tend(&mut self) -> Result<(), LedgerError> {
         self.tend_at(wall_clock())
     }

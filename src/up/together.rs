@@ -25,12 +25,11 @@ pub(super) fn check(
         let problem = "cannot stand here: `up` keeps everything in one folder; remove it, and give --data-dir";
         return Err(sink.refuse(Wrong::new("sqlite.path", problem)));
     }
-    for key in ["warehouse", "postgres", "snowflake"] {
-        if sink.is_set(key) && (key != "warehouse" || sink.config.warehouse != WarehouseKind::Sqlite) {
-            let problem = "cannot stand here: `up` keeps records in a file of its own; use `gaitway relay` and `gaitway sink` for another warehouse";
-            return Err(sink.refuse(Wrong::new(key, problem)));
-        }
+    if sink.config.warehouse != WarehouseKind::Sqlite {
+        let problem = "cannot stand here: `up` keeps its records in a file; for another warehouse run `gaitway relay` and `gaitway sink`";
+        return Err(sink.refuse(Wrong::new("warehouse", problem)));
     }
+    SinkConfig::check_chosen(sink)?;
     let http = agent.config.http;
     for (key, address) in [("mqtt", Some(relay.config.mqtt)), ("admin", relay.config.admin)] {
         if address.is_some_and(|address| clash(address, http)) {

@@ -236,7 +236,7 @@ impl<'a> Passage<'a> {
                     }
                 }
                 Read::End(next) => self.next = self.next.max(u64::try_from(next).unwrap_or_default()),
-                Read::Broken(why) => return Err(why),
+                Read::Broken(why) | Read::Damaged(why) => return Err(why),
                 Read::Nothing => {
                     self.source.serve()?;
                     if heard.elapsed() > SILENCE {

@@ -10,6 +10,7 @@ use gaitway_proto::schema::Table;
 use gaitway_proto::topic::AgentId;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 
+use crate::partition::Print;
 use crate::snowflake;
 
 /// What a record takes in memory beside its bytes, about: itself and its cells while it is submitted.
@@ -27,7 +28,12 @@ pub(super) struct Taken {
     name: Option<OwnedName>,
     /// Its headers, where they are more or less than a name.
     headers: Option<OwnedHeaders>,
+    /// Whether they can be read; else there are none here.
+    legible: bool,
 }
+
+/// What is wrong with a record whose headers cannot be read.
+const NOT_TEXT: &str = "the name of a header is not UTF-8";
 
 /// Why a record is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,14 +76,22 @@ impl Taken {
             }
         }
         let told = headers.filter(|headers| name.is_none() || headers.count() != NAME_KEYS.len());
+        let legible = told.is_none_or(headers::are_text);
         Self {
+            legible,
             offset: message.offset(),
             timestamp: message.timestamp().to_millis(),
             key: message.key().map(Into::into),
             value: message.payload().map(Into::into),
-            headers: told.map(BorrowedHeaders::detach),
+            headers: told.filter(|_| legible).map(BorrowedHeaders::detach),
             name,
         }
+    }
+
+    /// What tells it from another record at its offset.
+    pub(super) fn print(&self) -> Print {
+        let crc = crc32c::crc32c(self.key.as_deref().unwrap_or_default());
+        Print { timestamp: self.timestamp, crc: crc32c::crc32c_append(crc, self.value.as_deref().unwrap_or_default()) }
     }
 
     /// Bytes of key and value.
@@ -91,7 +105,12 @@ impl Taken {
         self.bytes() + OVERHEAD
     }
 
-    /// Its headers as they were.
+    /// Whether [`headers`](Self::headers) are all that it had.
+    pub(super) fn is_legible(&self) -> bool {
+        self.legible
+    }
+
+    /// Its headers as they were, if they can be read.
     pub(super) fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
         let of_name;
         let headers = match (&self.headers, &self.name) {
@@ -110,6 +129,9 @@ impl Taken {
         let Some(value) = &self.value else {
             return Err(Refusal::Unreadable("the record has no value".to_owned()));
         };
+        if !self.legible {
+            return Err(Refusal::Unreadable(NOT_TEXT.to_owned()));
+        }
         if self.key.as_ref().is_some_and(|key| std::str::from_utf8(key).is_err()) {
             return Err(Refusal::Unreadable("the key is not UTF-8".to_owned()));
         }
@@ -136,7 +158,7 @@ impl Judge for snowflake::Client {
 }
 
 /// Reads `taken`, records of `partition` of `topic`, and gives `store` those that `ledger` may take, and each of the others
-/// with its reason.
+/// with its reason, both in the order of their offsets.
 pub(super) fn sorted<L: Judge + ?Sized, T>(
     table: &'static Table,
     (topic, partition): (&str, i32),
@@ -175,6 +197,7 @@ pub(super) fn sorted<L: Judge + ?Sized, T>(
             Some(said) => refused.push((taken, Refusal::Refused(said))),
         }
     }
+    refused.sort_by_key(|(taken, _)| taken.offset);
     store(ledger, &records, &refused)
 }
 
@@ -188,7 +211,7 @@ mod tests {
 
     fn taken(offset: i64, key: Option<&[u8]>, value: Option<&str>) -> Taken {
         let (key, value) = (key.map(Into::into), value.map(|value| value.as_bytes().into()));
-        Taken { offset, timestamp: None, key, value, name: None, headers: None }
+        Taken { offset, timestamp: None, key, value, name: None, headers: None, legible: true }
     }
 
     #[test]

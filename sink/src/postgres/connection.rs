@@ -73,7 +73,7 @@ impl Session {
             let timeout = format!("{settings}; SET statement_timeout TO {}", limit.as_millis());
             within(limit, client.batch_execute(&timeout)).await?;
             setup::set_up(&mut client, options, server, told).await?;
-            Statements::prepare(&client).await
+            within(limit, Statements::prepare(&client)).await
         };
         match prepared.await {
             Ok(statements) => Ok(Self { client, statements, task }),

@@ -354,6 +354,16 @@ impl Ledger for Channel {
         rows::refuses(record)
     }
 
+    /// Snowflake's own token.
+    fn kept(&self, _: &Source, _: Option<u64>) -> Option<u64> {
+        self.machine.known()
+    }
+
+    /// Opens the channel with the position as its token.
+    fn begin_at(&mut self, _: &Source, position: u64) -> Result<(), LedgerError> {
+        self.adopt(position)
+    }
+
     fn tend(&mut self) -> Result<(), LedgerError> {
         let next = self.machine.tend(Instant::now());
         self.drive(next)
