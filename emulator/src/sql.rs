@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use crate::streaming::refusal::Refusal;
 use crate::streaming::table::Table;
 
+/// The code of a statement that is not known here; `search` may know it.
+pub(crate) const UNKNOWN: &str = "001003";
+
 /// Who asks, and what there is.
 #[derive(Debug)]
 pub(crate) struct Session<'a> {
@@ -145,7 +148,7 @@ fn missing(name: &str) -> Refusal {
 }
 
 fn unknown(statement: &str) -> Refusal {
-    Refusal::new(422, "001003", format!("SQL compilation error: the emulator does not know '{statement}'"))
+    Refusal::new(422, UNKNOWN, format!("SQL compilation error: the emulator does not know '{statement}'"))
 }
 
 #[cfg(test)]

@@ -22,12 +22,15 @@
 //! GRANT SELECT, INSERT, UPDATE ON raw_data.gaitway_progress TO sink;
 //! ```
 //!
+//! [`Look`] reads beside the writers; whoever looks needs `SELECT` on the tables.
+//!
 //! A pooler between gaitway and PostgreSQL must pool sessions, not transactions.
 
 mod commit;
 mod connection;
 mod json;
 mod layout;
+mod look;
 mod options;
 mod refusal;
 mod rows;
@@ -42,6 +45,7 @@ use gaitway_proto::ledger::{self, Ledger, LedgerError, Mark, Source, Watermark};
 use gaitway_proto::record::Record;
 use gaitway_service::config::{Check as _, Wrong};
 
+pub use look::{Look, Row};
 pub use options::{Address, Options};
 
 use connection::{Driver, Session};

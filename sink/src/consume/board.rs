@@ -1,7 +1,7 @@
 //! How the partitions stand, for health, metrics and the log.
 //!
 //! - The sink is ready when it is of its group and every partition that it owns moves.
-//! - A trouble is told when it comes and once a minute while it lasts, however many partitions have it.
+//! - A trouble is told when it comes and once a minute while it lasts, however many partitions come to have it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,7 +41,25 @@ pub(super) struct Board {
 struct State {
     standings: BTreeMap<Which, Standing>,
     hints: BTreeMap<Which, Hint>,
+    /// Reasons, and when they were told last.
     told: BTreeMap<String, Instant>,
+}
+
+/// Why partitions wait, and the sentence that names some of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Trouble {
+    why: String,
+    said: String,
+}
+
+impl State {
+    /// What of `troubles` is to be told now.
+    fn due<'t>(&mut self, now: Instant, troubles: &'t [Trouble]) -> Vec<&'t Trouble> {
+        self.told.retain(|_, told| now.saturating_duration_since(*told) < EVERY);
+        let due: Vec<_> = troubles.iter().filter(|trouble| !self.told.contains_key(&trouble.why)).collect();
+        self.told.extend(due.iter().map(|trouble| (trouble.why.clone(), now)));
+        due
+    }
 }
 
 impl Board {
@@ -95,20 +113,20 @@ impl Board {
         let count = state.standings.len();
         self.metrics.owned.set(count as i64);
         self.metrics.stopped.set(stopped.len() as i64);
-        let mut troubles = outside.to_vec();
-        troubles.extend(waiting.into_iter().map(|(why, who)| match who.as_slice() {
-            [one] => format!("{one}: {why}"),
-            [first, ..] => format!("{} partitions, {first} among them: {why}", who.len()),
-            [] => why.to_owned(),
+        let mut troubles: Vec<Trouble> =
+            outside.iter().map(|why| Trouble { why: why.clone(), said: why.clone() }).collect();
+        troubles.extend(waiting.into_iter().map(|(why, who)| {
+            let said = match who.as_slice() {
+                [one] => format!("{one}: {why}"),
+                [first, ..] => format!("{} partitions, {first} among them: {why}", who.len()),
+                [] => why.to_owned(),
+            };
+            Trouble { why: why.to_owned(), said }
         }));
-        for trouble in &troubles {
-            if state.told.get(trouble).is_none_or(|told| now.saturating_duration_since(*told) >= EVERY) {
-                tracing::warn!("the sink waits: {trouble}");
-                state.told.insert(trouble.clone(), now);
-            }
+        for Trouble { said, .. } in state.due(now, &troubles) {
+            tracing::warn!("the sink waits: {said}");
         }
-        state.told.retain(|_, told| now.saturating_duration_since(*told) < EVERY);
-        let why: Vec<_> = stopped.into_iter().chain(troubles).collect();
+        let why: Vec<_> = stopped.into_iter().chain(troubles.into_iter().map(|trouble| trouble.said)).collect();
         if !why.is_empty() {
             self.part.not_ready(why.join("; "));
         } else if opening > 0 {
@@ -152,5 +170,17 @@ mod tests {
         board.show(now, &[]);
         assert_eq!(health.report().to_text(), "sink: t/1 is stopped: look (1 partitions)\n");
         assert_eq!((board.metrics.owned.get(), board.metrics.stopped.get()), (1, 1));
+    }
+
+    #[test]
+    fn a_trouble_is_told_once_a_minute_however_many_partitions_have_it() {
+        let (mut state, now) = (State::default(), Instant::now());
+        let trouble = |why: &str, said: &str| Trouble { why: why.to_owned(), said: said.to_owned() };
+        let one = [trouble("no warehouse", "t/0: no warehouse")];
+        let more = [trouble("no warehouse", "2 partitions: no warehouse"), trouble("full", "t/2: full")];
+        assert_eq!(state.due(now, &one), [&one[0]]);
+        assert_eq!(state.due(now + EVERY / 2, &more), [&more[1]]);
+        assert_eq!(state.due(now + EVERY, &more), [&more[0]]);
+        assert_eq!(state.due(now + EVERY, &more), Vec::<&Trouble>::new());
     }
 }
