@@ -182,6 +182,10 @@ fn every_key_of_the_relay_says_what_it_allows() {
         ),
         file("[relay.kafka]\nbrokers = 'nowhere'", &["`relay.kafka.brokers` is \"nowhere\", must be HOST:PORT"]),
         file("[sink.kafka]\nbrokers = 'a:1'", &["`sink.kafka", "set `relay.kafka` too"]),
+        file(
+            "[sink]\nwarehouse = 'postgres'",
+            &["`sink.warehouse` is \"postgres\", cannot stand here", "gaitway sink"],
+        ),
         file("[sink.sqlite]\npath = 'x'", &["`sink.sqlite.path` is \"x\", cannot stand here", "--data-dir"]),
         file("[relay]\nadmin = 9000", &["`relay.admin` is 9000, must be an address"]),
         file("[relay]\nadmin = '127.0.0.1:1883'", &["`relay.admin` is", "another address than `mqtt`"]),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use gaitway_agent::config::AgentConfig;
 use gaitway_relay::RelayConfig;
 use gaitway_service::config::{ConfigError, Loaded, Wrong, bytes};
-use gaitway_sink::SinkConfig;
+use gaitway_sink::{SinkConfig, WarehouseKind};
 
 /// Refuses what one service cannot take from the other, and what `up` decides itself.
 pub(super) fn check(
@@ -24,6 +24,11 @@ pub(super) fn check(
     if sink.is_set("sqlite.path") {
         let problem = "cannot stand here: `up` keeps everything in one folder; remove it, and give --data-dir";
         return Err(sink.refuse(Wrong::new("sqlite.path", problem)));
+    }
+    if sink.config.warehouse != WarehouseKind::Sqlite {
+        let problem =
+            "cannot stand here: `up` keeps a local warehouse; remove it, or run `gaitway relay` and `gaitway sink`";
+        return Err(sink.refuse(Wrong::new("warehouse", problem)));
     }
     let http = agent.config.http;
     for (key, address) in [("mqtt", Some(relay.config.mqtt)), ("admin", relay.config.admin)] {
