@@ -135,7 +135,7 @@ fn copy(stored: &Streaming, named: &BTreeSet<(String, String)>) -> rusqlite::Res
     copy.create_scalar_function("TO_VARCHAR", 2, flags, to_varchar)?;
     // A VARIANT is kept as JSON.
     copy.create_scalar_function("TO_JSON", 1, flags, |call| call.get::<Option<String>>(0))?;
-    copy.create_scalar_function("TRY_TO_NUMBER", 1, flags, try_to_number)?;
+    copy.create_scalar_function("TRY_TO_NUMBER", 1, flags, |call| Ok(try_to_number(call)))?;
     Ok(copy)
 }
 
@@ -182,8 +182,8 @@ fn to_varchar(call: &Context<'_>) -> rusqlite::Result<Option<String>> {
     Ok(Some(instant.strftime(FORMAT.1).to_string()))
 }
 
-fn try_to_number(call: &Context<'_>) -> rusqlite::Result<Option<i64>> {
-    Ok(shown(call.get_raw(0)).and_then(|text| text.trim().parse().ok()))
+fn try_to_number(call: &Context<'_>) -> Option<i64> {
+    shown(call.get_raw(0)).and_then(|text| text.trim().parse().ok())
 }
 
 #[cfg(test)]
