@@ -21,8 +21,7 @@ const DATA_DIR: &str = "gaitway-data";
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
-    /// Configuration file of a service: `up`'s, an agent's, a relay's or a sink's [default: those in /etc/gaitway if they
-    /// exist]
+    /// Configuration file of `up`, of an agent, a relay or a sink [default: those in /etc/gaitway if they exist]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Data directory of `up`, or of an agent alone [default: ./gaitway-data]

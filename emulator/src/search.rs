@@ -1,5 +1,5 @@
-//! Queries over committed rows, evaluated: a `SELECT` of Snowflake's becomes one of SQLite's and runs there over a copy of
-//! the tables that it names.
+//! Queries over committed rows, evaluated: a `SELECT` of Snowflake's becomes one of SQLite's and runs there over a copy
+//! of the tables that it names.
 //!
 //! - What SQLite and the functions here do not know is an error of compilation, never another answer.
 //! - Identifiers are plain: case does not distinguish them.

@@ -1,6 +1,6 @@
 //! What a warehouse that is asked in SQL has, counted there: a few rows for each session, not one for each record.
 //!
-//! - A frame is what has one (agent, epoch, stream, seq); of its records each index counts once, the rest are there again.
+//! - A frame is what has one (agent, epoch, stream, seq). Each index of it counts once, the rest are there again.
 //! - Seqs and messageIds come as ranges without holes.
 
 use gaitway_proto::ledger::{Epoch, Stream};
@@ -10,8 +10,8 @@ use super::ask::Marks;
 use super::book::{Gap, Key, Store, StreamName, Tally};
 use crate::warehouse::{Row, Sql, names, number, text};
 
-/// How far Kafka's partitions are stored. PostgreSQL has it written down; of Snowflake it is the greatest offset that has a
-/// row, as a channel's rows are committed in order.
+/// How far Kafka's partitions are stored. PostgreSQL has it written down; of Snowflake it is the greatest offset that has
+/// a row, as a channel's rows are committed in order.
 pub(super) fn marks(sql: &mut Sql) -> Result<Marks, String> {
     let statement = match sql.dialect() {
         Dialect::Snowflake => greatest_offsets(Dialect::Snowflake),

@@ -1,10 +1,11 @@
 //! Rows of a warehouse that is asked in SQL, PostgreSQL or Snowflake; the place is `PARTITION@OFFSET`.
 //!
-//! - **The rows of a partition become visible in the order of their offsets.** A submit to PostgreSQL moves the partition's
-//!   mark by compare-and-set, so the next one begins after it is committed; a channel of Snowflake commits its appends in
-//!   order. So what follows the last offset that was seen of each partition is what has come, and nothing comes below it.
-//! - PostgreSQL is read as of one moment: once a mark has moved, a cursor gives what it moved over, and then the transaction
-//!   ends. A moment that is kept open holds up no writer.
+//! - **The rows of a partition become visible in the order of their offsets.** A submit to PostgreSQL moves the
+//!   partition's mark by compare-and-set, so the next one begins after it is committed; a channel of Snowflake commits its
+//!   appends in order. So what follows the last offset that was seen of each partition is what has come, and nothing
+//!   comes below it.
+//! - PostgreSQL is read as of one moment: once a mark has moved, a cursor gives what it moved over, and then the
+//!   transaction ends. A moment that is kept open holds up no writer.
 //! - Neither has an index by place, so a look reads the table. PostgreSQL rests [`SPARE`] times as long as a look took;
 //!   Snowflake, whose warehouse costs while it runs, is asked every [`EVERY`].
 //! - Rows of another topic than the configured one are not shown, nor rows without a place.

@@ -74,14 +74,19 @@ impl Look {
     }
 
     fn explain(&self, failure: Failure) -> String {
+        let Server { user, .. } = &self.server;
         if failure.is_forbidden() {
-            let user = &self.server.user;
+            let schemas = "SCHEMA raw_data, processed_data";
             return format!(
-                "{} does not let user {user} read: GRANT SELECT ON ALL TABLES IN SCHEMA raw_data, processed_data TO {user}",
+                "{} does not let user {user} read: GRANT USAGE ON {schemas} TO {user}; \
+                 GRANT SELECT ON ALL TABLES IN {schemas} TO {user}",
                 self.server
             );
         }
-        failure.into_ledger(&self.server).to_string()
+        match failure {
+            Failure::Postgres(error) if error.is_closed() => format!("the connection to {} was lost", self.server),
+            failure => failure.into_ledger(&self.server).to_string(),
+        }
     }
 }
 
