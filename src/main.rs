@@ -12,6 +12,8 @@ mod sqlite;
 #[cfg(feature = "kafka")]
 mod tail;
 mod up;
+#[cfg(feature = "kafka")]
+mod warehouse;
 
 use std::process::ExitCode;
 

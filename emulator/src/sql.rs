@@ -4,11 +4,11 @@
 
 use serde_json::{Value, json};
 
-use crate::streaming::Streaming;
 use crate::streaming::refusal::Refusal;
 use crate::streaming::table::Table;
 
-mod distinct;
+/// The code of a statement that is not known here; `search` may know it.
+pub(crate) const UNKNOWN: &str = "001003";
 
 /// Who asks, and what there is.
 #[derive(Debug)]
@@ -24,8 +24,6 @@ pub(crate) struct Session<'a> {
     pub(crate) warehouse: Option<&'a str>,
     /// With the counts of their committed rows.
     pub(crate) tables: Vec<(&'a Table, u64)>,
-    /// Where their rows are.
-    pub(crate) stored: &'a Streaming,
 }
 
 /// Column names and rows; every value is text, as in the SQL API.
@@ -78,7 +76,6 @@ pub(crate) fn run(statement: &str, session: &Session) -> Result<Rows, Refusal> {
         ["SHOW", "TABLES", "IN", "SCHEMA", _] => Ok(session.show(None, Some(words[4]))),
         ["SHOW", "TABLES", "LIKE", _] => Ok(session.show(Some(words[3]), None)),
         ["SHOW", "TABLES", "LIKE", _, "IN", "SCHEMA", _] => Ok(session.show(Some(words[3]), Some(words[6]))),
-        ["SELECT", "DISTINCT", ..] => distinct::answer(statement, session),
         ["SHOW", "GRANTS", "TO", "ROLE", role] if role.eq_ignore_ascii_case(session.role) => Ok(session.grants()),
         ["SELECT", ..] => session.select(statement[6..].trim()),
         _ => Err(unknown(statement)),
@@ -172,19 +169,16 @@ fn missing(name: &str) -> Refusal {
 }
 
 fn unknown(statement: &str) -> Refusal {
-    Refusal::new(422, "001003", format!("SQL compilation error: the emulator does not know '{statement}'"))
+    Refusal::new(422, UNKNOWN, format!("SQL compilation error: the emulator does not know '{statement}'"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::streaming::table::ColumnType;
-    use crate::streaming::{Replay, Settings};
 
     fn ask(statement: &str) -> Result<Rows, Refusal> {
         let table = Table::new("RAW", "T").column("n", ColumnType::Number(19)).not_null("t", ColumnType::Text);
-        let settings = Settings { commit_lag_ms: 0, replay: Replay::Idempotent, requests_per_second: None };
-        let streaming = Streaming::new(settings, "DB", [table.clone()]);
         run(
             statement,
             &Session {
@@ -196,7 +190,6 @@ mod tests {
                 schema: Some("RAW"),
                 warehouse: None,
                 tables: vec![(&table, 7)],
-                stored: &streaming,
             },
         )
     }

@@ -112,12 +112,14 @@ async fn open(
     match config.warehouse {
         WarehouseKind::Postgres => {
             let options = config.postgres.clone();
+            tracing::info!(warehouse = %options.url, "records are kept here");
             let opening = tokio::task::spawn_blocking(move || postgres::Warehouse::new(&options));
             let warehouse = opening.await.context("opening the warehouse was interrupted")??;
             Ok((Arc::new(Shared::new(warehouse, postgres::refuses)), None))
         }
         WarehouseKind::Snowflake => {
             let options = config.snowflake.clone().context("the table snowflake is missing")?;
+            tracing::info!(account = options.account, database = options.database, "records are kept here");
             let client = snowflake::Client::new(options, Handle::current(), shutdown.clone())?;
             Ok((Arc::new(client), None))
         }

@@ -22,6 +22,8 @@
 //! GRANT SELECT, INSERT, UPDATE ON raw_data.gaitway_progress TO sink;
 //! ```
 //!
+//! [`Look`] reads beside the writers; whoever looks needs `SELECT` on the tables.
+//!
 //! A pooler between gaitway and PostgreSQL must pool sessions, not transactions.
 
 mod checkup;
@@ -29,6 +31,7 @@ mod commit;
 mod connection;
 mod json;
 mod layout;
+mod look;
 mod options;
 mod refusal;
 mod rows;
@@ -44,6 +47,7 @@ use gaitway_proto::record::Record;
 use gaitway_service::config::{Check as _, Wrong};
 
 pub use checkup::examine;
+pub use look::{Look, Row};
 pub use options::{Address, Options};
 
 use connection::{Driver, Session};

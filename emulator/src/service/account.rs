@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Service, json, lock};
 use crate::options::BodyForm;
+use crate::search::Search;
 use crate::sql::{self, Session};
 use crate::streaming::refusal::Refusal;
 
@@ -113,8 +114,7 @@ impl Service {
         }
         let mut streaming = self.streaming();
         streaming.settle(self.clock.steady());
-        let streaming = &*streaming;
-        sql::run(
+        let answer = sql::run(
             &asked.statement,
             &Session {
                 account: &options.account,
@@ -125,9 +125,14 @@ impl Service {
                 schema: asked.schema.as_deref(),
                 warehouse: asked.warehouse.as_deref(),
                 tables: streaming.tables().collect(),
-                stored: streaming,
             },
-        )
+        );
+        let search = match answer {
+            Err(refusal) if refusal.code == sql::UNKNOWN => Search::of(&asked.statement, &streaming)?.ok_or(refusal)?,
+            answer => return answer,
+        };
+        drop(streaming);
+        search.run()
     }
 
     pub(super) fn poll(&self, handle: &str, pending: bool) -> Result<Response, Refusal> {
