@@ -155,7 +155,7 @@ impl Watch {
     /// Waits for Kafka and for the topic of dead letters; whether there is still somebody who wants it.
     fn prepare(&self) -> bool {
         while !self.stop.is_cancelled() {
-            match dead_letter::ensure(&self.kafka, CLIENT) {
+            match dead_letter::ensure(&self.kafka, CLIENT, &self.stop) {
                 Ok(()) => return true,
                 Err(said) => self.board.show(Instant::now(), &[said]),
             }

@@ -55,6 +55,6 @@ impl Between {
             "sink",
             async move { gaitway_sink::run(sink, ledgers, &health, &metrics, stop).await.context("sink") },
         );
-        Ok(Box::new(KafkaLedger::new(relay, name)))
+        Ok(Box::new(KafkaLedger::new(relay, name, shutdown.clone())))
     }
 }

@@ -9,14 +9,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use gaitway_kafka::progress::{self, Progress};
+use gaitway_kafka::progress::{self, Progress, agent_of};
 use gaitway_proto::schema::rfc3339;
 use gaitway_service::clock;
 use gaitway_service::table::{Side, Table};
+use tokio_util::sync::CancellationToken;
 
 use crate::RelayConfig;
 use crate::agents::{Answer, Shown, State, seconds};
-use crate::kafka::expiry::agent as agent_of;
 
 /// How long the relay may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -35,7 +35,8 @@ pub(super) async fn run(config: RelayConfig, json: bool) -> anyhow::Result<ExitC
         (None, told) => told.map(|brokers| gaitway_kafka::KafkaConfig { brokers, ..Default::default() }),
     };
     if let Some(kafka) = kafka {
-        let read = tokio::task::spawn_blocking(move || progress::read(&kafka, CLIENT)).await?;
+        let read =
+            tokio::task::spawn_blocking(move || progress::read(&kafka, CLIENT, &CancellationToken::new())).await?;
         match read {
             Ok(progress) => agents.extend(unheard(&agents, &progress, clock::now_micros())),
             Err(why) => {

@@ -15,6 +15,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use tokio_util::sync::CancellationToken;
 
 use super::taken::{Refusal, Taken};
 
@@ -96,8 +97,8 @@ impl DeadLetters {
         client::base(&self.config, &self.client_id)
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("linger.ms", "0")
-            .set("compression.type", "lz4")
+            .set("queue.buffering.max.ms", "0")
+            .set("compression.codec", "lz4")
             // The topic's own limit is the one that counts.
             .set("message.max.bytes", "1000000000")
             .set("message.timeout.ms", (PATIENCE.as_millis() - 5_000).to_string())
@@ -169,8 +170,8 @@ impl DeadLetters {
 }
 
 /// Creates the topic if it is missing and may be created. The error is a sentence.
-pub(super) fn ensure(config: &KafkaConfig, client_id: &str) -> Result<(), String> {
-    let (created, findings) = topics::ensure(config, client_id, topics::written_by_sink)?;
+pub(super) fn ensure(config: &KafkaConfig, client_id: &str, stop: &CancellationToken) -> Result<(), String> {
+    let (created, findings) = topics::ensure(config, client_id, topics::written_by_sink, stop)?;
     for topic in created {
         tracing::info!(topic = topic.name, partitions = topic.partitions, "topic of dead letters created");
     }
