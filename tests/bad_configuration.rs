@@ -182,6 +182,14 @@ fn every_key_of_the_relay_says_what_it_allows() {
         ),
         file("[relay.kafka]\nbrokers = 'nowhere'", &["`relay.kafka.brokers` is \"nowhere\", must be HOST:PORT"]),
         file("[sink.kafka]\nbrokers = 'a:1'", &["`sink.kafka", "set `relay.kafka` too"]),
+        file(
+            "[relay.schema_registry]\nurl = 'http://r:8081'",
+            &["`relay.schema_registry.url` is \"http://r:8081\", cannot stand here alone", "set `relay.kafka` too"],
+        ),
+        file(
+            "[relay.kafka.create.settings]\n'cleanup.policy' = 'compact'",
+            &["`relay.kafka.create.settings", "would make topics that the relay refuses"],
+        ),
         file("[sink.sqlite]\npath = 'x'", &["`sink.sqlite.path` is \"x\", cannot stand here", "--data-dir"]),
         file("[relay]\nadmin = 9000", &["`relay.admin` is 9000, must be an address"]),
         file("[relay]\nadmin = '127.0.0.1:1883'", &["`relay.admin` is", "another address than `mqtt`"]),

@@ -152,6 +152,17 @@ pub fn read(config: &KafkaConfig, client_id: &str, stop: &CancellationToken) -> 
     Reading::open(config, client_id, stop)?.read(None)
 }
 
+/// How far is read.
+#[derive(Debug, Clone, Copy)]
+enum Until<'a> {
+    /// To the end, once no transaction before it is open.
+    End,
+    /// To the first transaction that is open.
+    Stable,
+    /// To the record [`BEGUN`] of this value, in each partition.
+    Begun(&'a str),
+}
+
 /// Readers of the topic.
 pub struct Reading<'a> {
     config: &'a KafkaConfig,
@@ -183,18 +194,18 @@ impl<'a> Reading<'a> {
         self.partitions
     }
 
-    /// The relay that owns the topic.
+    /// The relay that owns the topic. What the asking relay itself left open is not waited for.
     pub fn owner(&self) -> Result<Option<String>, String> {
-        Ok(self.gather(1, None)?.progress.owner)
+        Ok(self.gather(1, Until::Stable)?.progress.owner)
     }
 
     /// All of it. `begun`: the value of the record [`BEGUN`] that was committed to every partition, to read until there.
     pub fn read(&self, begun: Option<&str>) -> Result<Progress, String> {
-        Ok(self.gather(self.partitions, begun)?.finish())
+        Ok(self.gather(self.partitions, begun.map_or(Until::End, Until::Begun))?.finish())
     }
 
     /// The first `count` partitions.
-    fn gather(&self, count: i32, begun: Option<&str>) -> Result<Gathered, String> {
+    fn gather(&self, count: i32, until: Until<'_>) -> Result<Gathered, String> {
         let Self { config, stop, uncommitted, committed, trouble, partitions } = self;
         let topic = config.topics.progress.as_str();
         let said = |doing: &str, error: &KafkaError| client::sentence(config, doing, error, trouble);
@@ -208,7 +219,8 @@ impl<'a> Reading<'a> {
                 return Err(STOPPED.to_owned());
             }
             let doing = format!("find the end of {topic}/{partition}");
-            let (low, end) = watermarks(uncommitted, topic, partition, stop).map_err(|error| said(&doing, &error))?;
+            let of = if matches!(until, Until::Stable) { committed } else { uncommitted };
+            let (low, end) = watermarks(of, topic, partition, stop).map_err(|error| said(&doing, &error))?;
             settle(config, committed, (topic, partition, end), (trouble, stop))?;
             if low < end {
                 ends.insert(partition, end);
@@ -233,12 +245,14 @@ impl<'a> Reading<'a> {
                         continue;
                     }
                     gathered.take(partition, key, value, message.timestamp().to_millis().unwrap_or_default());
-                    if begun.is_some_and(|begun| key == Some(BEGUN.as_bytes()) && value == Some(begun.as_bytes())) {
+                    if let Until::Begun(begun) = until
+                        && (key, value) == (Some(BEGUN.as_bytes()), Some(begun.as_bytes()))
+                    {
                         unread.remove(&partition);
                     }
                 }
                 Some(Err(error)) if !matches!(error, KafkaError::PartitionEOF(_)) => return Err(said(&doing, &error)),
-                Some(Err(_)) | None if begun.is_none() => {
+                Some(Err(_)) | None if !matches!(until, Until::Begun(_)) => {
                     let before = unread.len();
                     for partition in reached(committed, &ends).map_err(|error| said(&doing, &error))? {
                         unread.remove(&partition);
@@ -325,14 +339,14 @@ pub(crate) fn settle(
 ) -> Result<(), String> {
     let (begun, patience) = (Instant::now(), config.transaction_timeout() + NOTICED);
     loop {
+        if stop.is_cancelled() {
+            return Err(STOPPED.to_owned());
+        }
         let (_, stable) = watermarks(committed, topic, partition, stop).map_err(|error| {
             client::sentence(config, &format!("find the end of {topic}/{partition}"), &error, trouble)
         })?;
         if stable >= end {
             return Ok(());
-        }
-        if stop.is_cancelled() {
-            return Err(STOPPED.to_owned());
         }
         if begun.elapsed() > patience {
             return Err(format!(

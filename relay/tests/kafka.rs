@@ -53,6 +53,7 @@ fn relay(config: &KafkaConfig, name: &str) -> KafkaLedger {
 fn usurper(config: &KafkaConfig) -> BaseProducer {
     let usurper: BaseProducer = rdkafka::ClientConfig::new()
         .set("bootstrap.servers", &config.brokers)
+        .set("transaction.timeout.ms", "600000")
         .set("transactional.id", format!("gaitway-relay-{}", config.topics.progress))
         .create()
         .unwrap();
@@ -246,6 +247,24 @@ fn a_relay_that_meets_an_error_does_not_take_the_topic_back_from_who_took_it_ove
         assert!(matches!(back, Err(LedgerError::Fenced(ref who)) if who.contains("second")), "{back:?}");
     }
     second.submit(&[reading(&agent, "phone", 3, None)], &[mark(&agent, Some(2), 3)]).unwrap();
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn a_relay_does_not_wait_out_the_transaction_that_it_left_open_itself() {
+    let config = config(1);
+    let mut ledger = relay(&config, "one");
+    ledger.recover().unwrap();
+    let left = usurper(&config);
+    left.begin_transaction().unwrap();
+    let mark = BaseRecord::to(&config.topics.progress).key("pi/0000000000000001/raw").payload("7");
+    left.send(mark).map_err(|(error, _)| error).unwrap();
+    left.flush(Duration::from_secs(30)).unwrap();
+    drop(left);
+    // It is open for ten minutes, unless somebody begins anew.
+    ledger.recover().unwrap();
+    let agent: AgentId = "pi".parse().unwrap();
+    ledger.submit(&[reading(&agent, "phone", 1, None)], &[self::mark(&agent, None, 1)]).unwrap();
 }
 
 #[tokio::test]

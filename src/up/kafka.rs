@@ -28,6 +28,10 @@ pub(super) fn chosen(relay: &Loaded<RelayConfig>, sink: &Loaded<SinkConfig>) -> 
             let problem = "cannot stand here alone: the relay commits to the warehouse itself; set `relay.kafka` too, or give --kafka";
             return Err(sink.refuse(Wrong::new("kafka", problem)));
         }
+        if relay.config.schema_registry.url.is_some() {
+            let problem = "cannot stand here alone: it is for records in Kafka; set `relay.kafka` too, or give --kafka";
+            return Err(relay.refuse(Wrong::new("schema_registry.url", problem)));
+        }
         return Ok(None);
     };
     let mut sink_config = sink.config.clone();
