@@ -37,7 +37,10 @@ fn a_second_relay_takes_over_and_the_first_ends_with_the_status_that_no_unit_res
     let mut first = relay();
     proxy.point(Some(&first.mqtt_address()));
     owns(&mut first);
-    let mut agent = Process::agent(&dir.path().join("agent"), &proxy.url(), &[]);
+    let silent = dir.path().join("agent.toml");
+    std::fs::write(&silent, "[windows]\nsilence = \"300ms\"\n").unwrap();
+    let more = ["--config", silent.to_str().unwrap()];
+    let mut agent = Process::agent(&dir.path().join("agent"), &proxy.url(), &more);
     let (url, spool) = (agent.agent_push_url(), dir.path().join("agent/spool.db"));
     let (phone, mut pushed) = (Phone::new(1, 3), Pushed::new());
     push(&url, &phone, 0..5, &mut pushed);
