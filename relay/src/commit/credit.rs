@@ -47,7 +47,7 @@ impl Credit {
         debt.reduce(now);
         match (debt.owed + 1).checked_sub(BURST) {
             None | Some(0) => Ok(()),
-            Some(beyond) => Err(EVERY * beyond - now.saturating_duration_since(debt.since)),
+            Some(beyond) => Err((EVERY * beyond).saturating_sub(now.saturating_duration_since(debt.since))),
         }
     }
 
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(credit.ask(start, &pi), Ok(()));
         credit.owe(start, &pi, 64);
         assert_eq!(credit.ask(start, &pi), Err(EVERY * 64));
-        assert_eq!(credit.ask(start + Duration::from_secs(90), &pi), Err(EVERY * 63 - Duration::from_secs(30)));
+        assert_eq!(credit.ask(start + Duration::from_secs(90), &pi), Err(Duration::from_secs(62 * 60 + 30)));
         assert_eq!(credit.ask(start + EVERY * 64, &pi), Ok(()));
         assert_eq!(credit.ask(start, &agent(2)), Ok(()), "another agent's is its own");
         let long = start + EVERY * (2 * BURST);
