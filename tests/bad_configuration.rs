@@ -199,6 +199,14 @@ fn every_key_of_the_relay_says_what_it_allows() {
             "[relay.kafka]\n[sink.kafka]\nbrokers = 'a:1'\n[sink.kafka.topics]\nraw = 'x'",
             &["`sink.kafka.topics", "must name the topics that the relay writes"],
         ),
+        file(
+            "[relay.schema_registry]\nurl = 'http://r:8081'",
+            &["`relay.schema_registry.url` is \"http://r:8081\", cannot stand here alone", "set `relay.kafka` too"],
+        ),
+        file(
+            "[relay.kafka.create.settings]\n'cleanup.policy' = 'compact'",
+            &["`relay.kafka.create.settings", "would make topics that the relay refuses"],
+        ),
         file("[sink.sqlite]\npath = 'x'", &["`sink.sqlite.path` is \"x\", cannot stand here", "--data-dir"]),
         file("[relay]\nadmin = 9000", &["`relay.admin` is 9000, must be an address"]),
         file("[relay]\nadmin = '127.0.0.1:1883'", &["`relay.admin` is", "another address than `mqtt`"]),

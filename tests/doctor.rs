@@ -65,7 +65,7 @@ fn a_whole_path_is_in_order_from_before_it_starts_until_it_runs() {
     let (broker, data) = (kafka::broker(), dir.path().join("data"));
     let data_dir = data.to_str().unwrap();
     let names = ["raw", "activity", "gaps", "progress", "dead_letter"].map(|name| (name, kafka::unique(name)));
-    let topics: String = names.iter().map(|(name, topic)| format!("{name} = \"{topic}\"\n")).collect();
+    let topics = names.each_ref().map(|(name, topic)| format!("{name} = \"{topic}\"\n")).concat();
     let group = kafka::unique("group");
     let kafka = |table: &str| format!("[{table}]\nbrokers = \"{broker}\"\n[{table}.topics]\n{topics}");
     let config = format!("{}[sink]\ngroup = \"{group}\"\n{}", kafka("relay.kafka"), kafka("sink.kafka"));

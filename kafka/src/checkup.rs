@@ -10,6 +10,7 @@ use gaitway_service::clock;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
 
 use crate::KafkaConfig;
 use crate::client::{self, Context, Trouble};
@@ -108,7 +109,7 @@ fn plural(count: i32) -> &'static str {
 
 fn of_progress(config: &KafkaConfig, checkup: &mut Checkup) {
     let subject = format!("relay of {}", config.topics.progress);
-    let progress = match progress::read(config, CLIENT) {
+    let progress = match progress::read(config, CLIENT, &CancellationToken::new()) {
         Ok(progress) => progress,
         Err(said) => return checkup.fail(subject, format!("{said}: the user needs READ on it")),
     };
@@ -180,7 +181,7 @@ fn ask_group(
     let mut behind = None;
     for told in consumer.committed_offsets(asked, ASK)?.elements() {
         if let Offset::Offset(stored) = told.offset() {
-            let (_, end) = progress::watermarks(consumer, told.topic(), told.partition())?;
+            let (_, end) = progress::watermarks(consumer, told.topic(), told.partition(), &CancellationToken::new())?;
             *behind.get_or_insert(0) += (end - stored).max(0);
         }
     }
@@ -195,7 +196,8 @@ fn letters(config: &KafkaConfig, survey: &Survey, trouble: &Trouble, checkup: &m
         .create_with_context::<_, BaseConsumer<Context>>(Context { trouble: trouble.clone() });
     let kept = consumer.and_then(|consumer| {
         (0..found.partitions).try_fold(0, |kept, partition| {
-            progress::watermarks(&consumer, topic, partition).map(|(low, end)| kept + (end - low))
+            progress::watermarks(&consumer, topic, partition, &CancellationToken::new())
+                .map(|(low, end)| kept + (end - low))
         })
     });
     match kept {

@@ -1,6 +1,8 @@
 //! Clients: configured alike, logging through tracing.
 //!
-//! - What librdkafka says of a broker that it cannot reach is remembered, so that a time-out can be explained.
+//! - What librdkafka says of a broker that it cannot reach is remembered, so that a time-out can be explained: without what it counts and
+//!   measures, so that the same trouble is the same sentence.
+//! - Properties go by the names that librdkafka has them under: whoever sets one sets it for good.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +12,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::KafkaConfig;
+use crate::config::proper;
 
 /// What a client last heard of its brokers. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -52,9 +55,16 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, reason, "client error");
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.trouble.note(reason.to_owned());
+            self.trouble.note(lasting(reason).to_owned());
         }
     }
+}
+
+/// What librdkafka says, without its measurements: `… (after 3ms in state CONNECT, 12 identical error(s) suppressed)`,
+/// `… (average rtt 0.211ms)`.
+fn lasting(reason: &str) -> &str {
+    let end = [" (after ", " (average rtt "].into_iter().filter_map(|measured| reason.find(measured)).min();
+    &reason[..end.unwrap_or(reason.len())]
 }
 
 impl ConsumerContext for Context {}
@@ -70,7 +80,7 @@ pub fn base(config: &KafkaConfig, client_id: &str) -> ClientConfig {
         .set("log.connection.close", "false")
         .set("allow.auto.create.topics", "false");
     for (name, value) in &config.properties.0 {
-        client.set(name, value);
+        client.set(proper(name), value);
     }
     client
 }
@@ -114,6 +124,38 @@ mod tests {
         config.properties.0.insert("security.protocol".to_owned(), "SASL_SSL".to_owned());
         assert_eq!(base(&config, "x").get("security.protocol"), Some("SASL_SSL"));
         assert_eq!(reader(&config, "x").get("isolation.level"), Some("read_committed"));
+    }
+
+    #[test]
+    fn the_same_trouble_is_the_same_sentence_whatever_was_measured() {
+        let context = Context::default();
+        let error = || KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
+        for (said, lasts) in [
+            (
+                "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 0ms in state CONNECT)",
+                "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused",
+            ),
+            (
+                "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused (after 3ms in state CONNECT, 12 identical error(s) suppressed)",
+                "127.0.0.1:9/bootstrap: Connect to ipv4#127.0.0.1:9 failed: Connection refused",
+            ),
+            (
+                "k:1/1: 1 request(s) timed out: disconnect (average rtt 0.211ms) (after 60042ms in state UP)",
+                "k:1/1: 1 request(s) timed out: disconnect",
+            ),
+            ("k:1/1: Failed to resolve 'k:1': unknown", "k:1/1: Failed to resolve 'k:1': unknown"),
+        ] {
+            context.error(error(), said);
+            assert_eq!(context.trouble.take().as_deref(), Some(lasts));
+        }
+    }
+
+    #[test]
+    fn a_property_is_set_under_the_name_that_librdkafka_has_it_under() {
+        let mut config = KafkaConfig::default();
+        config.properties.0.insert("compression.type".to_owned(), "zstd".to_owned());
+        let client = base(&config, "x");
+        assert_eq!((client.get("compression.codec"), client.get("compression.type")), (Some("zstd"), None));
     }
 
     #[test]

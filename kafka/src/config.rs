@@ -1,15 +1,19 @@
 //! What can be set: the table `[kafka]` of relay and sink.
 //!
 //! - What the law rests on cannot be set: such a property is refused with the reason.
+//! - What topics would be created with and refused for afterwards is refused before.
 //! - No value of a property is ever shown: it may be a password.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use gaitway_proto::schema::{self, Table};
 use gaitway_service::config::{Check, Wrong};
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
+
+use crate::topics::{self, Weight};
 
 /// Where Kafka is and how it is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,13 +174,57 @@ impl Topics {
     }
 }
 
-/// Properties that are not the operator's, and why.
-const OURS: [(&str, &str); 17] = [
-    ("bootstrap.servers", "set `kafka.brokers`"),
+/// Second names of properties and the names that librdkafka has them under, from `rdkafka_conf.c`. Of a property that is set under both, either
+/// may hold.
+const ALIASES: [(&str, &str); 12] = [
+    ("acks", "request.required.acks"),
+    ("auto.commit.enable", "enable.auto.commit"),
+    ("bootstrap.servers", "metadata.broker.list"),
+    ("compression.type", "compression.codec"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("retries", "message.send.max.retries"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+    ("sasl.oauthbearer.client.credentials.client.id", "sasl.oauthbearer.client.id"),
+    ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
+];
+
+/// The name that librdkafka has a property under.
+pub(crate) fn proper(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, proper)| proper)
+}
+
+/// How long a transaction may take, unless the operator says otherwise: longer than a commit is waited for, so that only a relay that is
+/// gone leaves it to the coordinator to end its transaction.
+const TRANSACTION: Duration = Duration::from_secs(90);
+
+/// The property of librdkafka that says so, in milliseconds.
+pub const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
+
+impl KafkaConfig {
+    /// How long a transaction of the relay may stay open.
+    pub fn transaction_timeout(&self) -> Duration {
+        let told = self.properties.0.get(TRANSACTION_TIMEOUT).and_then(|value| value.parse().ok());
+        told.map_or(TRANSACTION, Duration::from_millis)
+    }
+
+    /// What makes topics that this would create be refused afterwards.
+    fn forbidden(&self) -> Option<String> {
+        let (wanted, survey) = topics::as_created(self);
+        topics::judge(&wanted, &survey)
+            .into_iter()
+            .find(|finding| finding.weight == Weight::Forbids)
+            .map(|finding| finding.to_string())
+    }
+}
+
+/// Properties that are not the operator's, under the names that librdkafka has them under, and why.
+const OURS: [(&str, &str); 18] = [
     ("metadata.broker.list", "set `kafka.brokers`"),
     ("transactional.id", "it is made of the progress topic's name, so that a second relay is fenced"),
     ("enable.idempotence", "every record is committed once"),
-    ("acks", "a record is acknowledged by all replicas in sync"),
     ("request.required.acks", "a record is acknowledged by all replicas in sync"),
     ("isolation.level", "records of open and aborted transactions are not read"),
     ("enable.auto.commit", "the mark of how far was read is committed with the rows"),
@@ -186,9 +234,12 @@ const OURS: [(&str, &str); 17] = [
     ("group.instance.id", "two sinks with one would fence each other"),
     ("partitioner", "a device's records stay in one partition, the same as with Java's clients"),
     ("client.id", "each service has its name"),
-    ("enable.partition.eof", "the end of the progress topic is found by it"),
+    ("enable.partition.eof", "whoever reads to the end looks up where it is"),
     ("check.crcs", "a damaged record must be seen"),
     ("partition.assignment.strategy", "sinks share partitions one way"),
+    ("message.max.bytes", "it is made of the greatest record, which passes whole"),
+    ("delivery.report.only.error", "whoever writes hears of what it has to wait for"),
+    ("statistics.interval.ms", "the sink measures by it how far it is behind"),
 ];
 
 /// Longest name of a topic, from Kafka's `Topic.java`.
@@ -213,10 +264,23 @@ impl Check for KafkaConfig {
         }
         Wrong::unless_within("kafka.create.partitions", &self.create.partitions, 1..=1_000)?;
         Wrong::unless_within("kafka.create.replication", &self.create.replication, 0..=15)?;
-        for (name, why) in OURS {
-            if self.properties.0.contains_key(name) {
+        let properties = &self.properties.0;
+        for name in properties.keys() {
+            let proper = proper(name);
+            if let Some((_, why)) = OURS.iter().find(|(ours, _)| *ours == proper) {
                 return Err(Wrong::new("kafka.properties", format!("must not have {name}: {why}")));
             }
+            if proper != name && properties.contains_key(proper) {
+                let problem = format!("must not have both {name} and {proper}, two names of one property");
+                return Err(Wrong::new("kafka.properties", problem));
+            }
+        }
+        if self.create.enabled
+            && self.inspect
+            && let Some(said) = self.forbidden()
+        {
+            let problem = format!("would make topics that the relay refuses: {said}");
+            return Err(Wrong::new("kafka.create.settings", problem));
         }
         Ok(())
     }
@@ -241,12 +305,59 @@ mod tests {
     #[test]
     fn what_the_law_rests_on_cannot_be_set() {
         KafkaConfig::default().check().unwrap();
-        for (name, _) in OURS {
+        let aliases = ALIASES.iter().filter(|(_, proper)| OURS.iter().any(|(ours, _)| ours == proper));
+        for (name, _) in OURS.iter().chain(aliases) {
             let said = refused(|config| {
-                config.properties.0.insert(name.to_owned(), "x".to_owned());
+                config.properties.0.insert((*name).to_owned(), "x".to_owned());
             });
             assert!(said.contains(name), "{said}");
         }
+        for name in
+            ["acks", "bootstrap.servers", "auto.commit.enable", "message.max.bytes", "delivery.report.only.error"]
+        {
+            let said = refused(|config| drop(config.properties.0.insert(name.to_owned(), "1".to_owned())));
+            assert!(said.contains(name), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_property_has_one_name_at_a_time() {
+        let mut config = KafkaConfig::default();
+        config.properties.0.insert("linger.ms".to_owned(), "1".to_owned());
+        config.check().unwrap();
+        config.properties.0.insert("queue.buffering.max.ms".to_owned(), "9".to_owned());
+        let said = config.check().unwrap_err().to_string();
+        assert!(said.contains("linger.ms") && said.contains("queue.buffering.max.ms"), "{said}");
+    }
+
+    #[test]
+    fn settings_that_topics_would_be_refused_for_are_refused_before_they_are_created_with_them() {
+        for (name, value) in [
+            ("cleanup.policy", "compact"),
+            ("cleanup.policy", "delete,compact"),
+            ("max.message.bytes", "1048588"),
+            ("min.insync.replicas", "4"),
+            ("min.insync.replicas", "many"),
+        ] {
+            let said = refused(|config| drop(config.create.settings.0.insert(name.to_owned(), value.to_owned())));
+            assert!(said.contains("`kafka.create.settings`") && said.contains(name), "{said}");
+        }
+        let mut config = KafkaConfig::default();
+        for (name, value) in [("retention.ms", "1"), ("min.insync.replicas", "1"), ("max.message.bytes", "9000000")] {
+            config.create.settings.0.insert(name.to_owned(), value.to_owned());
+        }
+        config.check().unwrap();
+        config.create.replication = 1;
+        config.create.settings.0.insert("min.insync.replicas".to_owned(), "2".to_owned());
+        assert!(config.check().unwrap_err().to_string().contains("min.insync.replicas 2"));
+    }
+
+    #[test]
+    fn a_transaction_has_the_operators_time() {
+        let mut config = KafkaConfig::default();
+        assert_eq!(config.transaction_timeout(), TRANSACTION);
+        config.properties.0.insert(TRANSACTION_TIMEOUT.to_owned(), "120000".to_owned());
+        assert_eq!(config.transaction_timeout(), Duration::from_secs(120));
     }
 
     #[test]

@@ -4,18 +4,19 @@
 //! - The end is the one at the beginning: whoever has caught up has seen all that was committed before.
 //! - A broker that is away for a while is waited for; records that are gone are an error.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
 
 use crate::KafkaConfig;
 use crate::client::{self, Context, Trouble};
 use crate::headers::{self, OwnedName};
-use crate::progress::{SILENCE, partitions, settle, watermarks};
+use crate::progress::{SILENCE, partitions, reached, readers, settle, silence, watermarks};
 
 /// Where reading begins, in each partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +50,8 @@ pub struct Reader {
     config: KafkaConfig,
     topic: String,
     trouble: Trouble,
-    /// Partitions of which the end has not been reached.
-    behind: HashSet<i32>,
+    /// Ends of partitions that have not been reached.
+    behind: HashMap<i32, i64>,
     shortened: bool,
     heard: Instant,
 }
@@ -68,28 +69,21 @@ impl Reader {
         let context = Context::default();
         let trouble = context.trouble.clone();
         let said = |doing: &str, error: &KafkaError| client::sentence(config, doing, error, &trouble);
-        let consumer = |isolation: &str| -> Result<BaseConsumer<Context>, String> {
-            client::reader(config, client_id)
-                .set("group.id", client_id)
-                .set("isolation.level", isolation)
-                .set("enable.partition.eof", "true")
-                .create_with_context(context.clone())
-                .map_err(|error| said("make a reader", &error))
-        };
-        let (uncommitted, consumer) = (consumer("read_uncommitted")?, consumer("read_committed")?);
+        let [uncommitted, consumer] = readers(config, client_id, &context)?;
+        let stop = CancellationToken::new();
         let mut assignment = TopicPartitionList::new();
-        let (mut behind, mut shortened) = (HashSet::new(), false);
+        let (mut behind, mut shortened) = (HashMap::new(), false);
         for partition in 0..partitions(&uncommitted, config, topic, &trouble)? {
             let doing = format!("find the end of {topic}/{partition}");
-            let (low, end) = watermarks(&uncommitted, topic, partition).map_err(|error| said(&doing, &error))?;
+            let (low, end) = watermarks(&uncommitted, topic, partition, &stop).map_err(|error| said(&doing, &error))?;
             let from = match start {
                 Start::Now => end,
                 Start::Beginning => low,
                 Start::Last(count) => low.max(end - i64::from(count)),
             };
             if from < end {
-                settle(&consumer, (topic, partition, end)).map_err(|error| said(&doing, &error))?;
-                behind.insert(partition);
+                settle(config, &consumer, (topic, partition, end), (&trouble, &stop))?;
+                behind.insert(partition, end);
             }
             shortened |= low > 0;
             assignment
@@ -126,23 +120,21 @@ impl Reader {
                 });
                 return Ok(true);
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                self.heard = Instant::now();
-                self.behind.remove(&partition);
-            }
-            Some(Err(error)) if !is_passing(&error) => {
+            Some(Err(error)) if !matches!(error, KafkaError::PartitionEOF(_)) && !is_passing(&error) => {
                 return Err(client::sentence(&self.config, &doing(), &error, &self.trouble));
             }
             Some(Err(_)) | None => {}
         }
+        if !self.is_caught_up() {
+            let passed = reached(&self.consumer, &self.behind)
+                .map_err(|error| client::sentence(&self.config, &doing(), &error, &self.trouble))?;
+            for partition in passed {
+                self.behind.remove(&partition);
+                self.heard = Instant::now();
+            }
+        }
         if !self.is_caught_up() && self.heard.elapsed() > SILENCE {
-            let heard = self.trouble.take().map(|said| format!(" ({said})")).unwrap_or_default();
-            return Err(format!(
-                "cannot {} at Kafka {}: nothing came for {} s{heard}",
-                doing(),
-                self.config.brokers,
-                SILENCE.as_secs()
-            ));
+            return Err(silence(&self.config, &doing(), &self.trouble));
         }
         Ok(false)
     }

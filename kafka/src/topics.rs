@@ -127,6 +127,19 @@ fn wanted(config: &KafkaConfig, brokers: i32, name: &str, purpose: Purpose) -> W
     Wanted { name: name.to_owned(), purpose, partitions: create.partitions, replication, settings }
 }
 
+/// The topics that `config` would create on a cluster of as many brokers as it could want, and how they would be then.
+pub(crate) fn as_created(config: &KafkaConfig) -> (Vec<Wanted>, Survey) {
+    let brokers = config.create.replication.max(REPLICAS);
+    let mut wanted = written_by_relay(config, brokers);
+    wanted.extend(written_by_sink(config, brokers));
+    let topics = wanted.iter().map(|wanted| {
+        let Wanted { partitions, replication, settings, .. } = wanted.clone();
+        (wanted.name.clone(), Found { partitions, replication, settings: Some(settings) })
+    });
+    let topics = topics.collect();
+    (wanted, Survey { brokers, topics })
+}
+
 /// What is to be said of topics that are there.
 pub fn judge(wanted: &[Wanted], survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -169,6 +182,19 @@ fn judge_one(wanted: &Wanted, found: &Found, tell: &mut impl FnMut(Weight, Strin
             Weight::Weakens,
             "has min.insync.replicas 1: what one broker alone acknowledged may be lost with it; set 2".into(),
         );
+    }
+    match (text("min.insync.replicas"), number("min.insync.replicas")) {
+        ("", _) => {}
+        (_, Some(least)) if least <= i64::from(found.replication) => {}
+        (least, _) => {
+            let replicas = found.replication;
+            tell(
+                Weight::Forbids,
+                format!(
+                    "has min.insync.replicas {least} and {replicas} of each partition: it takes no record; set 2, or fewer than replicas"
+                ),
+            );
+        }
     }
     if text("unclean.leader.election.enable") == "true" {
         tell(
@@ -247,10 +273,16 @@ mod tests {
     #[test]
     fn what_weakens_or_forbids_the_law_is_said() {
         for (purpose, found, weight, says) in [
-            (Purpose::Records, Found { replication: 1, ..found(|_| {}) }, Weight::Weakens, "1 replica of"),
+            (
+                Purpose::Records,
+                Found { replication: 1, ..found(set("min.insync.replicas", "1")) },
+                Weight::Weakens,
+                "1 replica of",
+            ),
             (Purpose::Records, found(set("min.insync.replicas", "1")), Weight::Weakens, "min.insync.replicas"),
             (Purpose::Records, found(set("unclean.leader.election.enable", "true")), Weight::Weakens, "unclean"),
             (Purpose::Records, found(set("max.message.bytes", "1048588")), Weight::Forbids, "1048588"),
+            (Purpose::Records, found(set("min.insync.replicas", "4")), Weight::Forbids, "min.insync.replicas 4"),
             (Purpose::Records, found(set("cleanup.policy", "compact")), Weight::Forbids, "compact"),
             (Purpose::Progress, found(set("cleanup.policy", "compact,delete")), Weight::Forbids, "delete"),
             (Purpose::Records, found(set("message.timestamp.type", "LogAppendTime")), Weight::Differs, "broker's"),

@@ -25,7 +25,7 @@ use crate::link::LinkId;
 /// Agents that are remembered.
 const MOST: usize = 10_000;
 
-/// Bytes of an agent's software name that are remembered.
+/// Characters of an agent's software name that are remembered.
 const SOFTWARE: usize = 64;
 
 /// All agents since the relay's start. Times are microseconds since the Unix epoch.
@@ -65,7 +65,6 @@ pub(crate) enum State {
     Unheard,
 }
 
-#[cfg(feature = "kafka")]
 #[cfg(feature = "kafka")]
 impl State {
     /// As people read it.
@@ -213,7 +212,8 @@ impl Entry {
     }
 
     fn shown(&self, now: i64, agent: &AgentId) -> Shown {
-        let backlog = self.behind.values().map(|behind| behind.known - behind.committed).sum();
+        let behind = self.behind.values().map(|behind| behind.known.saturating_sub(behind.committed));
+        let backlog = behind.fold(0, u64::saturating_add);
         Shown {
             agent: agent.to_string(),
             state: match (self.link, self.welcomed) {
@@ -299,6 +299,14 @@ mod tests {
         assert_eq!(backlog(9 * SECOND), (State::Here, Some(4), Some(5)));
         agents.landed(&[landed(1, 8, 5 * SECOND), landed(2, 3, 6 * SECOND)]);
         assert_eq!(backlog(9 * SECOND), (State::Here, Some(0), None));
+    }
+
+    #[test]
+    fn what_agents_claim_to_have_never_overflows() {
+        let (agents, link, pi) = (Agents::default(), LinkIds::default().next(), id("pi"));
+        agents.linked(0, &pi, link);
+        agents.hello(0, &pi, link, &hello((1..=3).map(|epoch| raw(epoch, 1, i64::MAX as u64)).collect()));
+        assert_eq!(agents.shown(0)[0].backlog_frames, Some(u64::MAX));
     }
 
     #[test]

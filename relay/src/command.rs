@@ -91,7 +91,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let kafka = config.kafka.get_or_insert_default().clone();
     let shutdown = signals::shutdown()?;
     let listener = crate::bind(&config)?;
-    let ledger = KafkaLedger::new(kafka, owner_name().context("the system gives no random numbers")?);
+    let name = owner_name().context("the system gives no random numbers")?;
+    let ledger = KafkaLedger::new(kafka, name, shutdown.clone());
     let status = Arc::new(RelayStatus::default());
     crate::run(config, listener, Box::new(ledger), status, &Health::new(), &Metrics::new(), shutdown).await?;
     Ok(ExitCode::SUCCESS)

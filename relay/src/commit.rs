@@ -18,6 +18,7 @@
 //!   checked, one mark each, and positions of numbers that end at `i64::MAX` where hellos and batches are decoded.
 //! - The bytes granted to all sessions together stay within the budget.
 //! - A commit stays within a bound by what its frames claim to become in memory; a heavier frame goes alone.
+//! - One agent brings only so many new sources into the ledger at a time; then it is asked to wait.
 //! - A stream is remembered only while a session offers it or entries of it are uncommitted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,6 +31,7 @@ use gaitway_proto::topic::AgentId;
 use crate::link::LinkId;
 
 mod backoff;
+mod credit;
 mod durable;
 mod effect;
 mod flow;
@@ -45,6 +47,7 @@ mod tests;
 mod turns;
 
 pub(crate) use backoff::Backoff;
+use credit::Credit;
 pub(crate) use durable::{Durable, Position};
 pub(crate) use effect::{Commit, Effect, Entry, Failure, Hole, LookUp, Missing, Notice, Part, Said};
 use grants::Shares;
@@ -92,6 +95,7 @@ pub(crate) struct Machine {
     held: usize,
     reminded: BTreeMap<LinkId, Instant>,
     presence: Presence,
+    credit: Credit,
     /// The ledger rejected a commit, and has taken none since.
     rejected: bool,
     backoff: Backoff,
@@ -143,6 +147,8 @@ struct Flight {
     id: u64,
     parts: Vec<(Name, u64)>,
     heirs: Vec<AgentId>,
+    /// Sources that the ledger did not have, by the agent that brought them.
+    new: BTreeMap<AgentId, u32>,
 }
 
 impl Machine {
@@ -162,6 +168,7 @@ impl Machine {
             held: 0,
             reminded: BTreeMap::new(),
             presence: Presence::default(),
+            credit: Credit::default(),
             rejected: false,
             backoff: Backoff::new(seed),
             last_id: 0,
@@ -240,6 +247,12 @@ impl Machine {
             self.refuse(link, agent, session, format!("the hello did not offer stream {stream} of start {epoch}"));
             return;
         };
+        if progress.is_new()
+            && let Err(pause) = self.credit.ask(now, agent)
+        {
+            self.put_off(link, agent, session, pause);
+            return;
+        }
         let stands = progress.waits();
         match progress.take(first, items) {
             Taking::Took { size, duplicates } => {
@@ -304,6 +317,9 @@ impl Machine {
                 return;
             };
             self.acknowledge(&name, up_to);
+        }
+        for (agent, sources) in flight.new {
+            self.credit.owe(now, &agent, sources);
         }
         for agent in flight.heirs {
             let Some(seat) = self.agents.get_mut(&agent).and_then(|a| a.seat.as_mut()) else { continue };

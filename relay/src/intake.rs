@@ -38,7 +38,7 @@ mod inlet;
 pub(crate) use inlet::{Closed, Event, Inlet, inlet};
 
 /// How long the commit under way is waited for at shutdown.
-const FINISH_WITHIN: Duration = Duration::from_secs(7);
+pub(crate) const FINISH_WITHIN: Duration = Duration::from_secs(7);
 
 /// Part of what may be held that one agent may take up, and one payload more.
 const PARTS: usize = 4;

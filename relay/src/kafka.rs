@@ -2,12 +2,14 @@
 //!
 //! - The transactional id is made of the progress topic's name: whoever begins anew fences whoever was there before.
 //! - A start begins with `init_transactions`, which ends what a former owner left open; then it commits that it owns the topic; only
-//!   then are positions read, all of them, so that none moves any more.
+//!   then are positions read, all of them, so that none moves any more. It owns the topic only if it finds its own name there.
 //! - A mark moves by compare-and-set against these positions. Nobody else can move them.
 //! - Everything is drained by hand before the commit: librdkafka's own flush waits in steps of 100 ms.
 //! - After any error the producer is dropped, and what is true is read again.
 //! - Fenced is who finds another owner's name in the topic. A coordinator that gave up on a transaction fences too, and leaves the
 //!   name as it was: then this relay goes on.
+//! - Who owned the topic once looks for the owner before it begins anew: it never takes the topic back from who took it over.
+//! - Once the service stops, nothing is waited for but the commit under way, and that no longer than the intake does.
 //!
 //! On a cluster with fewer than three replicas an acknowledged record may be lost with a disk; [`topics`] says so.
 
@@ -16,14 +18,15 @@ use std::time::{Duration, Instant};
 
 use gaitway_kafka::KafkaConfig;
 use gaitway_kafka::client::sentence;
-use gaitway_kafka::progress::{self, Kept, Progress};
+use gaitway_kafka::progress::{self, Kept, Progress, Reading};
 use gaitway_kafka::topics::{self, Finding, Weight, written_by_relay};
 use gaitway_proto::ledger::{self, Ledger, LedgerError, Mark, Source, Watermark};
 use gaitway_proto::record::Record;
 use gaitway_service::clock;
 use rdkafka::error::KafkaError;
+use tokio_util::sync::CancellationToken;
 
-pub(crate) mod expiry;
+mod expiry;
 mod transaction;
 
 use transaction::{Failed, Producer};
@@ -40,7 +43,12 @@ pub struct KafkaLedger {
     config: KafkaConfig,
     /// This process's name as an owner.
     name: String,
+    stop: CancellationToken,
     open: Option<Open>,
+    /// How often it has begun.
+    begun: u64,
+    /// It has been the owner.
+    owned: bool,
     /// What was said of the topics.
     told: Vec<Finding>,
     expired: Option<Instant>,
@@ -59,14 +67,15 @@ impl std::fmt::Debug for Open {
 }
 
 impl KafkaLedger {
-    /// A ledger that has to recover first. `name` tells this process from every other that ever owned the topics.
-    pub fn new(config: KafkaConfig, name: impl Into<String>) -> Self {
-        Self { config, name: name.into(), open: None, told: Vec::new(), expired: None }
+    /// A ledger that has to recover first. `name` tells this process from every other that ever owned the topics. Calls that
+    /// wait for brokers end within seconds once `stop` is cancelled, as a service does that shuts down.
+    pub fn new(config: KafkaConfig, name: impl Into<String>, stop: CancellationToken) -> Self {
+        Self { config, name: name.into(), stop, open: None, begun: 0, owned: false, told: Vec::new(), expired: None }
     }
 
     fn prepare_topics(&mut self) -> Result<(), LedgerError> {
         let (created, findings) =
-            topics::ensure(&self.config, CLIENT, written_by_relay).map_err(LedgerError::Unavailable)?;
+            topics::ensure(&self.config, CLIENT, written_by_relay, &self.stop).map_err(LedgerError::Unavailable)?;
         for topic in created {
             let (topic, partitions, replicas) = (topic.name, topic.partitions, topic.replication);
             tracing::info!(topic, partitions, replicas, "topic created");
@@ -88,19 +97,56 @@ impl KafkaLedger {
 
     fn begin(&mut self) -> Result<Open, LedgerError> {
         self.prepare_topics()?;
-        let producer = Producer::begin(&self.config).map_err(|failed| self.lost("begin transactions", &failed))?;
-        let owner = [(progress::OWNER, 0, Some(self.name.as_str()))];
-        producer.commit(&[], &owner).map_err(|failed| self.lost("become the owner", &failed))?;
-        let progress = progress::read(&self.config, CLIENT).map_err(LedgerError::Unavailable)?;
-        match &progress.owner {
-            Some(owner) if *owner != self.name => return Err(self.taken_by(owner)),
-            _ => {}
-        }
+        // Before anybody is fenced.
+        self.check_owner()?;
+        let producer =
+            Producer::begin(&self.config, &self.stop).map_err(|failed| self.lost("begin transactions", &failed))?;
+        // Nobody becomes the owner any more, and who did since is seen.
+        self.check_owner()?;
+        let config = self.config.clone();
+        let stop = self.stop.clone();
+        let reading = Reading::open(&config, CLIENT, &stop).map_err(LedgerError::Unavailable)?;
+        self.begun += 1;
+        let begun = format!("{}, {}", self.name, self.begun);
+        let mut told = vec![(progress::OWNER, 0, Some(self.name.as_str()))];
+        told.extend((0..reading.partitions()).map(|partition| (progress::BEGUN, partition, Some(begun.as_str()))));
+        producer.commit(&[], &told).map_err(|failed| self.lost("become the owner", &failed))?;
+        self.owned = true;
+        let progress = reading.read(Some(&begun)).map_err(LedgerError::Unavailable)?;
+        self.owns(progress.owner.as_deref())?;
         if progress.foreign > 0 {
             let (topic, records) = (&self.config.topics.progress, progress.foreign);
             tracing::warn!(topic, records, "records in the progress topic are no marks and are passed over");
         }
         Ok(Open { producer, progress })
+    }
+
+    /// Whether the topic is still this relay's, if it ever was. Who never owned it takes it over, whoever has it.
+    fn check_owner(&self) -> Result<(), LedgerError> {
+        if !self.owned {
+            return Ok(());
+        }
+        match self.owner() {
+            Ok(Some(owner)) if owner != self.name => Err(self.taken_by(&owner)),
+            Ok(_) => Ok(()),
+            Err(said) => Err(LedgerError::Unavailable(said)),
+        }
+    }
+
+    fn owner(&self) -> Result<Option<String>, String> {
+        Reading::open(&self.config, CLIENT, &self.stop)?.owner()
+    }
+
+    /// Whether the name that was found behind this relay's own is its own.
+    fn owns(&self, owner: Option<&str>) -> Result<(), LedgerError> {
+        match owner {
+            Some(owner) if owner == self.name => Ok(()),
+            Some(owner) => Err(self.taken_by(owner)),
+            None => Err(LedgerError::Unavailable(format!(
+                "the topic {} at Kafka {} does not show the owner that was committed to it",
+                self.config.topics.progress, self.config.brokers
+            ))),
+        }
     }
 
     /// An error before this relay owned anything: whoever was faster is found out at the next try.
@@ -132,13 +178,12 @@ impl KafkaLedger {
 
     fn find_owner(&self, failed: &Failed) -> LedgerError {
         let begun = Instant::now();
-        while begun.elapsed() < OWNER_WITHIN {
-            match progress::read(&self.config, CLIENT) {
-                Ok(Progress { owner: Some(owner), .. }) if owner != self.name => return self.taken_by(&owner),
-                Ok(_) => {}
-                Err(said) => return LedgerError::Unavailable(said),
+        while begun.elapsed() < OWNER_WITHIN && !self.stop.is_cancelled() {
+            match self.owner() {
+                Ok(Some(owner)) if owner != self.name => return self.taken_by(&owner),
+                // It may come yet; brokers that are away may as well.
+                Ok(_) | Err(_) => std::thread::sleep(Duration::from_millis(250)),
             }
-            std::thread::sleep(Duration::from_millis(250));
         }
         LedgerError::Unavailable(self.said("commit", failed))
     }
@@ -224,14 +269,22 @@ impl Ledger for KafkaLedger {
         if !expiry::is_due(&mut self.expired, Instant::now()) || !clock::synchronised() {
             return Ok(());
         }
-        let Progress { positions, partitions, .. } = &mut open.progress;
+        let Progress { positions, elsewhere, partitions, .. } = &mut open.progress;
         let expired = expiry::expired(positions, clock::now_micros() / 1000);
         if expired.is_empty() {
             return Ok(());
         }
+        if expired.len() == expiry::AT_ONCE {
+            // There may be more: the next time is soon.
+            self.expired = None;
+        }
+        let places = |source| {
+            let home = progress::partition(progress::agent_of(source), *partitions);
+            elsewhere.get(source).into_iter().flatten().copied().chain([home])
+        };
         let gone: Vec<_> = expired
             .iter()
-            .map(|source| (&**source, progress::partition(expiry::agent(source), *partitions), None))
+            .flat_map(|source| places(&**source).map(move |partition| (&**source, partition, None)))
             .collect();
         if let Err(failed) = open.producer.commit(&[], &gone) {
             self.open = None;
@@ -239,6 +292,7 @@ impl Ledger for KafkaLedger {
         }
         for source in &expired {
             positions.remove(source);
+            elsewhere.remove(source);
         }
         tracing::info!(sources = expired.len(), "forgot how far sources were read that nobody moved for 400 days");
         Ok(())

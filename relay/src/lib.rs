@@ -37,6 +37,8 @@ pub mod command;
 mod commit;
 mod config;
 mod descriptors;
+#[cfg(feature = "kafka")]
+mod http_client;
 mod intake;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -107,6 +109,8 @@ pub async fn run(
     let kafka = config.kafka.as_ref().map(|kafka| kafka.brokers.clone());
     #[cfg(not(feature = "kafka"))]
     let kafka = None;
+    #[cfg(feature = "kafka")]
+    config.schema_registry.credentials()?;
     descriptors::provide(config.max_connections);
     let access = Access::new(config.load_secret()?);
     let seed = getrandom::u64().context("the system gives no random numbers")?;
@@ -147,7 +151,6 @@ pub async fn run(
     }
     #[cfg(feature = "kafka")]
     if let Some(base) = config.schema_registry.base() {
-        config.schema_registry.credentials()?;
         let topics = config.kafka.unwrap_or_default().topics;
         let open = registry::registrations(&topics, config.schema_registry.compatibility);
         let part = health.part("schema registry");

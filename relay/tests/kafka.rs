@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use gaitway_kafka::KafkaConfig;
 use gaitway_kafka::config::Topics;
+use gaitway_kafka::progress;
 use gaitway_proto::ledger::conformance::{self, Fixture, Stored, laws};
 use gaitway_proto::ledger::{Epoch, Ledger, LedgerError, Mark, Source, Stream};
 use gaitway_proto::limits;
@@ -22,7 +23,9 @@ use gaitway_proto::schema::TABLES;
 use gaitway_proto::topic::AgentId;
 use gaitway_relay::kafka::KafkaLedger;
 use rdkafka::Message as _;
-use rdkafka::producer::Producer as _;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use tokio_util::sync::CancellationToken;
 
 /// Topics of one's own.
 fn config(partitions: i32) -> KafkaConfig {
@@ -42,6 +45,22 @@ fn config(partitions: i32) -> KafkaConfig {
     config
 }
 
+fn relay(config: &KafkaConfig, name: &str) -> KafkaLedger {
+    KafkaLedger::new(config.clone(), name, CancellationToken::new())
+}
+
+/// Begins as a relay on `config` does, and becomes nobody's owner: whoever was there is fenced by the coordinator.
+fn usurper(config: &KafkaConfig) -> BaseProducer {
+    let usurper: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", &config.brokers)
+        .set("transaction.timeout.ms", "600000")
+        .set("transactional.id", format!("gaitway-relay-{}", config.topics.progress))
+        .create()
+        .unwrap();
+    usurper.init_transactions(Duration::from_secs(30)).unwrap();
+    usurper
+}
+
 struct House {
     config: KafkaConfig,
     ledger: KafkaLedger,
@@ -51,12 +70,12 @@ struct House {
 impl House {
     fn new() -> Self {
         let config = config(3);
-        Self { ledger: KafkaLedger::new(config.clone(), "first"), config, owners: 0 }
+        Self { ledger: relay(&config, "first"), config, owners: 0 }
     }
 
     fn another(&mut self) -> KafkaLedger {
         self.owners += 1;
-        KafkaLedger::new(self.config.clone(), format!("owner {}", self.owners))
+        relay(&self.config, &format!("owner {}", self.owners))
     }
 }
 
@@ -70,7 +89,27 @@ impl Fixture for House {
     }
 
     fn crash(&mut self) {
-        // What a killed process leaves at the brokers is an open transaction, as this does.
+        // What a killed process leaves at the brokers: a transaction of records and marks that was never committed.
+        let killed = usurper(&self.config);
+        killed.begin_transaction().unwrap();
+        let agent: AgentId = "pi".parse().unwrap();
+        let record = reading(&agent, "phone", 1_000_000, None);
+        let mut value = String::new();
+        record.write_json(&mut value);
+        let mut names = gaitway_kafka::headers::Writer::default();
+        let name = names.write(record.metadata.name.as_ref().unwrap());
+        let raw = BaseRecord::to(&self.config.topics.raw).key("phone").payload(&value).headers(name);
+        killed.send(raw).map_err(|(error, _)| error).unwrap();
+        let read = progress::read(&self.config, "test", &CancellationToken::new()).unwrap();
+        for (source, kept) in &read.positions {
+            let partition = progress::partition(progress::agent_of(source), read.partitions);
+            let further = kept.position.saturating_add(1).to_string();
+            let mark =
+                BaseRecord::to(&self.config.topics.progress).partition(partition).key(&**source).payload(&further);
+            killed.send(mark).map_err(|(error, _)| error).unwrap();
+        }
+        killed.flush(Duration::from_secs(30)).unwrap();
+        drop(killed);
         self.ledger = self.another();
     }
 
@@ -178,15 +217,10 @@ fn a_second_relay_takes_over_and_the_first_is_fenced_for_good() {
 fn a_relay_that_was_fenced_by_the_coordinator_alone_goes_on() {
     let config = config(1);
     let agent: AgentId = "pi".parse().unwrap();
-    let mut ledger = KafkaLedger::new(config.clone(), "slept");
+    let mut ledger = relay(&config, "slept");
     ledger.recover().unwrap();
-    // The same id begins anew, as a coordinator does that gave up on a transaction, and nobody becomes the owner.
-    let usurper: rdkafka::producer::BaseProducer = rdkafka::ClientConfig::new()
-        .set("bootstrap.servers", &config.brokers)
-        .set("transactional.id", format!("gaitway-relay-{}", config.topics.progress))
-        .create()
-        .unwrap();
-    usurper.init_transactions(Duration::from_secs(30)).unwrap();
+    // The same id begins anew, as a coordinator does that gave up on a transaction.
+    drop(usurper(&config));
     let records = [reading(&agent, "phone", 1, None)];
     let lost = ledger.submit(&records, &[mark(&agent, None, 1)]);
     assert!(matches!(lost, Err(LedgerError::Unavailable(_))), "{lost:?}");
@@ -196,9 +230,123 @@ fn a_relay_that_was_fenced_by_the_coordinator_alone_goes_on() {
 
 #[test]
 #[ignore = "needs kafka"]
+fn a_relay_that_meets_an_error_does_not_take_the_topic_back_from_who_took_it_over_meanwhile() {
+    let config = config(3);
+    let agent: AgentId = "pi".parse().unwrap();
+    let (mut first, mut second) = (relay(&config, "first"), relay(&config, "second"));
+    first.recover().unwrap();
+    first.submit(&[reading(&agent, "phone", 1, None)], &[mark(&agent, None, 1)]).unwrap();
+    drop(usurper(&config));
+    let lost = first.submit(&[reading(&agent, "phone", 2, None)], &[mark(&agent, Some(1), 2)]);
+    assert!(matches!(lost, Err(LedgerError::Unavailable(_))), "{lost:?}");
+
+    second.recover().unwrap();
+    second.submit(&[reading(&agent, "phone", 2, None)], &[mark(&agent, Some(1), 2)]).unwrap();
+    for _ in 0..2 {
+        let back = first.recover();
+        assert!(matches!(back, Err(LedgerError::Fenced(ref who)) if who.contains("second")), "{back:?}");
+    }
+    second.submit(&[reading(&agent, "phone", 3, None)], &[mark(&agent, Some(2), 3)]).unwrap();
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn a_relay_does_not_wait_out_the_transaction_that_it_left_open_itself() {
+    let config = config(1);
+    let mut ledger = relay(&config, "one");
+    ledger.recover().unwrap();
+    let left = usurper(&config);
+    left.begin_transaction().unwrap();
+    let mark = BaseRecord::to(&config.topics.progress).key("pi/0000000000000001/raw").payload("7");
+    left.send(mark).map_err(|(error, _)| error).unwrap();
+    left.flush(Duration::from_secs(30)).unwrap();
+    drop(left);
+    // It is open for ten minutes, unless somebody begins anew.
+    ledger.recover().unwrap();
+    let agent: AgentId = "pi".parse().unwrap();
+    ledger.submit(&[reading(&agent, "phone", 1, None)], &[self::mark(&agent, None, 1)]).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs kafka"]
+async fn marks_are_found_after_partitions_were_added_to_the_progress_topic() {
+    let config = config(1);
+    let agents: Vec<AgentId> = (0..12).map(|number| format!("pi-{number}").parse().unwrap()).collect();
+    let sources: Vec<_> = agents.iter().map(|agent| mark(agent, None, 1).source).collect();
+    let all = |from, to| agents.iter().map(|agent| mark(agent, from, to)).collect::<Vec<_>>();
+    let marked = |ledger: &mut KafkaLedger, to: u64| {
+        let found = ledger.committed(&sources).unwrap();
+        assert!(found.len() == sources.len() && found.values().all(|at| *at == to), "{to}: {found:?}");
+    };
+    let mut before = relay(&config, "before");
+    before.recover().unwrap();
+    before.submit(&[], &all(None, 1)).unwrap();
+
+    let admin: AdminClient<_> =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", &config.brokers).create().unwrap();
+    let more = NewPartitions::new(&config.topics.progress, 5);
+    for added in admin.create_partitions(&[more], &AdminOptions::new()).await.unwrap() {
+        added.unwrap();
+    }
+    // A relay that runs goes on where it is.
+    before.submit(&[], &all(Some(1), 2)).unwrap();
+    let stop = CancellationToken::new();
+    while progress::Reading::open(&config, "test", &stop).unwrap().partitions() < 5 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut after = relay(&config, "after");
+    after.recover().unwrap();
+    marked(&mut after, 2);
+    after.submit(&[], &all(Some(2), 3)).unwrap();
+    let mut last = relay(&config, "last");
+    last.recover().unwrap();
+    marked(&mut last, 3);
+    let read = progress::read(&config, "test", &stop).unwrap();
+    assert!(!read.elsewhere.is_empty() && read.elsewhere.values().all(|places| *places == [0]), "{:?}", read.elsewhere);
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn a_partition_that_grows_while_all_are_read_does_not_cut_another_off() {
+    const MARKS: usize = 20_000;
+    let mut config = config(2);
+    relay(&config, "one").recover().unwrap();
+    let producer: BaseProducer =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", &config.brokers).set("linger.ms", "0").create().unwrap();
+    let send = |partition, key: &str, value: &str| {
+        let mark = BaseRecord::to(&config.topics.progress).partition(partition).key(key).payload(value);
+        producer.send(mark).map_err(|(error, _)| error).unwrap();
+    };
+    let agent = |at| format!("pi-{at}-{}", "x".repeat(200));
+    let long = (0..).map(agent).filter(|agent| progress::partition(agent, 2) == 1).take(MARKS);
+    for agent in long {
+        send(1, &format!("{agent}/raw"), "1");
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+
+    // Many answers make up the one partition; the other has a new end in each.
+    config.properties.0.insert("fetch.message.max.bytes".to_owned(), (64 << 10).to_string());
+    let stop = CancellationToken::new();
+    let read = std::thread::scope(|scope| {
+        let reading = std::thread::Builder::new()
+            .spawn_scoped(scope, || progress::read(&config, "test", &stop).unwrap())
+            .unwrap();
+        let mut moved = 0_u64;
+        while !reading.is_finished() {
+            moved += 1;
+            send(0, "moving", &moved.to_string());
+            producer.flush(Duration::from_secs(30)).unwrap();
+        }
+        reading.join().unwrap()
+    });
+    assert_eq!(read.positions.keys().filter(|source| source.ends_with("/raw")).count(), MARKS);
+}
+
+#[test]
+#[ignore = "needs kafka"]
 fn all_readings_of_a_device_keep_their_order_within_a_partition() {
     let config = config(12);
-    let mut ledger = KafkaLedger::new(config.clone(), "one");
+    let mut ledger = relay(&config, "one");
     ledger.recover().unwrap();
     let agent: AgentId = "pi".parse().unwrap();
     let devices: Vec<String> = (0..40).map(|number| format!("phone-{number}")).collect();
@@ -247,7 +395,7 @@ const SEED: [(&str, char); 9] = [
 #[ignore = "needs kafka"]
 fn a_consumer_that_knows_only_the_tutorials_keys_reads_every_record() {
     let config = config(3);
-    let mut ledger = KafkaLedger::new(config.clone(), "one");
+    let mut ledger = relay(&config, "one");
     ledger.recover().unwrap();
     let agent: AgentId = "pi".parse().unwrap();
     let mut odd = reading(&agent, "phone", 2, Some(Cow::Borrowed(r#"{"values":{"text":"x"}}"#)));
@@ -308,7 +456,7 @@ fn a_consumer_that_knows_only_the_tutorials_keys_reads_every_record() {
 #[ignore = "needs kafka"]
 fn the_greatest_record_passes_and_a_greater_one_is_rejected_without_stopping_the_ledger() {
     let config = config(1);
-    let mut ledger = KafkaLedger::new(config.clone(), "one");
+    let mut ledger = relay(&config, "one");
     ledger.recover().unwrap();
     let agent: AgentId = "pi".parse().unwrap();
     let large = |bytes: usize| Some(Cow::Owned(format!(r#"{{"values":{{"image":"{}"}}}}"#, "a".repeat(bytes))));
@@ -327,24 +475,24 @@ fn the_greatest_record_passes_and_a_greater_one_is_rejected_without_stopping_the
 fn topics_that_would_break_the_law_are_refused_until_they_are_right() {
     let mut config = config(1);
     config.create.settings.0.insert("cleanup.policy".to_owned(), "compact".to_owned());
-    let mut ledger = KafkaLedger::new(config.clone(), "one");
+    let mut ledger = relay(&config, "one");
     let refused = ledger.recover().unwrap_err().to_string();
     assert!(refused.contains("cleanup.policy compact") && refused.contains(&config.topics.raw), "{refused}");
     config.topics.raw.push_str("-right");
     config.topics.activity.push_str("-right");
     config.topics.gaps.push_str("-right");
     config.create.settings.0.clear();
-    KafkaLedger::new(config.clone(), "one").recover().unwrap();
+    relay(&config, "one").recover().unwrap();
     config.create.enabled = false;
     config.topics.raw.push_str("-absent");
-    let refused = KafkaLedger::new(config, "one").recover().unwrap_err().to_string();
+    let refused = relay(&config, "one").recover().unwrap_err().to_string();
     assert!(refused.contains("lacks the topics") && refused.contains("kafka.create.enabled"), "{refused}");
 }
 
 #[test]
 fn brokers_that_are_away_are_named_in_the_error() {
     let config = KafkaConfig { brokers: "127.0.0.1:9".to_owned(), ..KafkaConfig::default() };
-    let refused = KafkaLedger::new(config, "one").recover().unwrap_err().to_string();
+    let refused = relay(&config, "one").recover().unwrap_err().to_string();
     assert!(refused.contains("127.0.0.1:9") && refused.contains("list topics"), "{refused}");
 }
 
@@ -354,7 +502,7 @@ fn brokers_that_are_away_are_named_in_the_error() {
 fn a_commit_does_not_wait_for_librdkafkas_flush() {
     const COMMITS: u64 = 10;
     let config = config(1);
-    let mut ledger = KafkaLedger::new(config.clone(), "one");
+    let mut ledger = relay(&config, "one");
     ledger.recover().unwrap();
     let agent: AgentId = "pi".parse().unwrap();
     let mut from = None;

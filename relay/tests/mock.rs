@@ -1,20 +1,25 @@
 //! Every class of error that librdkafka distinguishes, injected at its mock cluster: what each becomes, and that the ledger goes on after
-//! it. What readers see is not asked here: the mock shows aborted records.
+//! it. That each class is met is asked in `src/kafka/transaction/classes.rs`; what readers see nowhere: the mock shows aborted records.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::{Duration, Instant};
 
 use gaitway_kafka::KafkaConfig;
 use gaitway_proto::ledger::{Epoch, Ledger, LedgerError, Mark, Source, Stream};
 use gaitway_proto::record::{Body, GapNotice, Origin, Record};
 use gaitway_proto::topic::AgentId;
 use gaitway_relay::kafka::KafkaLedger;
+use gaitway_service::tasks::GRACE;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::RDKafkaApiKey as Api;
 use rdkafka::types::RDKafkaRespErr::{self as Error, *};
+use tokio_util::sync::CancellationToken;
 
 struct House {
     cluster: MockCluster<'static, DefaultProducerContext>,
     ledger: KafkaLedger,
+    stop: CancellationToken,
     agent: AgentId,
     at: Option<u64>,
 }
@@ -26,9 +31,10 @@ impl House {
         for (_, topic) in config.topics.all() {
             cluster.create_topic(topic, 2, 1).unwrap();
         }
-        let mut ledger = KafkaLedger::new(config, "one");
+        let stop = CancellationToken::new();
+        let mut ledger = KafkaLedger::new(config, "one", stop.clone());
         ledger.recover().unwrap();
-        Self { cluster, ledger, agent: "pi".parse().unwrap(), at: None }
+        Self { cluster, ledger, stop, agent: "pi".parse().unwrap(), at: None }
     }
 
     /// Submits what comes next.
@@ -132,8 +138,40 @@ fn brokers_that_fall_silent_fail_the_submit_within_a_minute() {
     let mut house = House::new();
     house.submit().unwrap();
     house.cluster.broker_down(1).unwrap();
+    let begun = Instant::now();
     let told = house.submit();
+    let took = begun.elapsed();
     assert!(matches!(told, Err(LedgerError::Unavailable(_))), "{told:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
     house.cluster.broker_up(1).unwrap();
     house.goes_on("a broker that was away");
+}
+
+/// Does `call` while nothing comes from the broker, has the service stop soon, and holds what is left of it to the grace.
+fn stopped(silence: impl Fn(&House), call: impl FnOnce(&mut House) -> Result<(), LedgerError>) {
+    let mut house = House::new();
+    house.submit().unwrap();
+    silence(&house);
+    let stop = house.stop.clone();
+    let stopper = std::thread::Builder::new()
+        .spawn(move || {
+            std::thread::sleep(Duration::from_secs(1));
+            stop.cancel();
+            Instant::now()
+        })
+        .unwrap();
+    let told = call(&mut house);
+    let left = stopper.join().unwrap().elapsed();
+    assert!(matches!(told, Err(LedgerError::Unavailable(_))), "{told:?}");
+    assert!(left < GRACE, "{left:?}");
+}
+
+#[test]
+fn what_waits_for_brokers_ends_within_the_grace_when_the_service_stops() {
+    let away = |house: &House| house.cluster.broker_down(1).unwrap();
+    let hangs = |house: &House| house.cluster.broker_round_trip_time(1, Duration::from_secs(3_600)).unwrap();
+    stopped(away, House::submit);
+    stopped(hangs, House::submit);
+    stopped(away, |house| house.ledger.recover());
+    stopped(hangs, |house| house.ledger.recover());
 }

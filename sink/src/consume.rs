@@ -77,32 +77,11 @@ const LEAVING: Duration = Duration::from_secs(2);
 /// Submits of a partition that may be accepted and not committed.
 const MOST_ACCEPTED: usize = 8;
 
-/// librdkafka's other names for properties that are set here, from its CONFIGURATION.md.
-const ALIASES: [(&str, &str); 4] = [
-    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
-    ("linger.ms", "queue.buffering.max.ms"),
-    ("compression.type", "compression.codec"),
-    ("message.timeout.ms", "delivery.timeout.ms"),
-];
-
-fn alias(property: &str) -> Option<&'static str> {
-    ALIASES.iter().find(|(name, _)| *name == property).map(|(_, alias)| *alias)
-}
-
-/// Sets `property` where the operator has not, by whichever name.
-fn unless_set(client: &mut ClientConfig, config: &KafkaConfig, property: &str, value: usize) {
-    let set = |name: &str| config.properties.0.contains_key(name);
-    if !set(property) && !alias(property).is_some_and(set) {
+/// Sets `property`, by librdkafka's first name of it, where the operator has not.
+fn unless_set(client: &mut ClientConfig, property: &str, value: usize) {
+    if client.get(property).is_none() {
         client.set(property, value.to_string());
     }
-}
-
-/// Sets `property` whatever the operator has, by whichever name: librdkafka takes the one that it is told last, and nobody knows which.
-fn decide(client: &mut ClientConfig, property: &str, value: &str) {
-    if let Some(alias) = alias(property) {
-        client.remove(alias);
-    }
-    client.set(property, value);
 }
 
 /// About `long`: many that wait for the same do not come all at once.
@@ -194,8 +173,8 @@ impl Watch {
         while !self.stop.is_cancelled() {
             // Apart, because Kafka may take longer to answer than the end may.
             let (told, answer) = sync_channel(1);
-            let kafka = Arc::clone(&self.kafka);
-            let ensure = move || drop(told.send(dead_letter::ensure(&kafka, CLIENT)));
+            let (kafka, stop) = (Arc::clone(&self.kafka), self.stop.clone());
+            let ensure = move || drop(told.send(dead_letter::ensure(&kafka, CLIENT, &stop)));
             let thread = std::thread::Builder::new().name("sink prepares".to_owned()).spawn(ensure);
             thread.map_err(|error| format!("cannot start a thread to look for Kafka: {error}"))?;
             let outcome = loop {
@@ -330,16 +309,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_property_that_the_operator_set_by_its_other_name_is_not_set_beside_it() {
+    fn what_the_operator_set_is_left_by_whichever_name() {
         let mut config = KafkaConfig::default();
         config.properties.0.insert("max.partition.fetch.bytes".to_owned(), "1".to_owned());
-        let mut client = ClientConfig::new();
-        unless_set(&mut client, &config, "fetch.message.max.bytes", 2);
-        unless_set(&mut client, &config, "fetch.wait.max.ms", 3);
-        assert_eq!((client.get("fetch.message.max.bytes"), client.get("fetch.wait.max.ms")), (None, Some("3")));
-        client.set("queue.buffering.max.ms", "100");
-        decide(&mut client, "linger.ms", "0");
-        assert_eq!((client.get("queue.buffering.max.ms"), client.get("linger.ms")), (None, Some("0")));
+        let mut client = gaitway_kafka::client::base(&config, CLIENT);
+        unless_set(&mut client, "fetch.message.max.bytes", 2);
+        unless_set(&mut client, "fetch.wait.max.ms", 3);
+        assert_eq!((client.get("fetch.message.max.bytes"), client.get("fetch.wait.max.ms")), (Some("1"), Some("3")));
     }
 
     #[test]

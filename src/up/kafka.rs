@@ -31,6 +31,10 @@ pub(super) fn chosen(relay: &Loaded<RelayConfig>, sink: &Loaded<SinkConfig>) -> 
                 return Err(sink.refuse(Wrong::new(key, problem)));
             }
         }
+        if relay.config.schema_registry.url.is_some() {
+            let problem = "cannot stand here alone: it is for records in Kafka; set `relay.kafka` too, or give --kafka";
+            return Err(relay.refuse(Wrong::new("schema_registry.url", problem)));
+        }
         return Ok(None);
     };
     let mut sink_config = sink.config.clone();
@@ -67,6 +71,6 @@ impl Between {
             "sink",
             async move { gaitway_sink::run(sink, ledgers, &health, &metrics, stop).await.context("sink") },
         );
-        Ok(Box::new(KafkaLedger::new(relay, name)))
+        Ok(Box::new(KafkaLedger::new(relay, name, shutdown.clone())))
     }
 }

@@ -1,5 +1,6 @@
 //! What readers of committed records see of a topic.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -37,7 +38,7 @@ fn read_as(isolation: &str, broker: &str, topic: &str) -> Vec<OwnedMessage> {
     let metadata = all.fetch_metadata(Some(topic), PATIENCE).unwrap();
     let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len() as i32);
     let mut assignment = TopicPartitionList::new();
-    let mut unread = 0;
+    let mut unread = HashMap::new();
     for partition in 0..partitions {
         let (low, end) = all.fetch_watermarks(topic, partition, PATIENCE).unwrap();
         let begun = Instant::now();
@@ -47,19 +48,31 @@ fn read_as(isolation: &str, broker: &str, topic: &str) -> Vec<OwnedMessage> {
         }
         if low < end {
             assignment.add_partition_offset(topic, partition, Offset::Offset(low)).unwrap();
-            unread += 1;
+            unread.insert(partition, end);
         }
     }
     committed.assign(&assignment).unwrap();
     let mut messages = Vec::new();
     let mut heard = Instant::now();
-    while unread > 0 {
+    while !unread.is_empty() {
         assert!(heard.elapsed() < PATIENCE, "the end of {topic} does not come");
         match committed.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => messages.push(message.detach()),
-            Some(Err(KafkaError::PartitionEOF(_))) => unread -= 1,
+            Some(Err(KafkaError::PartitionEOF(_))) | None => {
+                let positions = committed.position().unwrap();
+                let before = unread.len();
+                for found in positions.elements() {
+                    if let (Offset::Offset(at), Some(end)) = (found.offset(), unread.get(&found.partition()))
+                        && at >= *end
+                    {
+                        unread.remove(&found.partition());
+                    }
+                }
+                if unread.len() == before {
+                    continue;
+                }
+            }
             Some(Err(error)) => panic!("reading {topic}: {error}"),
-            None => continue,
         }
         heard = Instant::now();
     }

@@ -6,21 +6,23 @@ use std::time::{Duration, Instant};
 use futures_executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
+use tokio_util::sync::CancellationToken;
 
 use super::{Finding, Found, Survey, Wanted, judge};
 use crate::KafkaConfig;
 use crate::client::{self, Context, Trouble};
-use crate::progress::ASK;
+use crate::progress::{ASK, STOPPED};
 
 /// How long a new topic may take to be known.
 const APPEARS: Duration = Duration::from_secs(20);
 
 /// Creates those of `wanted` (made from the number of brokers) that are missing, if that is allowed, and says what is
-/// to be said of all of them, unless they are not to be inspected. The error is a sentence.
+/// to be said of all of them, unless they are not to be inspected. Asks nothing more once it is to stop. The error is a sentence.
 pub fn ensure(
     config: &KafkaConfig,
     client_id: &str,
     wanted: impl Fn(&KafkaConfig, i32) -> Vec<Wanted>,
+    stop: &CancellationToken,
 ) -> Result<(Vec<Wanted>, Vec<Finding>), String> {
     let desk = Desk::new(config, client_id)?;
     let (brokers, known) = desk.topics()?;
@@ -35,14 +37,20 @@ pub fn ensure(
                 names.join(", ")
             ));
         }
+        unless_stopped(stop)?;
         desk.create(&missing)?;
-        desk.appear(&missing)?;
+        desk.appear(&missing, stop)?;
     }
     if !config.inspect {
         return Ok((missing, Vec::new()));
     }
+    unless_stopped(stop)?;
     let survey = desk.survey(&wanted)?;
     Ok((missing, judge(&wanted, &survey)))
+}
+
+fn unless_stopped(stop: &CancellationToken) -> Result<(), String> {
+    if stop.is_cancelled() { Err(STOPPED.to_owned()) } else { Ok(()) }
 }
 
 /// What must be there (made from the number of brokers), and how it is, or is not, there. Changes nothing; the error is a
@@ -138,7 +146,7 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    fn appear(&self, topics: &[Wanted]) -> Result<(), String> {
+    fn appear(&self, topics: &[Wanted], stop: &CancellationToken) -> Result<(), String> {
         let begun = Instant::now();
         loop {
             let (_, known) = self.topics()?;
@@ -147,6 +155,7 @@ impl<'a> Desk<'a> {
             else {
                 return Ok(());
             };
+            unless_stopped(stop)?;
             if begun.elapsed() > APPEARS {
                 return Err(format!(
                     "the topic {} was created and is not known after {} s",

@@ -9,14 +9,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use gaitway_kafka::progress::{self, Progress};
+use gaitway_kafka::progress::{self, Progress, agent_of};
 use gaitway_proto::schema::rfc3339;
 use gaitway_service::clock;
 use gaitway_service::table::{Side, Table};
+use tokio_util::sync::CancellationToken;
 
 use crate::RelayConfig;
 use crate::agents::{Answer, Shown, State, seconds};
-use crate::kafka::expiry::agent as agent_of;
+use crate::http_client;
 
 /// How long the relay may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -35,7 +36,8 @@ pub(super) async fn run(config: RelayConfig, json: bool) -> anyhow::Result<ExitC
         (None, told) => told.map(|brokers| gaitway_kafka::KafkaConfig { brokers, ..Default::default() }),
     };
     if let Some(kafka) = kafka {
-        let read = tokio::task::spawn_blocking(move || progress::read(&kafka, CLIENT)).await?;
+        let read =
+            tokio::task::spawn_blocking(move || progress::read(&kafka, CLIENT, &CancellationToken::new())).await?;
         match read {
             Ok(progress) => agents.extend(unheard(&agents, &progress, clock::now_micros())),
             Err(why) => {
@@ -52,10 +54,7 @@ pub(super) async fn run(config: RelayConfig, json: bool) -> anyhow::Result<ExitC
 }
 
 async fn ask(admin: SocketAddr) -> anyhow::Result<Answer> {
-    // A client wants a provider even for plain HTTP as soon as any crate of the build asks for TLS; a second one is refused,
-    // and may be.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy().build()?;
+    let client = http_client::plain()?.timeout(ANSWER_WITHIN).no_proxy().build()?;
     let answer = client.get(format!("http://{admin}/agents")).send().await.with_context(|| {
         format!("no relay answers at {admin}: is it running, and does it serve health and metrics there (key admin)?")
     })?;
@@ -101,15 +100,20 @@ fn table(agents: &[Shown]) -> String {
     let mut table = Table::new(&COLUMNS);
     for shown in agents {
         table.push(vec![
-            shown.agent.clone(),
+            plain(&shown.agent),
             shown.state.as_str().to_owned(),
             format!("{} ago", span(shown.silent_seconds)),
             shown.backlog_frames.map_or_else(|| "?".to_owned(), |frames| frames.to_string()),
             shown.backlog_seconds.map_or_else(|| "-".to_owned(), span),
-            shown.software.clone().unwrap_or_else(|| "-".to_owned()),
+            shown.software.as_deref().map_or_else(|| "-".to_owned(), plain),
         ]);
     }
     table.to_string()
+}
+
+/// What somebody else said, without what a terminal would take for a command.
+fn plain(said: &str) -> String {
+    said.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// A span of time in its two greatest units.
@@ -174,6 +178,16 @@ mod tests {
         assert_eq!(lines[1], "attic away 1h 2m ago 7 7s -");
         assert_eq!(lines[2], "pi unheard 1h 2m ago ? - -");
         assert_eq!(table(&[]), "no agent yet\n");
+    }
+
+    #[test]
+    fn what_an_agent_calls_itself_does_not_command_the_terminal() {
+        let mut hostile = shown("pi", State::Here, None);
+        hostile.software = Some("\u{1b}]0;root\u{7}\u{9b}2J\r\n gaitway".to_owned());
+        hostile.agent = "pi\u{1b}[2J".to_owned();
+        let text = table(&[hostile]);
+        assert!(text.contains("]0;root") && text.lines().count() == 2, "{text:?}");
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
     }
 
     #[test]

@@ -49,12 +49,21 @@ impl Machine {
             let mark = Mark { source: name.source(), from: progress.committed().map(Position::get), to };
             parts.push(Part { name, ordinal: progress.ordinal(), mark, entries });
         }
+        let mut new = BTreeMap::new();
+        let of_parts = parts.iter().map(|part| (&part.name.agent, &part.mark));
+        let of_heirs = self.heirs.iter().flat_map(|(agent, marks)| marks.iter().map(move |mark| (agent, mark)));
+        for (agent, mark) in of_parts.chain(of_heirs) {
+            if mark.from.is_none() {
+                *new.entry(agent.clone()).or_default() += 1;
+            }
+        }
         let id = self.next_id();
         let heirs = std::mem::take(&mut self.heirs);
         self.flight = Some(Flight {
             id,
             parts: parts.iter().map(|part| (part.name.clone(), part.mark.to)).collect(),
             heirs: heirs.keys().cloned().collect(),
+            new,
         });
         self.effects.push_back(Effect::Commit(Commit { id, parts, heirs: heirs.into_values().flatten().collect() }));
     }

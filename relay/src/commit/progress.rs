@@ -75,6 +75,11 @@ impl Progress {
         self.taken
     }
 
+    /// Whether the ledger has nothing of it, and will have nothing of what was taken.
+    pub(super) fn is_new(&self) -> bool {
+        self.committed.is_none() && self.taken == 0
+    }
+
     /// Memory of what was taken and not committed, bytes.
     pub(super) fn held(&self) -> usize {
         self.held.held

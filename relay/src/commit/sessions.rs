@@ -1,9 +1,9 @@
 //! From a hello to a session, and its end.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use gaitway_proto::envelope::{Ack, Down, Granted, Hello, Session, Welcome};
+use gaitway_proto::envelope::{Ack, Down, Granted, Hello, Offer, Session, Welcome};
 use gaitway_proto::ledger::{Epoch, Mark, Source};
 use gaitway_proto::topic::AgentId;
 
@@ -55,8 +55,20 @@ impl Machine {
             }
         }
 
+        let is_unknown = |offer: &Offer| known.streams.get(&(offer.epoch, offer.stream)).is_some_and(Progress::is_new);
+        // The welcome would note what is missing of it.
+        let begins_with_a_gap = hello.streams.iter().any(|offer| offer.first > 1 && is_unknown(offer));
         let heir_of = |start| found.position(&Source::heir(agent, start)).map(|heir| Epoch::from_random(heir.get()));
-        match Lineage::of(&hello, self.presence.displaced_by(seat.link), heir_of) {
+        let lineage = Lineage::of(&hello, self.presence.displaced_by(seat.link), heir_of);
+        let claims = matches!(&lineage, Lineage::Continues { unclaimed } if !unclaimed.is_empty());
+        if (claims || begins_with_a_gap)
+            && let Err(pause) = self.credit.ask(now, agent)
+        {
+            let (link, session) = (seat.link, seat.session);
+            self.put_off(link, agent, session, pause);
+            return Ok(());
+        }
+        match lineage {
             Lineage::Continues { unclaimed } if !unclaimed.is_empty() => {
                 let claim = |start| Mark { source: Source::heir(agent, start), from: None, to: hello.epoch.get() };
                 self.heirs.insert(agent.clone(), unclaimed.into_iter().map(claim).collect());
@@ -147,6 +159,13 @@ impl Machine {
         if known.is_empty() {
             self.agents.remove(agent);
         }
+    }
+
+    /// Has the agent come again later: it has brought too much that is new.
+    pub(super) fn put_off(&mut self, link: LinkId, agent: &AgentId, session: Session, pause: Duration) {
+        self.unseat(agent);
+        let minutes = pause.as_secs().div_ceil(60);
+        self.refuse(link, agent, session, format!("too many new starts and streams of this agent: wait {minutes} min"));
     }
 
     /// Ends the session on the agent's side too.

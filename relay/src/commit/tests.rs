@@ -16,6 +16,7 @@ use crate::ledger::{Desk, Outcome, Request};
 use crate::link::{LinkId, LinkIds};
 use crate::memory::{Fault, MemoryLedger};
 
+mod credit;
 mod lineage;
 
 fn stream() -> impl Strategy<Value = Stream> {

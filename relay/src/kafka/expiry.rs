@@ -12,7 +12,7 @@ const KEPT: i64 = 400 * 24 * 3600 * 1000;
 const EVERY: Duration = Duration::from_secs(3600);
 
 /// Sources forgotten in one transaction.
-const AT_ONCE: usize = 1_000;
+pub(super) const AT_ONCE: usize = 1_000;
 
 /// Whether it is time to look; if so, it was looked at `now`.
 pub(super) fn is_due(looked: &mut Option<Instant>, now: Instant) -> bool {
@@ -33,11 +33,6 @@ pub(super) fn expired(positions: &HashMap<Box<str>, Kept>, now: i64) -> Vec<Box<
         .collect()
 }
 
-/// The agent of a source.
-pub(crate) fn agent(source: &str) -> &str {
-    source.split('/').next().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,7 +44,6 @@ mod tests {
         let positions =
             HashMap::from([("a/1/raw".into(), at(999)), ("a/2/raw".into(), at(1_000)), ("a/3/raw".into(), at(0))]);
         assert_eq!(expired(&positions, now), [Box::from("a/1/raw")]);
-        assert_eq!(agent("a/1/raw"), "a");
     }
 
     #[test]

@@ -1,17 +1,28 @@
 //! One transaction: records, then marks, drained, then committed.
+//!
+//! - Once the service stops, no coordinator is waited for to begin, and a commit no longer than the intake waits for it.
 
+use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gaitway_kafka::client::{self, Context, Trouble};
+use gaitway_kafka::config::TRANSACTION_TIMEOUT;
 use gaitway_kafka::headers::Writer;
+use gaitway_kafka::progress::STOPPED;
 use gaitway_kafka::{KafkaConfig, topics};
 use gaitway_proto::record::Record;
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext};
+use tokio_util::sync::CancellationToken;
+
+use crate::intake::FINISH_WITHIN;
+
+#[cfg(test)]
+mod classes;
 
 /// How long the coordinator may take to begin or to commit.
 const COORDINATOR: Duration = Duration::from_secs(30);
@@ -19,17 +30,20 @@ const COORDINATOR: Duration = Duration::from_secs(30);
 /// How long what was produced may take to be acknowledged.
 const DRAIN: Duration = Duration::from_secs(45);
 
-/// Longer than all of these: only a relay that is gone leaves it to the coordinator to end its transaction.
-const TRANSACTION: &str = "90000";
+/// How long it is waited for at a time, before it is looked whether the service stops. librdkafka goes on with what timed out, and then
+/// says what it last heard, or that it timed out: both as worth trying again.
+const SLICE: Duration = Duration::from_millis(500);
 
-/// What the operator may set otherwise.
-const DEFAULTS: [(&str, &str); 6] = [
+/// Between slices.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What the operator may set otherwise, under the names that librdkafka has them under.
+const DEFAULTS: [(&str, &str); 5] = [
     ("compression.codec", "lz4"),
-    ("linger.ms", "1"),
-    ("transaction.timeout.ms", TRANSACTION),
+    ("queue.buffering.max.ms", "1"),
     ("queue.buffering.max.messages", "500000"),
     ("queue.buffering.max.kbytes", "262144"),
-    ("delivery.timeout.ms", "40000"),
+    ("message.timeout.ms", "40000"),
 ];
 
 /// A producer that writes transactions.
@@ -38,6 +52,9 @@ pub(super) struct Producer {
     refused: Refused,
     topics: gaitway_kafka::config::Topics,
     trouble: Trouble,
+    stop: CancellationToken,
+    /// When it was noticed that the service stops.
+    stops: OnceCell<Instant>,
 }
 
 /// Why a transaction was not committed, or may not have been.
@@ -79,30 +96,56 @@ impl ProducerContext<NoCustomPartitioner> for Delivery {
     }
 }
 
+/// Made of the progress topic's name, so that a second relay on it fences the first.
+fn transactional_id(config: &KafkaConfig) -> String {
+    format!("gaitway-relay-{}", config.topics.progress)
+}
+
+fn settings(config: &KafkaConfig) -> ClientConfig {
+    let mut settings = client::base(config, super::CLIENT);
+    let timeout = config.transaction_timeout().as_millis().to_string();
+    for (name, value) in DEFAULTS.into_iter().chain([(TRANSACTION_TIMEOUT, timeout.as_str())]) {
+        if settings.get(name).is_none() {
+            settings.set(name, value);
+        }
+    }
+    settings
+        .set("transactional.id", transactional_id(config))
+        .set("enable.idempotence", "true")
+        .set("request.required.acks", "all")
+        .set("message.max.bytes", topics::MESSAGE_BYTES.to_string())
+        .set("delivery.report.only.error", "true")
+        // As Java's clients do, so that a device has one partition whoever writes.
+        .set("partitioner", "murmur2_random");
+    settings
+}
+
+/// Has the coordinator do what `ask` asks for, in slices, within [`COORDINATOR`] or until `gives_up`.
+fn coordinate(ask: impl Fn(Duration) -> Result<(), KafkaError>, gives_up: impl Fn() -> bool) -> Result<(), KafkaError> {
+    let begun = Instant::now();
+    loop {
+        match ask(SLICE) {
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && begun.elapsed() < COORDINATOR && !gives_up() =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
 impl Producer {
     /// Fences whoever wrote transactions of this progress topic, and ends what was left open.
-    pub(super) fn begin(config: &KafkaConfig) -> Result<Self, Failed> {
+    pub(super) fn begin(config: &KafkaConfig, stop: &CancellationToken) -> Result<Self, Failed> {
         let context = Context::default();
         let (trouble, refused) = (context.trouble.clone(), Refused::default());
-        let mut settings = client::base(config, super::CLIENT);
-        for (name, value) in DEFAULTS {
-            if settings.get(name).is_none() {
-                settings.set(name, value);
-            }
-        }
-        settings
-            .set("transactional.id", format!("gaitway-relay-{}", config.topics.progress))
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("message.max.bytes", topics::MESSAGE_BYTES.to_string())
-            .set("delivery.report.only.error", "true")
-            // As Java's clients do, so that a device has one partition whoever writes.
-            .set("partitioner", "murmur2_random");
         let failed = |error| Failed::Kafka(error, trouble.clone());
         let delivery = Delivery { context, refused: Arc::clone(&refused) };
-        let producer: BaseProducer<Delivery> = settings.create_with_context(delivery).map_err(failed)?;
-        producer.init_transactions(COORDINATOR).map_err(failed)?;
-        Ok(Self { client: producer, refused, topics: config.topics.clone(), trouble })
+        let producer: BaseProducer<Delivery> = settings(config).create_with_context(delivery).map_err(failed)?;
+        coordinate(|slice| producer.init_transactions(slice), || stop.is_cancelled()).map_err(failed)?;
+        let (topics, stop) = (config.topics.clone(), stop.clone());
+        Ok(Self { client: producer, refused, topics, trouble, stop, stops: OnceCell::new() })
     }
 
     /// Commits `records` and `marks` (key, partition, value; none deletes the key) in one transaction.
@@ -125,7 +168,8 @@ impl Producer {
             self.send::<str, str>(message)?;
         }
         self.drain()?;
-        self.client.commit_transaction(COORDINATOR).map_err(|error| self.failed(error))
+        coordinate(|slice| self.client.commit_transaction(slice), || self.gives_up())
+            .map_err(|error| self.failed(error))
     }
 
     /// Serves events while nothing is sent.
@@ -170,6 +214,9 @@ impl Producer {
         if let Some(error) = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(self.failed(error));
         }
+        if self.gives_up() {
+            return Err(Failed::Slow(STOPPED.to_owned()));
+        }
         if begun.elapsed() > DRAIN {
             let waiting = self.client.in_flight_count();
             let heard = self.trouble.take().map(|said| format!(" ({said})")).unwrap_or_default();
@@ -179,6 +226,11 @@ impl Producer {
             )));
         }
         Ok(())
+    }
+
+    /// Whether the service stops and nobody waits any more for what is under way.
+    fn gives_up(&self) -> bool {
+        self.stop.is_cancelled() && self.stops.get_or_init(Instant::now).elapsed() >= FINISH_WITHIN
     }
 
     fn failed(&self, error: KafkaError) -> Failed {

@@ -3,19 +3,17 @@
 //! - Whatever the registry does, the task lives until shutdown, and the relay's readiness is not touched: only its note.
 //! - Of an answer no more is read than an answer of a registry needs.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use gaitway_service::health::Part;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Response};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Registration, Request};
 use crate::commit::Backoff;
 use crate::config::{Credentials, SchemaRegistryConfig};
+use crate::http_client;
 use crate::throttle::Trouble;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -40,15 +38,18 @@ pub(crate) async fn keep(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     part.ready();
-    let client = client().context("cannot prepare to ask the schema registry")?;
-    let (mut backoff, mut trouble, mut done) = (Backoff::new(seed), Trouble::default(), Vec::new());
+    let (mut client, mut backoff, mut trouble, mut done) = (None, Backoff::new(seed), Trouble::default(), Vec::new());
     loop {
         let round = async {
             let credentials = match config.credentials() {
                 Ok(credentials) => credentials,
                 Err(wrong) => return Err(Failure::Refused(wrong.to_string())),
             };
-            register(&client, &base, &credentials, &mut open).await
+            let client = match &mut client {
+                Some(client) => client,
+                none => none.insert(self::client(&base)?),
+            };
+            register(client, &base, &credentials, &mut open).await
         };
         let failed = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -141,22 +142,25 @@ async fn ask(
     Ok((response.status().as_u16(), answer))
 }
 
-/// HTTP, and TLS by rustls with ring that trusts the system's authorities.
-fn client() -> anyhow::Result<Client> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
-    let client = Client::builder()
-        .tls_backend_preconfigured(tls)
+/// A client for a registry at `base`. Authorities that are missing may be installed yet.
+fn client(base: &str) -> Result<Client, Failure> {
+    let builder = if base.starts_with("https:") {
+        http_client::verifying().map_err(|error| {
+            Failure::Refused(format!(
+                "no certificate can be verified here: {error}; install certificate authorities (ca-certificates)"
+            ))
+        })
+    } else {
+        http_client::plain().map_err(|error| Failure::Refused(error.to_string()))
+    };
+    let client = builder?
         .http1_only()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_WITHIN)
         .timeout(ANSWER_WITHIN)
         .user_agent(concat!("gaitway-relay/", env!("CARGO_PKG_VERSION")))
-        .build()?;
-    Ok(client)
+        .build();
+    client.map_err(|error| Failure::Refused(format!("no client can be made: {}", root_cause(&error))))
 }
 
 fn root_cause(error: &reqwest::Error) -> String {

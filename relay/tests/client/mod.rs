@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use gaitway_proto::activity::{Activity, ActivityFrame, Window};
 use gaitway_proto::envelope::{Batch, Down, Hello, Item, Offer};
 use gaitway_proto::identity;
-use gaitway_proto::ledger::{Epoch, Stream};
+use gaitway_proto::ledger::{Epoch, Ledger, Stream};
 use gaitway_proto::topic::{self, AgentId, Up};
 use gaitway_relay::{RelayConfig, RelayStatus, Secret};
 use gaitway_service::health::Health;
@@ -42,6 +42,16 @@ pub struct Relay {
 
 impl Relay {
     pub fn start(change: impl FnOnce(&mut RelayConfig)) -> Self {
+        let ledger = MemoryLedger::default();
+        Self { ledger: ledger.clone(), ..Self::serve(Box::new(ledger), CancellationToken::new(), change) }
+    }
+
+    /// A relay that commits to `committed_to`; nothing is in its `ledger`.
+    pub fn serve(
+        committed_to: Box<dyn Ledger>,
+        shutdown: CancellationToken,
+        change: impl FnOnce(&mut RelayConfig),
+    ) -> Self {
         let mut config = RelayConfig {
             mqtt: "127.0.0.1:0".parse().unwrap(),
             secret: Some(Secret::new(SECRET)),
@@ -50,14 +60,13 @@ impl Relay {
         change(&mut config);
         let listener = gaitway_relay::bind(&config).unwrap();
         let address = listener.local_addr().unwrap();
-        let (ledger, status, health, metrics, shutdown) =
-            (MemoryLedger::default(), Arc::default(), Health::new(), Metrics::new(), CancellationToken::new());
+        let (status, health, metrics) = (Arc::default(), Health::new(), Metrics::new());
         let task = tokio::spawn({
-            let (ledger, status, shutdown) = (Box::new(ledger.clone()), Arc::clone(&status), shutdown.clone());
+            let (status, shutdown) = (Arc::clone(&status), shutdown.clone());
             let (health, metrics) = (health.clone(), metrics.clone());
-            async move { gaitway_relay::run(config, listener, ledger, status, &health, &metrics, shutdown).await }
+            async move { gaitway_relay::run(config, listener, committed_to, status, &health, &metrics, shutdown).await }
         });
-        Self { address, ledger, status, health, metrics, shutdown, task }
+        Self { address, ledger: MemoryLedger::default(), status, health, metrics, shutdown, task }
     }
 
     pub async fn stop(self) -> anyhow::Result<()> {

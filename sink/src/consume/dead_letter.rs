@@ -16,6 +16,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use tokio_util::sync::CancellationToken;
 
 use super::taken::{Refusal, Taken};
 
@@ -116,20 +117,14 @@ impl DeadLetters {
     fn producer(&self) -> Result<BaseProducer<Acks>, String> {
         let context = Acks::default();
         let trouble = context.0.trouble.clone();
-        let mut producer = client::base(&self.config, &self.client_id);
-        let patience = (PATIENCE.as_millis() - 5_000).to_string();
-        for (property, value) in [
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("linger.ms", "0"),
-            ("compression.type", "lz4"),
+        client::base(&self.config, &self.client_id)
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("queue.buffering.max.ms", "0")
+            .set("compression.codec", "lz4")
             // The topic's own limit is the one that counts.
-            ("message.max.bytes", "1000000000"),
-            ("message.timeout.ms", &patience),
-        ] {
-            super::decide(&mut producer, property, value);
-        }
-        producer
+            .set("message.max.bytes", "1000000000")
+            .set("message.timeout.ms", (PATIENCE.as_millis() - 5_000).to_string())
             .create_with_context(context)
             .map_err(|error| client::sentence(&self.config, "make a producer of dead letters", &error, &trouble))
     }
@@ -198,8 +193,8 @@ impl DeadLetters {
 }
 
 /// Creates the topic if it is missing and may be created. The error is a sentence.
-pub(super) fn ensure(config: &KafkaConfig, client_id: &str) -> Result<(), String> {
-    let (created, findings) = topics::ensure(config, client_id, topics::written_by_sink)?;
+pub(super) fn ensure(config: &KafkaConfig, client_id: &str, stop: &CancellationToken) -> Result<(), String> {
+    let (created, findings) = topics::ensure(config, client_id, topics::written_by_sink, stop)?;
     for topic in created {
         tracing::info!(topic = topic.name, partitions = topic.partitions, "topic of dead letters created");
     }

@@ -181,7 +181,7 @@ impl Member {
             // Its position is nowhere near a record.
             .set("auto.offset.reset", "latest");
         for (property, value) in DEFAULTS {
-            super::unless_set(&mut member, config, property, value);
+            super::unless_set(&mut member, property, value);
         }
         let consumer: BaseConsumer<Context> = member
             .create_with_context(context)

@@ -142,7 +142,7 @@ impl Source {
             ("fetch.queue.backoff.ms", 20),
         ];
         for (property, value) in bounds {
-            super::unless_set(&mut reader, &config, property, value);
+            super::unless_set(&mut reader, property, value);
         }
         let consumer = reader
             .create_with_context::<_, BaseConsumer<Context>>(context)

@@ -102,7 +102,7 @@ pub(crate) fn run(
     };
     let mut redrive = redrive.again().map_err(said)?;
     let letters = DeadLetters::new(Arc::new(config.kafka.clone()), CLIENT);
-    dead_letter::ensure(&config.kafka, CLIENT)?;
+    dead_letter::ensure(&config.kafka, CLIENT, stop)?;
     let (mut after, mut passage) = (Account::default(), Passage::open(config, client.clone(), wanted, stop)?);
     passage.go(&mut after, |missing, _| {
         let unusable = taken::sorted(table, which, missing, &mut judge, |_, _, refused| {
