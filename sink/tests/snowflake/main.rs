@@ -4,6 +4,7 @@
 mod faults;
 mod keys;
 mod laws;
+mod marks;
 mod redrive;
 mod sql;
 mod stops;
