@@ -34,8 +34,9 @@ struct World {
     generation: u32,
     stored: Vec<i64>,
     token: Option<u64>,
-    /// The ledger keeps marks without rows in memory only: this one.
-    floating: Option<Option<u64>>,
+    /// Whether the ledger keeps marks without rows in memory only, and the one there.
+    floats: bool,
+    floating: Option<u64>,
     /// The time of the mark.
     marked_at: Option<i64>,
     /// Accepted and not committed.
@@ -70,7 +71,7 @@ impl World {
     }
 
     fn position(&self) -> Option<u64> {
-        self.floating.flatten().max(self.token)
+        self.floating.max(self.token)
     }
 
     fn found(&self) -> Found {
@@ -83,9 +84,10 @@ impl World {
 
     fn commit_one(&mut self) {
         let Some((to, rows)) = self.accepted.pop_front() else { return };
-        match &mut self.floating {
-            Some(mark) if rows.is_empty() => *mark = Some(to),
-            _ => self.token = Some(to),
+        if self.floats && rows.is_empty() {
+            self.floating = Some(to);
+        } else {
+            self.token = Some(to);
         }
         self.stored.extend(rows);
     }
@@ -136,9 +138,7 @@ impl World {
     /// What a crash of this process does, and an open.
     fn forget(&mut self) {
         self.accepted.clear();
-        if let Some(mark) = &mut self.floating {
-            *mark = None;
-        }
+        self.floating = None;
     }
 
     fn committed(&mut self) -> Result<Found, LedgerError> {
@@ -246,6 +246,7 @@ fn world(log: Vec<bool>, fate: Vec<u8>) -> World {
         generation: 0,
         stored: Vec::new(),
         token: None,
+        floats: false,
         floating: None,
         marked_at: None,
         accepted: VecDeque::new(),
@@ -269,7 +270,7 @@ proptest! {
         seed: u64,
     ) {
         let mut world = world(log, Vec::new());
-        (world.dead, world.floating) = (dead, floats.then_some(None));
+        (world.dead, world.floats) = (dead, floats);
         for life in 0..lives {
             world.fate = Fate(fate.iter().copied().skip(life).collect());
             if life + 1 == lives {
@@ -516,7 +517,7 @@ fn a_record_that_is_no_longer_there_proves_nothing() {
 #[test]
 fn a_mark_without_rows_that_no_warehouse_keeps_is_not_missed_after_a_crash() {
     let mut world = world(vec![true; 12], Vec::new());
-    (world.dead, world.floating) = (Some(1), Some(None));
+    (world.dead, world.floats) = (Some(1), true);
     assert_eq!(world.run(&mut Machine::new(LIMITS, false, 1, None)), None);
     assert_eq!(world.group, Some(Hint { next: 12, told: Some(Told { token: None, print: None }) }));
     world.log.extend([true; 3]);
