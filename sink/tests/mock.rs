@@ -70,6 +70,19 @@ fn a_group_that_it_may_not_join_is_said_and_joined_when_it_may() {
 }
 
 #[test]
+fn a_broker_that_takes_connections_and_never_answers_does_not_keep_it_from_ending() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = SinkConfig::default();
+    config.kafka.brokers = silent.local_addr().unwrap().to_string();
+    let sink = Sink::start(&config, Store::default());
+    let (connected, _) = silent.accept().unwrap();
+    let asked = std::time::Instant::now();
+    sink.stop();
+    assert!(asked.elapsed() < Duration::from_secs(5), "it ends long before its question does: {:?}", asked.elapsed());
+    drop(connected);
+}
+
+#[test]
 fn fetches_that_are_refused_are_said_and_pass_over_nothing() {
     let (mock, store) = (Mock::new(), Store::default());
     let sink = Sink::start(&mock.config, store.clone());
