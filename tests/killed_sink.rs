@@ -111,6 +111,7 @@ fn a_sink_killed_anywhere_is_exact() {
     stop.store(true, Ordering::Relaxed);
     let committed = producer.join().unwrap();
     println!("{kills} kills, seed {seed}: {inside} inside a transaction; {committed} records");
+    assert!(inside > 0, "no kill landed inside an open transaction");
 
     let mut sink = start(&config);
     sink.logged("reading", is_reading);

@@ -163,7 +163,7 @@ mod tests {
         fn try_get(&self, at: usize) -> Option<Header<'_, &[u8]>> {
             match at {
                 0 => Some(Header { key: "agent", value: Some(b"pi") }),
-                1 => std::str::from_utf8(b"caf\xe9").map(|key| Some(Header { key, value: None })).unwrap(),
+                1 => panic!("not UTF-8"),
                 _ => None,
             }
         }

@@ -20,14 +20,18 @@ use std::time::{Duration, Instant};
 use gaitway_proto::ledger::LedgerError;
 
 mod pause;
+mod proof;
 mod reading;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use pause::Pause;
+use proof::Proof;
 use reading::Reading;
 pub(crate) use stop::Stop;
+pub(crate) use told::{Found, Hint, Print, Survey, Told};
 
 /// How long a token may lie beyond the end of the log: a broker that was killed knows its end again only after a while.
 const BEYOND: Duration = Duration::from_secs(30);
@@ -46,8 +50,6 @@ const CONTESTED: u32 = 5;
 
 /// So often it is looked whether passed over records were dealt with.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// How much younger than the warehouse's mark the record there may seem, milliseconds: clocks differ.
-const CLOCKS: i64 = 3_600_000;
 
 /// So many times in a row the log could not be read behind the same token: that is not the way here, it is the log.
 const DAMAGED: u32 = 5;
@@ -66,63 +68,6 @@ pub(crate) struct Limits {
     pub linger: Duration,
     /// Submits that may be accepted and not committed.
     pub max_accepted: usize,
-}
-
-/// What the log is asked before reading begins. Offsets; `high` is the end for those who read what is committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Survey {
-    /// The first record that is left.
-    pub low: i64,
-    /// Behind the last record.
-    pub high: i64,
-    /// What the group has committed.
-    pub group: Option<Hint>,
-}
-
-impl Survey {
-    /// Whether the group's offset is where to begin without a token, not merely one that stands for no rows.
-    fn is_adopted(&self, at: i64) -> bool {
-        self.group.is_some_and(|group| group.next == at && group.told.is_none_or(|told| told.token.is_some()))
-    }
-}
-
-/// The group's offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hint {
-    /// The next record to read: all records before it are in the warehouse, or were none for it.
-    pub next: i64,
-    /// What this sink said beside it; none in an offset that somebody else committed.
-    pub told: Option<Told>,
-}
-
-/// How the warehouse was when a hint was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// The token that it held itself.
-    pub token: Option<u64>,
-    /// The record there, if it was known.
-    pub print: Option<Print>,
-}
-
-/// What tells a record from another at the same offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Print {
-    /// Kafka's time stamp, milliseconds since the Unix epoch.
-    pub timestamp: Option<i64>,
-    /// CRC32C of key and value.
-    pub crc: u32,
-}
-
-/// What the ledger tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// The durable token.
-    pub position: Option<u64>,
-    /// What of it the warehouse itself holds: less where the last marks were without rows, and the warehouse keeps none of
-    /// those.
-    pub kept: Option<u64>,
-    /// When the mark was moved, milliseconds since the Unix epoch, if the warehouse knows; asked before reading begins.
-    pub marked_at: Option<i64>,
 }
 
 /// One submit.
@@ -212,31 +157,6 @@ enum Step {
     Ask,
     Survey { found: Found },
     Adopt { token: u64 },
-}
-
-/// What the record at the token must be.
-#[derive(Debug, Clone, Copy)]
-struct Proof {
-    token: u64,
-    /// The one that was stored, if that is known.
-    print: Option<Print>,
-    /// Else it is as old as this mark.
-    marked_at: Option<i64>,
-}
-
-impl Proof {
-    fn holds(&self, seen: Print) -> Result<(), Stop> {
-        let token = self.token;
-        match (self.print, self.marked_at, seen.timestamp) {
-            (Some(stored), ..) if stored != seen => {
-                Err(Stop::Anew { token, how: "is another than the one that was stored" })
-            }
-            (None, Some(mark), Some(at)) if at > mark.saturating_add(CLOCKS) => {
-                Err(Stop::Anew { token, how: "is younger than the warehouse's mark" })
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl<R> Machine<R> {
@@ -493,16 +413,8 @@ impl<R> Machine<R> {
         }
     }
 
-    /// What the record at the token must be, if that one may still be there.
     fn proof(&self, at: i64, found: Found, survey: &Survey) -> Option<Proof> {
-        let token = found.position?;
-        if at <= survey.low || u64::try_from(at - 1) != Ok(token) || self.illegible == Some(token) {
-            return None;
-        }
-        let told = survey.group.and_then(|group| group.told).filter(|told| told.token == Some(token));
-        let memory = self.memory.filter(|(at, _)| *at == token).map(|(_, print)| print);
-        let print = memory.or(told.and_then(|told| told.print));
-        Some(Proof { token, print, marked_at: found.marked_at })
+        Proof::of(at, found, survey, self.memory).filter(|proof| self.illegible != Some(proof.token))
     }
 
     /// Outcome of [`Effect::Adopt`].

@@ -12,7 +12,8 @@ mod setting_up;
 mod stored;
 mod support;
 
-use gaitway_proto::ledger::conformance::{self, laws, walk};
+use gaitway_proto::ledger::conformance::{self, Fixture as _, laws, walk};
+use gaitway_proto::ledger::{Mark, Source};
 use proptest::prelude::*;
 use stored::Home;
 
@@ -57,6 +58,23 @@ laws! {
 #[ignore = "needs postgres"]
 fn the_whole_suite() {
     conformance::run(|| Box::new(Home::new()));
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn a_mark_tells_when_it_was_moved_and_a_source_can_be_begun_anywhere() {
+    let mut home = Home::new();
+    let ledger = home.ledger();
+    ledger.recover().unwrap();
+    let [one, other] = [0, 1].map(|partition| Source::partition("t", partition));
+    assert_eq!(ledger.marked_at(&one).unwrap(), None);
+    ledger.submit(&[], &[Mark { source: one.clone(), from: None, to: 3 }]).unwrap();
+    let passed = gaitway_service::clock::now_micros() - ledger.marked_at(&one).unwrap().unwrap();
+    assert!(passed.abs() < 60_000_000, "{passed}");
+    ledger.begin_at(&other, 41).unwrap();
+    assert_eq!(ledger.committed(std::slice::from_ref(&other)).unwrap()[&other], 41);
+    assert_eq!(ledger.kept(&other, Some(41)), Some(41));
+    assert!(ledger.begin_at(&one, 5).is_err(), "it has a mark");
 }
 
 proptest! {

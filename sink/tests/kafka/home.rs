@@ -202,6 +202,16 @@ impl Home {
         }
     }
 
+    /// Writes `count` readings of about `bytes` each, with little memory.
+    pub(crate) fn write_great(&self, partition: i32, count: u64, bytes: usize) {
+        let producer: BaseProducer = self.client().set("queue.buffering.max.kbytes", "4096").create().unwrap();
+        let value = format!(r#"{{"deviceId":"d","padding":"{}"}}"#, "x".repeat(bytes));
+        for _ in 0..count {
+            self.send_value(&producer, partition, None, value.as_bytes(), &OwnedHeaders::new());
+        }
+        producer.flush(PATIENCE).unwrap();
+    }
+
     /// Writes a value as it is, without headers.
     pub(crate) fn write_value(&self, partition: i32, key: Option<&str>, value: &[u8]) {
         let producer: BaseProducer = self.client().create().unwrap();

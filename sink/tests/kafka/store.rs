@@ -23,6 +23,8 @@ struct State {
     /// When the marks were moved, as far as it tells.
     dated: Option<i64>,
     down: bool,
+    /// Submits fail, and nothing else does.
+    refusing: bool,
 }
 
 /// Where submits of one sink wait, while it is shut.
@@ -70,6 +72,11 @@ impl Store {
         self.state().down = down;
     }
 
+    /// Its submits fail.
+    pub(crate) fn refuse(&self, refusing: bool) {
+        self.state().refusing = refusing;
+    }
+
     /// Forgets the marks, keeps the rows.
     pub(crate) fn lose_marks(&self) {
         self.state().marks.clear();
@@ -105,7 +112,7 @@ impl Ledger for Store {
         check(records, marks)?;
         self.gate.pass();
         let mut state = self.state();
-        if state.down {
+        if state.down || state.refusing {
             return Err(LedgerError::Unavailable("the warehouse is away".to_owned()));
         }
         for Mark { source, from, .. } in marks {

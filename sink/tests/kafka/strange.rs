@@ -90,3 +90,19 @@ fn a_record_too_great_for_the_dead_letters_leaves_what_fits() {
     assert_eq!(told, expected);
     sink.stop();
 }
+
+#[test]
+#[ignore = "needs kafka"]
+fn a_letter_is_written_once_however_often_the_warehouse_is_tried() {
+    let (home, store) = (Home::new("once", 1, &[]), Store::default());
+    home.write(0, 0..2);
+    home.write_value(0, Some("k"), b"not JSON");
+    home.write(0, 2..4);
+    store.refuse(true);
+    let sink = Sink::start(&home.config, store.clone());
+    sink.await_that("it has tried again and again", || sink.metric("gaitway_sink_ledger_errors_total") > Some(3));
+    store.refuse(false);
+    sink.await_that("the partition goes on", || store.numbers(home.raw(), 0) == numbers(0..4));
+    assert_eq!(topic::read(broker(), &home.config.kafka.topics.dead_letter).len(), 1);
+    sink.stop();
+}

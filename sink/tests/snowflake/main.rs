@@ -5,6 +5,7 @@ mod checkup;
 mod faults;
 mod keys;
 mod laws;
+mod marks;
 mod redrive;
 mod spelling;
 mod sql;
