@@ -51,7 +51,8 @@ pub struct KafkaLedger {
     owned: bool,
     /// What was said of the topics.
     told: Vec<Finding>,
-    expired: Option<Instant>,
+    /// When it was looked last for sources to forget.
+    looked: Option<Instant>,
 }
 
 /// What holds between a recovery and the next error.
@@ -70,7 +71,7 @@ impl KafkaLedger {
     /// A ledger that has to recover first. `name` tells this process from every other that ever owned the topics. Calls that
     /// wait for brokers end within seconds once `stop` is cancelled, as a service does that shuts down.
     pub fn new(config: KafkaConfig, name: impl Into<String>, stop: CancellationToken) -> Self {
-        Self { config, name: name.into(), stop, open: None, begun: 0, owned: false, told: Vec::new(), expired: None }
+        Self { config, name: name.into(), stop, open: None, begun: 0, owned: false, told: Vec::new(), looked: None }
     }
 
     fn prepare_topics(&mut self) -> Result<(), LedgerError> {
@@ -266,17 +267,15 @@ impl Ledger for KafkaLedger {
     fn tend(&mut self) -> Result<(), LedgerError> {
         let Some(open) = &mut self.open else { return Ok(()) };
         open.producer.poll();
-        if !expiry::is_due(&mut self.expired, Instant::now()) || !clock::synchronised() {
+        let now = Instant::now();
+        if !expiry::is_due(self.looked, now) || !clock::synchronised() {
             return Ok(());
         }
         let Progress { positions, elsewhere, partitions, .. } = &mut open.progress;
         let expired = expiry::expired(positions, clock::now_micros() / 1000);
+        self.looked = expiry::looked(expired.len(), now);
         if expired.is_empty() {
             return Ok(());
-        }
-        if expired.len() == expiry::AT_ONCE {
-            // There may be more: the next time is soon.
-            self.expired = None;
         }
         let places = |source| {
             let home = progress::partition(progress::agent_of(source), *partitions);
@@ -305,4 +304,17 @@ impl Ledger for KafkaLedger {
 /// If the system gives no random numbers.
 pub fn owner_name() -> Result<String, getrandom::Error> {
     Ok(format!("relay {:016x} (process {})", getrandom::u64()?, std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_who_finds_its_own_name() {
+        let ledger = KafkaLedger::new(KafkaConfig::default(), "one", CancellationToken::new());
+        assert!(ledger.owns(Some("one")).is_ok());
+        assert!(matches!(ledger.owns(Some("two")), Err(LedgerError::Fenced(who)) if who.contains("two")));
+        assert!(matches!(ledger.owns(None), Err(LedgerError::Unavailable(_))));
+    }
 }

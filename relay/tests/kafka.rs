@@ -267,6 +267,44 @@ fn a_relay_does_not_wait_out_the_transaction_that_it_left_open_itself() {
     ledger.submit(&[reading(&agent, "phone", 1, None)], &[self::mark(&agent, None, 1)]).unwrap();
 }
 
+/// A transaction of somebody else's in the progress topic, open for so long.
+fn stranger(config: &KafkaConfig, open: Duration) {
+    relay(config, "one").recover().unwrap();
+    let stranger: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", &config.brokers)
+        .set("transactional.id", kafka::unique("stranger"))
+        .set("transaction.timeout.ms", open.as_millis().to_string())
+        .create()
+        .unwrap();
+    stranger.init_transactions(Duration::from_secs(30)).unwrap();
+    stranger.begin_transaction().unwrap();
+    let mark = BaseRecord::to(&config.topics.progress).key("pi/0000000000000001/raw").payload("7");
+    stranger.send(mark).map_err(|(error, _)| error).unwrap();
+    stranger.flush(Duration::from_secs(30)).unwrap();
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn what_a_killed_relay_left_open_is_waited_out() {
+    let config = config(1);
+    stranger(&config, Duration::from_secs(32));
+    let read = progress::read(&config, "test", &CancellationToken::new()).unwrap();
+    assert_eq!((read.owner.as_deref(), read.positions.len()), (Some("one"), 0));
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn a_transaction_that_stays_open_is_named() {
+    let mut config = config(1);
+    stranger(&config, Duration::from_secs(600));
+    config.properties.0.insert("transaction.timeout.ms".to_owned(), "1000".to_owned());
+    let said = progress::read(&config, "test", &CancellationToken::new()).unwrap_err();
+    assert!(
+        said.contains(&format!("a transaction of {}/0", config.topics.progress)) && said.contains("open"),
+        "{said}"
+    );
+}
+
 #[tokio::test]
 #[ignore = "needs kafka"]
 async fn marks_are_found_after_partitions_were_added_to_the_progress_topic() {

@@ -12,15 +12,16 @@ const KEPT: i64 = 400 * 24 * 3600 * 1000;
 const EVERY: Duration = Duration::from_secs(3600);
 
 /// Sources forgotten in one transaction.
-pub(super) const AT_ONCE: usize = 1_000;
+const AT_ONCE: usize = 1_000;
 
-/// Whether it is time to look; if so, it was looked at `now`.
-pub(super) fn is_due(looked: &mut Option<Instant>, now: Instant) -> bool {
-    let due = looked.is_none_or(|at| now.saturating_duration_since(at) >= EVERY);
-    if due {
-        *looked = Some(now);
-    }
-    due
+/// Whether it is time to look, if it was `looked` last then.
+pub(super) fn is_due(looked: Option<Instant>, now: Instant) -> bool {
+    looked.is_none_or(|at| now.saturating_duration_since(at) >= EVERY)
+}
+
+/// When it was looked last, if that was `now` and so many were found: where there may be more, it is due again.
+pub(super) fn looked(found: usize, now: Instant) -> Option<Instant> {
+    (found < AT_ONCE).then_some(now)
 }
 
 /// Sources last moved long before `now`, milliseconds since the Unix epoch; some of them if there are many.
@@ -47,10 +48,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_looked_once_an_hour() {
-        let (mut looked, now) = (None, Instant::now());
-        assert!(is_due(&mut looked, now));
-        assert!(!is_due(&mut looked, now + EVERY / 2));
-        assert!(is_due(&mut looked, now + EVERY));
+    fn it_is_looked_once_an_hour_and_again_at_once_while_there_may_be_more() {
+        let now = Instant::now();
+        assert!(is_due(None, now));
+        let positions =
+            |count| (0..count).map(|at| (format!("a/{at}/raw").into(), Kept { position: 1, at: 1 })).collect();
+        let last = looked(expired(&positions(AT_ONCE - 1), KEPT + 9).len(), now);
+        assert!(!is_due(last, now + EVERY / 2) && is_due(last, now + EVERY));
+        let more = looked(expired(&positions(AT_ONCE + 1), KEPT + 9).len(), now);
+        assert!(is_due(more, now));
     }
 }
