@@ -141,8 +141,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(at) => at,
         None => default_place(&places)?,
     };
+    let is_filtered = device.is_some() || session.is_some();
     let start = match (from_start, last) {
         (true, _) => Start::Beginning,
+        // Where the last records that match are, nobody knows.
+        (false, Some(_)) if is_filtered => Start::Beginning,
         (false, Some(last)) => Start::Last(last),
         (false, None) if no_follow => Start::Beginning,
         (false, None) => Start::Now,
@@ -238,7 +241,7 @@ fn show(
             0 => {}
             missed => writeln!(io::stderr(), "{missed} frames were acknowledged before they could be shown")?,
         }
-        if end.no_follow && caught_up && !came {
+        if end.no_follow && caught_up {
             return Ok(());
         }
         if !came && caught_up {

@@ -33,7 +33,7 @@ const PHONES: u64 = 4;
 /// The broker is away for seconds after each kill, and what phones push meanwhile must be caught up with.
 const REST: Duration = Duration::from_millis(500);
 
-/// Kills of agent, relay and sinks in the suite's run; broker and PostgreSQL are killed once for ten of them.
+/// Kills of agent, relay and sinks in the suite's run; the broker is killed once for ten of them, PostgreSQL once for twenty.
 const KILLS: u64 = 100;
 
 /// Silence closes nothing while phones push, and everything at the end.
@@ -139,6 +139,7 @@ impl House {
 type Place = (String, i64, i64);
 
 const RAW: (&str, &str) = ("RAW_DATA", "ACTIVITY_RECORDS");
+const GAPS: (&str, &str) = ("RAW_DATA", "GAPS");
 const ACTIVITY: (&str, &str) = ("PROCESSED_DATA", "USER_ACTIVITY_PROCESSED");
 
 /// Holds what readers of committed records see of `topic` against the rows of all warehouses; gives how many records are
@@ -243,7 +244,7 @@ fn agent_relay_sinks_broker_and_postgres_killed_independently_are_exact() {
             std::thread::sleep(Duration::from_micros(random.below(400_000)));
             house.broker.restart();
         }
-        if kill % 10 == 9 {
+        if kill % 20 == 9 {
             house.postgres.kill();
             postgres_kills += 1;
             std::thread::sleep(Duration::from_micros(random.below(400_000)));
@@ -281,7 +282,11 @@ fn agent_relay_sinks_broker_and_postgres_killed_independently_are_exact() {
     for (phone, pushed) in &pushed {
         assert_exact(&warehouse, phone, pushed);
     }
+    for topic in ["gaitway_gaps", "gaitway_dead_letter"] {
+        assert_eq!(topic::read(&house.broker.address, topic).len(), 0, "{topic}");
+    }
     assert_eq!(count(&warehouse, "SELECT count(*) FROM GAPS"), 0);
+    assert_eq!((stored(&house, GAPS), in_postgres::count(&reader, GAPS.1)), (0, 0));
     let (readings, aborted) = assert_topic(&house, "raw_sensor_data", &warehouse, RAW);
     assert_eq!(readings, expected, "and nothing else");
     assert_topic(&house, "processed_activity", &warehouse, ACTIVITY);

@@ -46,7 +46,9 @@ impl Spool {
             let last = match start {
                 Start::Now => end,
                 Start::Beginning => 0,
-                // A frame has at least one record.
+                // Few frames are gaps.
+                Start::Last(_) if table.name == schema::GAPS.name => 0,
+                // Any other has at least one record.
                 Start::Last(count) => look.before_last(stream, count as usize)?,
             };
             Ok(Tailed { stream, last, end, due: None })

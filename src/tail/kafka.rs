@@ -11,6 +11,9 @@ use super::{BATCH, Found, PAUSE, Reader, Start};
 
 const CLIENT: &str = "gaitway-tail";
 
+/// Offsets without a record beside the one that ends each transaction: of a few that were aborted.
+const NOTHING: u32 = 10_000;
+
 /// See the module.
 pub(super) struct Committed {
     records: Records,
@@ -24,7 +27,7 @@ impl Committed {
         let start = match start {
             Start::Now => records::Start::Now,
             Start::Beginning => records::Start::Beginning,
-            Start::Last(count) => records::Start::Last(count),
+            Start::Last(count) => records::Start::Last(count.saturating_mul(2).saturating_add(NOTHING)),
         };
         Ok(Self { records: Records::open(config, CLIENT, &topic, start)?, topic, table })
     }
