@@ -6,6 +6,7 @@ mod ask;
 mod book;
 mod judge;
 mod ranges;
+mod sql;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use gaitway_service::table::{Side, Table};
 use serde::Serialize;
 
 use crate::places::{Flags, Places};
+use crate::warehouse::Warehouse;
 use judge::{Books, Line, Report, judge};
 
 /// Exit status if a place could not be asked.
@@ -66,29 +68,29 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn gather(places: &Places) -> anyhow::Result<(Books, Vec<String>)> {
     let Places { spool, kafka, warehouse, warehouse_is_named } = places;
     let (mut books, mut why) = (Books::default(), Vec::new());
-    let has_warehouse = *warehouse_is_named || warehouse.exists();
+    let has_warehouse = *warehouse_is_named || warehouse.may_exist();
     if !spool.exists() && kafka.is_none() && !has_warehouse {
         bail!(
-            "there is neither {} nor {}, and no Kafka is configured: name the places with --data-dir, --kafka or \
-             --warehouse",
-            spool.display(),
-            warehouse.display()
+            "there is neither {} nor {warehouse}, and no Kafka is configured: name the places with --config, --data-dir, \
+             --kafka or --warehouse",
+            spool.display()
         );
     }
     let mut marks = ask::Marks::new();
+    let mut asked = None;
     if spool.exists() {
         match ask::agent(spool) {
             Ok(agent) => books.agent = Some(agent),
             Err(error) => why.push(error),
         }
     }
-    let mut is_readable = false;
     if has_warehouse {
-        match ask::marks(warehouse) {
-            Ok(found) => (marks, is_readable) = (found, true),
+        match ask::Warehouse::open(warehouse).and_then(|mut warehouse| Ok((warehouse.marks()?, warehouse))) {
+            Ok((found, warehouse)) => (marks, asked) = (found, Some(warehouse)),
             Err(error) => why.push(error),
         }
-        books.is_fed = !marks.is_empty();
+        // Only a file may be a relay's own.
+        books.is_fed = !marks.is_empty() || !matches!(warehouse, Warehouse::File(_));
     }
     let mut stores = [None, None];
     if let Some(config) = kafka {
@@ -99,8 +101,8 @@ fn gather(places: &Places) -> anyhow::Result<(Books, Vec<String>)> {
     } else if books.is_fed {
         why.push("the warehouse is filled from Kafka, which is not configured here: give --kafka HOST:PORT".to_owned());
     }
-    if is_readable {
-        match ask::warehouse(warehouse) {
+    if let Some(warehouse) = &mut asked {
+        match warehouse.store() {
             Ok(store) => stores[1] = Some(store),
             Err(error) => why.push(error),
         }

@@ -3,6 +3,8 @@
 #[cfg(feature = "kafka")]
 mod audit;
 #[cfg(feature = "kafka")]
+mod doctor;
+#[cfg(feature = "kafka")]
 mod places;
 mod replay;
 #[cfg(feature = "kafka")]
@@ -10,6 +12,8 @@ mod sqlite;
 #[cfg(feature = "kafka")]
 mod tail;
 mod up;
+#[cfg(feature = "kafka")]
+mod warehouse;
 
 use std::process::ExitCode;
 
@@ -41,6 +45,9 @@ enum Command {
     /// Hold what was accepted against what is in spool, Kafka and warehouse
     #[cfg(feature = "kafka")]
     Audit(audit::Args),
+    /// Look at Kafka and the warehouse and say what is missing or wrong
+    #[cfg(feature = "kafka")]
+    Doctor(doctor::Args),
     /// Show records as they come, wherever they are
     #[cfg(feature = "kafka")]
     Tail(tail::Args),
@@ -68,6 +75,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(args),
         #[cfg(feature = "kafka")]
         Command::Audit(args) => audit::run(args),
+        #[cfg(feature = "kafka")]
+        Command::Doctor(args) => doctor::run(args),
         #[cfg(feature = "kafka")]
         Command::Tail(args) => tail::run(args),
     }

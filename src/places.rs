@@ -9,9 +9,11 @@ use anyhow::bail;
 use gaitway_agent::config::AgentConfig;
 use gaitway_kafka::KafkaConfig;
 use gaitway_relay::RelayConfig;
-use gaitway_relay::command::KafkaFlags;
-use gaitway_service::config::{is_combined_file, load_either};
+use gaitway_service::config::{Loaded, is_combined_file, load_either, read_either};
+use gaitway_sink::SinkConfig;
 use serde::Serialize;
+
+use crate::warehouse::Warehouse;
 
 /// Where `up` keeps everything if it is not told.
 const DATA_DIR: &str = "gaitway-data";
@@ -19,16 +21,16 @@ const DATA_DIR: &str = "gaitway-data";
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
-    /// Configuration file of the services; `up`'s will do [default: those in /etc/gaitway if they exist]
+    /// Configuration file of `up`, of an agent, a relay or a sink [default: those in /etc/gaitway if they exist]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Data directory of `up`, or of an agent alone [default: ./gaitway-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Brokers, divided by commas [default: as the relay is configured]
+    /// Brokers, divided by commas [default: as the relay or the sink is configured]
     #[arg(long, value_name = "HOST:PORT")]
     kafka: Option<String>,
-    /// The warehouse's file [default: warehouse.db of the data directory]
+    /// The file of a local warehouse [default: the warehouse of the sink, else warehouse.db of the data directory]
     #[arg(long, value_name = "PATH")]
     warehouse: Option<PathBuf>,
 }
@@ -40,51 +42,75 @@ pub(crate) struct Places {
     pub(crate) spool: PathBuf,
     /// Kafka, if it is configured.
     pub(crate) kafka: Option<KafkaConfig>,
-    /// The warehouse's file, which may not be there.
-    pub(crate) warehouse: PathBuf,
+    /// The warehouse, which may not be there.
+    pub(crate) warehouse: Warehouse,
     /// Whether somebody named the warehouse: then it must be there.
     pub(crate) warehouse_is_named: bool,
 }
 
 #[derive(Debug, Serialize)]
-struct OfRelay {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kafka: Option<KafkaFlags>,
-}
-
-#[derive(Debug, Serialize)]
 struct NoFlags {}
+
+struct Services {
+    relay: RelayConfig,
+    agent: AgentConfig,
+    sink: Loaded<SinkConfig>,
+}
 
 impl Flags {
     /// Finds the places.
     pub(crate) fn find(self) -> anyhow::Result<Places> {
         let Self { config, data_dir, kafka, warehouse } = self;
-        let kafka = kafka.map(|brokers| KafkaFlags { brokers });
-        let (relay, agent) = services(config.as_deref(), &OfRelay { kafka })?;
+        let Services { relay, agent, sink } = Services::read(config.as_deref())?;
         let spool = data_dir.as_deref().map_or_else(|| agent.data_dir.join("spool.db"), spool_in);
-        let warehouse_is_named = warehouse.is_some();
-        let data_dir = data_dir.unwrap_or_else(|| DATA_DIR.into());
-        let warehouse = warehouse.unwrap_or_else(|| data_dir.join("warehouse.db"));
-        Ok(Places { spool, kafka: relay.kafka, warehouse, warehouse_is_named })
+        let of_data_dir = data_dir.map(|dir| dir.join("warehouse.db"));
+        // Without a file that names another, what lies in the folder that was named is meant.
+        let is_meant = |path: &PathBuf| config.is_none() && path.exists();
+        let in_sql = Warehouse::in_sql(&sink.config).filter(|_| !of_data_dir.as_ref().is_some_and(is_meant));
+        let warehouse_is_named = warehouse.is_some() || in_sql.is_some();
+        let warehouse = match (warehouse, in_sql) {
+            (Some(path), _) => Warehouse::File(path),
+            (None, Some(in_sql)) => in_sql,
+            (None, None) => {
+                let of_sink = sink.is_set("sqlite.path").then(|| sink.config.sqlite.path.clone());
+                let path = of_data_dir.or(of_sink).unwrap_or_else(|| Path::new(DATA_DIR).join("warehouse.db"));
+                Warehouse::File(path)
+            }
+        };
+        let of_sink = sink.is_set("kafka").then_some(sink.config.kafka);
+        let configured = relay.kafka.or(of_sink);
+        let kafka = match kafka {
+            Some(brokers) => Some(KafkaConfig { brokers, ..configured.unwrap_or_default() }),
+            None => configured,
+        };
+        Ok(Places { spool, kafka, warehouse, warehouse_is_named })
     }
 }
 
-/// The services' configuration. A file that is one service's own says nothing of the other.
-fn services(file: Option<&Path>, of_relay: &OfRelay) -> anyhow::Result<(RelayConfig, AgentConfig)> {
-    let relay = |file| load_either::<RelayConfig>("relay", file, of_relay);
-    let agent = |file| load_either::<AgentConfig>("agent", file, NoFlags {});
-    let is_one_services = match file {
-        Some(file) => !is_combined_file(file)?,
-        None => false,
-    };
-    Ok(match (relay(file), agent(file)) {
-        (Err(_), Ok(found)) if is_one_services => (relay(None)?, found),
-        (Ok(found), Err(_)) if is_one_services => (found, agent(None)?),
-        (Err(as_relays), Err(as_agents)) if is_one_services => {
-            bail!("neither a relay's nor an agent's configuration: {as_relays}; {as_agents}")
+impl Services {
+    /// The services' configuration. A file that is one service's own says nothing of the others.
+    fn read(file: Option<&Path>) -> anyhow::Result<Self> {
+        let relay = |file| load_either::<RelayConfig>("relay", file, NoFlags {});
+        let agent = |file| load_either::<AgentConfig>("agent", file, NoFlags {});
+        let sink = |file| read_either::<SinkConfig>("sink", file, NoFlags {});
+        let is_one_services = match file {
+            Some(file) => !is_combined_file(file)?,
+            None => false,
+        };
+        match (relay(file), agent(file), sink(file)) {
+            (Err(as_relays), Err(as_agents), Err(as_sinks)) if is_one_services => {
+                bail!(
+                    "no service's configuration: of a relay {as_relays}; of an agent {as_agents}; of a sink {as_sinks}"
+                )
+            }
+            (of_relay, of_agent, of_sink) if is_one_services => Ok(Self {
+                relay: of_relay.or_else(|_| relay(None))?,
+                agent: of_agent.or_else(|_| agent(None))?,
+                sink: of_sink.or_else(|_| sink(None))?,
+            }),
+            (relay, agent, sink) => Ok(Self { relay: relay?, agent: agent?, sink: sink? }),
         }
-        (found_relay, found_agent) => (found_relay?, found_agent?),
-    })
+    }
 }
 
 /// The spool of `up`'s data directory, or of an agent's own.

@@ -1,13 +1,14 @@
 //! `gaitway tail`: shows records as they come, wherever they are.
 //!
-//! - A place is a [`Reader`]; a new kind of warehouse is one more of them, and one line in [`open`].
-//! - Nothing is held open in a place while a record is written out: a slow terminal holds up nobody.
+//! - A place is a [`Reader`].
+//! - No lock is held in a place while a record is written out: a slow terminal holds up nobody.
 //! - At most [`BATCH`] records wait to be shown, and as many as `-n` asks for before the first is.
 //! - Ctrl-C and whoever closes the pipe end it with 0.
 
 mod agent;
 mod kafka;
 mod line;
+mod sql;
 mod warehouse;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use gaitway_service::signals;
 use tokio_util::sync::CancellationToken;
 
 use crate::places::{Flags, Places};
+use crate::warehouse::{Sql, Warehouse};
 use line::{Filter, Found, Look};
 
 /// Records that a reader may hand over at a time.
@@ -76,7 +78,7 @@ enum At {
     Agent,
     /// Committed records
     Kafka,
-    /// Rows of the local warehouse
+    /// Rows of the warehouse
     Warehouse,
 }
 
@@ -118,8 +120,17 @@ fn open(at: At, table: &'static Table, places: &Places, start: Start) -> Result<
     Ok(match at {
         At::Agent => Box::new(agent::Spool::open(&places.spool, table, start)?),
         At::Kafka => Box::new(kafka::Committed::open(&places.kafka.clone().unwrap_or_default(), table, start)?),
-        At::Warehouse => Box::new(warehouse::Rows::open(&places.warehouse, table, start)?),
+        At::Warehouse => match &places.warehouse {
+            Warehouse::File(path) => Box::new(warehouse::Rows::open(path, table, start)?),
+            Warehouse::Postgres(options) => in_sql(Sql::postgres(options)?, table, places, start)?,
+            Warehouse::Snowflake(options) => in_sql(Sql::snowflake(options)?, table, places, start)?,
+        },
     })
+}
+
+fn in_sql(sql: Sql, table: &'static Table, places: &Places, start: Start) -> Result<Box<dyn Reader>, String> {
+    let topics = places.kafka.as_ref().map(|kafka| kafka.topics.clone()).unwrap_or_default();
+    Ok(Box::new(sql::Rows::open(sql, table, topics.of(table), start)?))
 }
 
 /// Runs until everything was shown, a signal, or until nobody reads. Starts a runtime of its own.
@@ -165,7 +176,7 @@ struct End {
 }
 
 fn default_place(places: &Places) -> anyhow::Result<At> {
-    if places.warehouse_is_named || places.warehouse.exists() {
+    if places.warehouse_is_named || places.warehouse.may_exist() {
         return Ok(At::Warehouse);
     }
     if places.kafka.is_some() {
@@ -175,8 +186,9 @@ fn default_place(places: &Places) -> anyhow::Result<At> {
         return Ok(At::Agent);
     }
     bail!(
-        "there is neither {} nor {}, and no Kafka is configured: name the place with --data-dir, --kafka or --warehouse",
-        places.warehouse.display(),
+        "there is neither {} nor {}, and no Kafka is configured: name the place with --config, --data-dir, --kafka or \
+         --warehouse",
+        places.warehouse,
         places.spool.display()
     )
 }

@@ -171,6 +171,14 @@ fn every_key_of_the_relay_says_what_it_allows() {
             "[sink]\nwarehouse = 'snowflake'",
             &["FILE:2: `sink.warehouse` is \"snowflake\", must have its table `snowflake`"],
         ),
+        file(
+            "[sink]\nwarehouse = 'postgres'",
+            &["`sink.warehouse` is \"postgres\", cannot stand here", "`gaitway sink`"],
+        ),
+        file(
+            "[sink.postgres]\nconnect_timeout = '9s'",
+            &["`sink.postgres.connect_timeout`", "`warehouse = \"postgres\"`"],
+        ),
         file("[sink]\nwarehouse = 'mysql'", &["`sink.warehouse` is \"mysql\"", "postgres"]),
         file(
             "[sink.postgres]\nurl = 'postgres://me:hunter2@h/db'\npassword_file = '/x'",
@@ -182,6 +190,15 @@ fn every_key_of_the_relay_says_what_it_allows() {
         ),
         file("[relay.kafka]\nbrokers = 'nowhere'", &["`relay.kafka.brokers` is \"nowhere\", must be HOST:PORT"]),
         file("[sink.kafka]\nbrokers = 'a:1'", &["`sink.kafka", "set `relay.kafka` too"]),
+        file("[sink]\ngroup = 'g'", &["`sink.group` is \"g\"", "set `relay.kafka` too"]),
+        file(
+            "[relay.kafka]\n[sink.kafka]\ninspect = false",
+            &["`sink.kafka", "must have `brokers` too", "in the place of `relay.kafka`"],
+        ),
+        file(
+            "[relay.kafka]\n[sink.kafka]\nbrokers = 'a:1'\n[sink.kafka.topics]\nraw = 'x'",
+            &["`sink.kafka.topics", "must name the topics that the relay writes"],
+        ),
         file("[sink.sqlite]\npath = 'x'", &["`sink.sqlite.path` is \"x\", cannot stand here", "--data-dir"]),
         file("[relay]\nadmin = 9000", &["`relay.admin` is 9000, must be an address"]),
         file("[relay]\nadmin = '127.0.0.1:1883'", &["`relay.admin` is", "another address than `mqtt`"]),

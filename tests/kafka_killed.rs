@@ -1,12 +1,17 @@
-//! The whole path through a real Kafka: agent, relay, broker and two sinks, one into SQLite and one into the emulator of Snowflake, are killed
-//! at random moments, each for itself. Afterwards the topics, read as readers of committed records do, and both warehouses hold every reading
-//! that a phone was answered 200 for exactly once, every window of the plain reference, and nothing else.
+//! The whole path through a real Kafka: agent, relay, broker and three sinks, into SQLite, into PostgreSQL and into the
+//! emulator of Snowflake, are killed at random moments, each for itself, and so is PostgreSQL. Afterwards the topics, read
+//! as readers of committed records do, and all warehouses hold every reading that a phone was answered 200 for exactly
+//! once, every window of the plain reference, and nothing else.
 //!
 //! `GAITWAY_KILLS=2000` kills more often, `GAITWAY_SEED=n` repeats a run's moments.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
+#[path = "kafka_killed/in_postgres.rs"]
+mod in_postgres;
+#[path = "../sink/tests/postgres_server/mod.rs"]
+mod postgres_server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,6 +25,7 @@ use harness::proxy::Proxy;
 use harness::warehouse::{assert_exact, await_drained, count};
 use harness::{Random, await_that, setting, topic};
 use nix::sys::signal::Signal;
+use postgres_server::{Database, Server};
 use rdkafka::Message as _;
 
 const PHONES: u64 = 4;
@@ -27,7 +33,7 @@ const PHONES: u64 = 4;
 /// The broker is away for seconds after each kill, and what phones push meanwhile must be caught up with.
 const REST: Duration = Duration::from_millis(500);
 
-/// Kills of agent, relay and sink in the suite's run; the broker is killed once for ten of them.
+/// Kills of agent, relay and sinks in the suite's run; broker and PostgreSQL are killed once for ten of them.
 const KILLS: u64 = 100;
 
 /// Silence closes nothing while phones push, and everything at the end.
@@ -45,12 +51,14 @@ struct House {
     agent: Option<Process>,
     relay: Option<Process>,
     emulator: Emulator,
-    /// Into SQLite, into Snowflake.
-    sinks: [Option<Process>; 2],
+    postgres: Server,
+    database: Database,
+    /// Into SQLite, into Snowflake, into PostgreSQL.
+    sinks: [Option<Process>; 3],
 }
 
 /// Their configurations.
-const SINKS: [&str; 2] = ["sink.toml", "snowflake.toml"];
+const SINKS: [&str; 3] = ["sink.toml", "snowflake.toml", "postgres.toml"];
 
 impl House {
     fn new() -> Self {
@@ -77,11 +85,19 @@ impl House {
             emulator.database(),
         );
         std::fs::write(dir.path().join(SINKS[1]), snowflake).unwrap();
-        let sinks = [None, None];
-        let mut house = Self { dir, broker, proxy: Proxy::new(), agent: None, relay: None, emulator, sinks };
+        let postgres = Server::start(&[]);
+        let database = postgres.database();
+        let into_postgres = format!(
+            "group = \"postgres\"\nwarehouse = \"postgres\"\n{kafka}{SOON}[postgres]\nurl = \"{}\"\n",
+            database.url
+        );
+        std::fs::write(dir.path().join(SINKS[2]), into_postgres).unwrap();
+        let (proxy, agent, relay, sinks) = (Proxy::new(), None, None, [None, None, None]);
+        let mut house = Self { dir, broker, proxy, agent, relay, emulator, postgres, database, sinks };
         house.start_relay();
-        house.start_sink(0);
-        house.start_sink(1);
+        for which in 0..house.sinks.len() {
+            house.start_sink(which);
+        }
         house
     }
 
@@ -125,8 +141,8 @@ type Place = (String, i64, i64);
 const RAW: (&str, &str) = ("RAW_DATA", "ACTIVITY_RECORDS");
 const ACTIVITY: (&str, &str) = ("PROCESSED_DATA", "USER_ACTIVITY_PROCESSED");
 
-/// Holds what readers of committed records see of `topic` against the rows of both warehouses; gives how many records are there
-/// and how many more were written in transactions that were aborted.
+/// Holds what readers of committed records see of `topic` against the rows of all warehouses; gives how many records are
+/// there and how many more were written in transactions that were aborted.
 fn assert_topic(house: &House, topic: &str, warehouse: &Path, (schema, table): (&str, &str)) -> (usize, usize) {
     let broker = &house.broker.address;
     let committed = topic::read(broker, topic);
@@ -177,6 +193,8 @@ fn assert_topic(house: &House, topic: &str, warehouse: &Path, (schema, table): (
         })
         .collect();
     assert_places(&rows, &in_kafka, "Snowflake");
+    let stored = in_postgres::rows(&house.database.reader(), topic, table, &values);
+    assert_places(&stored, &in_kafka, "PostgreSQL");
     (committed.len(), topic::count_uncommitted(broker, topic) - committed.len())
 }
 
@@ -187,8 +205,8 @@ fn assert_places(rows: &[Place], in_kafka: &BTreeSet<Place>, warehouse: &str) {
 }
 
 #[test]
-#[ignore = "needs kafka"]
-fn agent_relay_sink_and_broker_killed_independently_are_exact() {
+#[ignore = "needs kafka and postgres"]
+fn agent_relay_sinks_broker_and_postgres_killed_independently_are_exact() {
     let seed = setting("GAITWAY_SEED", 3);
     let kills = setting("GAITWAY_KILLS", KILLS);
     let mut random = Random::new(seed);
@@ -196,10 +214,10 @@ fn agent_relay_sink_and_broker_killed_independently_are_exact() {
     let crowd = Crowd::push(PHONES, seed, REST);
     crowd.point(Some(house.start_agent("talking.toml")));
 
-    let mut broker_kills = 0;
+    let (mut broker_kills, mut postgres_kills) = (0, 0);
     for kill in 0..kills {
         std::thread::sleep(Duration::from_micros(random.below(600_000)));
-        match random.below(4) {
+        match random.below(5) {
             0 => {
                 crowd.point(None);
                 house.agent.take().unwrap().kill(&[]);
@@ -214,7 +232,7 @@ fn agent_relay_sink_and_broker_killed_independently_are_exact() {
                 house.start_relay();
             }
             which => {
-                let which = which as usize % 2;
+                let which = which as usize - 2;
                 house.sinks[which].take().unwrap().kill(&[]);
                 house.start_sink(which);
             }
@@ -224,6 +242,12 @@ fn agent_relay_sink_and_broker_killed_independently_are_exact() {
             broker_kills += 1;
             std::thread::sleep(Duration::from_micros(random.below(400_000)));
             house.broker.restart();
+        }
+        if kill % 10 == 9 {
+            house.postgres.kill();
+            postgres_kills += 1;
+            std::thread::sleep(Duration::from_micros(random.below(400_000)));
+            house.postgres.restart();
         }
     }
 
@@ -245,6 +269,10 @@ fn agent_relay_sink_and_broker_killed_independently_are_exact() {
     await_that("everything is in Snowflake", || {
         stored(&house, RAW) >= expected && stored(&house, ACTIVITY) >= windows && house.emulator.uncommitted() == 0
     });
+    let reader = house.database.reader();
+    await_that("everything is in PostgreSQL", || {
+        in_postgres::count(&reader, RAW.1) >= expected && in_postgres::count(&reader, ACTIVITY.1) >= windows
+    });
     for sink in &mut house.sinks {
         assert!(sink.take().unwrap().terminate(Signal::SIGTERM).success());
     }
@@ -258,7 +286,8 @@ fn agent_relay_sink_and_broker_killed_independently_are_exact() {
     assert_eq!(readings, expected, "and nothing else");
     assert_topic(&house, "processed_activity", &warehouse, ACTIVITY);
     println!(
-        "{kills} kills of agent, relay and sinks and {broker_kills} of the broker, seed {seed}: {readings} readings, {aborted} more in transactions that were aborted"
+        "{kills} kills of agent, relay and sinks, {broker_kills} of the broker, {postgres_kills} of PostgreSQL, seed {seed}: \
+         {readings} readings, {aborted} more in transactions that were aborted"
     );
     assert!(aborted > 0, "no kill landed inside an open transaction");
 }

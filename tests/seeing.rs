@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
+#[path = "seeing/in_sql.rs"]
+mod in_sql;
+#[path = "../sink/tests/postgres_server/mod.rs"]
+mod postgres_server;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

@@ -28,6 +28,7 @@ mod listener;
 mod options;
 mod requests;
 pub mod sdk;
+mod search;
 mod service;
 mod sql;
 pub mod streaming;

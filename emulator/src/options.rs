@@ -26,6 +26,9 @@ pub struct Options {
     pub user: String,
     /// The user's default role.
     pub role: String,
+    /// Rights that the role lacks, each with the full name of its object; of the rest, `SHOW GRANTS` tells. Appends do not
+    /// ask for rights: see [`Fault::Forbidden`](crate::Fault::Forbidden).
+    pub withheld: Vec<(String, String)>,
     /// The database that holds the tables.
     pub database: String,
     /// The tables; each has its default pipe.
@@ -61,6 +64,7 @@ impl Default for Options {
             account: "MYORG-MYACCT".into(),
             user: "STREAM_USER".into(),
             role: "INGEST_ROLE".into(),
+            withheld: Vec::new(),
             database: "ACTIVITY_DB".into(),
             tables: gaitway_tables(),
             port: 0,

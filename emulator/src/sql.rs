@@ -7,12 +7,17 @@ use serde_json::{Value, json};
 use crate::streaming::refusal::Refusal;
 use crate::streaming::table::Table;
 
+/// The code of a statement that is not known here; `search` may know it.
+pub(crate) const UNKNOWN: &str = "001003";
+
 /// Who asks, and what there is.
 #[derive(Debug)]
 pub(crate) struct Session<'a> {
     pub(crate) account: &'a str,
     pub(crate) user: &'a str,
     pub(crate) role: &'a str,
+    /// Rights that the role lacks, with the objects' full names.
+    pub(crate) withheld: &'a [(String, String)],
     pub(crate) database: &'a str,
     /// From the request; the schema of a name that has none.
     pub(crate) schema: Option<&'a str>,
@@ -71,6 +76,7 @@ pub(crate) fn run(statement: &str, session: &Session) -> Result<Rows, Refusal> {
         ["SHOW", "TABLES", "IN", "SCHEMA", _] => Ok(session.show(None, Some(words[4]))),
         ["SHOW", "TABLES", "LIKE", _] => Ok(session.show(Some(words[3]), None)),
         ["SHOW", "TABLES", "LIKE", _, "IN", "SCHEMA", _] => Ok(session.show(Some(words[3]), Some(words[6]))),
+        ["SHOW", "GRANTS", "TO", "ROLE", role] if role.eq_ignore_ascii_case(session.role) => Ok(session.grants()),
         ["SELECT", ..] => session.select(statement[6..].trim()),
         _ => Err(unknown(statement)),
     }
@@ -109,6 +115,24 @@ impl Session<'_> {
         Rows::new(&["name", "database_name", "schema_name", "kind", "rows"], rows.collect())
     }
 
+    /// What the role of `deploy/snowflake/03_roles.sql` has, without what is withheld.
+    fn grants(&self) -> Rows {
+        let database = self.database.to_ascii_uppercase();
+        let mut rights = vec![("USAGE", "DATABASE", database.clone())];
+        for (table, _) in &self.tables {
+            let schema = format!("{database}.{}", table.schema);
+            let name = format!("{schema}.{}", table.name);
+            rights.extend([("USAGE", "SCHEMA", schema), ("INSERT", "TABLE", name.clone()), ("SELECT", "TABLE", name)]);
+        }
+        rights.dedup();
+        let granted = rights
+            .into_iter()
+            .filter(|(right, _, name)| !self.withheld.iter().any(|(lacks, of)| lacks == right && of == name));
+        let rows = granted
+            .map(|(right, on, name)| [right, on, &name, "ROLE", self.role].map(|text| Some(text.to_owned())).to_vec());
+        Rows::new(&["privilege", "granted_on", "name", "granted_to", "grantee_name"], rows.collect())
+    }
+
     /// A list of context functions and literals.
     fn select(&self, list: &str) -> Result<Rows, Refusal> {
         let mut columns = Vec::new();
@@ -145,7 +169,7 @@ fn missing(name: &str) -> Refusal {
 }
 
 fn unknown(statement: &str) -> Refusal {
-    Refusal::new(422, "001003", format!("SQL compilation error: the emulator does not know '{statement}'"))
+    Refusal::new(422, UNKNOWN, format!("SQL compilation error: the emulator does not know '{statement}'"))
 }
 
 #[cfg(test)]
@@ -161,6 +185,7 @@ mod tests {
                 account: "A",
                 user: "U",
                 role: "R",
+                withheld: &[("INSERT".to_owned(), "DB.RAW.T".to_owned())],
                 database: "DB",
                 schema: Some("RAW"),
                 warehouse: None,
@@ -195,6 +220,13 @@ mod tests {
         assert_eq!(rows("SHOW TABLES IN SCHEMA DB.RAW").len(), 1);
         assert_eq!(rows("SHOW TABLES LIKE 't' IN SCHEMA RAW").len(), 1);
         assert_eq!(rows("SHOW TABLES IN SCHEMA DB.OTHER").len(), 0);
+    }
+
+    #[test]
+    fn it_tells_the_rights_of_its_role_but_those_withheld() {
+        let granted: Vec<_> = rows("SHOW GRANTS TO ROLE r").into_iter().map(|row| row[0].clone().unwrap()).collect();
+        assert_eq!(granted, ["USAGE", "USAGE", "SELECT"]);
+        assert_eq!(ask("SHOW GRANTS TO ROLE OTHER").unwrap_err().status, 422);
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Topics {
 }
 
 /// Properties that are not the operator's, and why.
-const OURS: [(&str, &str); 16] = [
+const OURS: [(&str, &str); 17] = [
     ("bootstrap.servers", "set `kafka.brokers`"),
     ("metadata.broker.list", "set `kafka.brokers`"),
     ("transactional.id", "it is made of the progress topic's name, so that a second relay is fenced"),
@@ -183,6 +183,7 @@ const OURS: [(&str, &str); 16] = [
     ("enable.auto.offset.store", "the mark of how far was read is committed with the rows"),
     ("auto.offset.reset", "records that are gone must be seen"),
     ("group.id", "set `group` of the sink"),
+    ("group.instance.id", "two sinks with one would fence each other"),
     ("partitioner", "a device's records stay in one partition, the same as with Java's clients"),
     ("client.id", "each service has its name"),
     ("enable.partition.eof", "the end of the progress topic is found by it"),

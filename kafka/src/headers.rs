@@ -1,8 +1,12 @@
 //! A record's name as Kafka headers: [`NAME_KEYS`], their values text.
 //!
 //! - What is not the name of a record that an agent told is no name: nothing is guessed.
+//! - Anybody may write headers: rdkafka panics where the name of one is not UTF-8, and that ends here, without a word.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
 
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::record::{NAME_KEYS, Name};
@@ -67,9 +71,40 @@ impl Writer {
     }
 }
 
+thread_local! {
+    /// This thread reads headers: a panic is expected.
+    static READING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `read` gives, unless a header's name is not UTF-8.
+fn unless_not_text<T>(read: impl FnOnce() -> T) -> Option<T> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !READING.get() {
+                before(info);
+            }
+        }));
+    });
+    READING.set(true);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(read));
+    READING.set(false);
+    outcome.ok()
+}
+
+/// Whether the names of all `headers` are UTF-8, so that they can be read.
+pub fn are_text(headers: &impl Headers) -> bool {
+    unless_not_text(|| headers.iter().count()).is_some()
+}
+
 /// The name in `headers`, if all of it is there.
 pub fn read(headers: Option<&impl Headers>) -> Option<OwnedName> {
     let headers = headers?;
+    unless_not_text(|| name_in(headers))?
+}
+
+fn name_in(headers: &impl Headers) -> Option<OwnedName> {
     let mut found: [Option<&str>; NAME_KEYS.len()] = [None; NAME_KEYS.len()];
     for header in headers.iter() {
         if let Some(place) = NAME_KEYS.iter().position(|key| *key == header.key) {
@@ -115,6 +150,31 @@ mod tests {
             let headers = Writer::default().write(&name.as_name());
             prop_assert_eq!(read(Some(&headers)), Some(name));
         }
+    }
+
+    /// As rdkafka is where the second header's name is not UTF-8.
+    struct NotText;
+
+    impl Headers for NotText {
+        fn count(&self) -> usize {
+            2
+        }
+
+        fn try_get(&self, at: usize) -> Option<Header<'_, &[u8]>> {
+            match at {
+                0 => Some(Header { key: "agent", value: Some(b"pi") }),
+                1 => std::str::from_utf8(b"caf\xe9").map(|key| Some(Header { key, value: None })).unwrap(),
+                _ => None,
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_whose_name_is_no_text_ends_nobody() {
+        assert_eq!(read(Some(&NotText)), None);
+        assert!(!are_text(&NotText) && are_text(&OwnedHeaders::new()));
+        let loud = panic::catch_unwind(|| panic!("not while headers are read"));
+        assert!(loud.is_err() && !READING.get());
     }
 
     #[test]

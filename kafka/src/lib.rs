@@ -6,9 +6,11 @@
 //! 4. [`headers`] carry a record's name beside its JSON value.
 //! 5. [`progress`] is the topic of watermarks: who owns it, how far each agent's streams are committed.
 //! 6. [`records`] shows what is committed to whoever looks on.
+//! 7. [`checkup`] says what is missing or wrong to whoever asks.
 //!
 //! Calls block; a client lives on a thread of its own.
 
+pub mod checkup;
 pub mod client;
 pub mod config;
 pub mod headers;

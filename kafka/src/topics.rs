@@ -1,6 +1,6 @@
 //! Topics: what is missing is created, and what weakens the law is said.
 //!
-//! - [`judge`] is pure; [`survey`] asks the brokers; [`ensure`] creates what is missing.
+//! - [`judge`] is pure; [`look`] asks the brokers; [`ensure`] creates what is missing.
 //! - A topic that is there is never changed.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::KafkaConfig;
 
 mod admin;
 
-pub use admin::{ensure, survey};
+pub use admin::{ensure, look};
 
 /// Replicas of which an acknowledged record survives the loss of one and the restart of another.
 const REPLICAS: i32 = 3;

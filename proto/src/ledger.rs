@@ -196,6 +196,25 @@ pub trait Ledger: Send {
         None
     }
 
+    /// How much of the position `committed` that [`committed`](Self::committed) has just told of `source` the store itself
+    /// holds. Less is held by a store that has no marks apart from rows: it keeps a mark without rows in memory, and
+    /// forgets it with this process.
+    fn kept(&self, _source: &Source, committed: Option<u64>) -> Option<u64> {
+        committed
+    }
+
+    /// When the mark of `source` was last moved, microseconds since the Unix epoch, by the clock of whoever moved it; none if
+    /// there is no mark, or the store does not know.
+    fn marked_at(&mut self, _source: &Source) -> Result<Option<i64>, LedgerError> {
+        Ok(None)
+    }
+
+    /// Gives `source`, of which nothing is known here, a position that the store itself holds: somebody vouches that
+    /// everything up to it is stored and nothing beyond.
+    fn begin_at(&mut self, source: &Source, position: u64) -> Result<(), LedgerError> {
+        self.submit(&[], &[Mark { source: source.clone(), from: None, to: position }])
+    }
+
     /// Housekeeping between commits, such as retention. Called at least once a second while idle; short.
     fn tend(&mut self) -> Result<(), LedgerError> {
         Ok(())

@@ -140,6 +140,8 @@ pub async fn run(
     if let Some(admin) = config.admin {
         let listener = server::bind(admin)
             .with_context(|| format!("cannot serve health and metrics on {admin}; set admin to a free address"))?;
+        let address = listener.local_addr().context("the admin listener has no address")?;
+        tracing::info!(%address, "health and metrics are served here");
         let routes = http::router(health, metrics).merge(agents::route(agents, clock::now_micros, kafka));
         tasks.spawn("relay admin", http::serve_router(listener, routes, shutdown.clone()));
     }

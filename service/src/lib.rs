@@ -8,8 +8,10 @@
 //! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
 //! 6. [`notify`] tells systemd, [`signals`] hears SIGTERM and Ctrl-C.
 //!
-//! [`clock`] is the one module that reads the wall clock, [`table`] is for commands that show people something.
+//! [`clock`] is the one module that reads the wall clock, [`table`] is for commands that show people something,
+//! [`checkup`] for those that look whether things are as they should be.
 
+pub mod checkup;
 pub mod clock;
 pub mod config;
 pub mod health;

@@ -10,8 +10,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 /// What is logged, as in `info,gaitway_relay=debug`.
 const VARIABLE: &str = "GAITWAY_LOG";
 
-/// What is logged where the variable is not set.
-const DEFAULT: &str = "info";
+/// What is logged where the variable is not set. What PostgreSQL says beside its answers names no database; whoever
+/// asked tells what came of it.
+const DEFAULT: &str = "info,tokio_postgres=warn";
 
 /// Logs to stdout. Only the first call of a process has an effect.
 pub fn init() {
@@ -112,9 +113,9 @@ mod tests {
     #[test]
     fn a_filter_that_is_not_understood_falls_back_and_says_so() {
         assert!(filter("", DEFAULT).1.is_none());
-        assert_eq!(filter("", DEFAULT).0.to_string(), "info");
+        assert_eq!(filter("", "info").0.to_string(), "info");
         assert_eq!(filter("warn,gaitway_relay=debug", DEFAULT).0.to_string(), "gaitway_relay=debug,warn");
-        let (used, refused) = filter("gaitway=loud", DEFAULT);
+        let (used, refused) = filter("gaitway=loud", "info");
         assert_eq!(used.to_string(), "info");
         assert!(refused.is_some());
     }

@@ -11,7 +11,7 @@ pub enum Side {
     Right,
 }
 
-/// Columns with a head, and rows; displays as lines, each ended, without white space at their ends.
+/// Columns, perhaps with a head, and rows; displays as lines, each ended, without white space at their ends.
 #[derive(Debug, Clone)]
 pub struct Table {
     sides: Vec<Side>,
@@ -23,6 +23,11 @@ impl Table {
     pub fn new(columns: &[(&str, Side)]) -> Self {
         let head = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
         Self { sides: columns.iter().map(|(_, side)| *side).collect(), lines: vec![head] }
+    }
+
+    /// Columns without a head.
+    pub fn bare(sides: &[Side]) -> Self {
+        Self { sides: sides.to_vec(), lines: Vec::new() }
     }
 
     /// Adds a row: one cell a column; what is beyond the columns is not shown.

@@ -20,6 +20,8 @@ use crate::ledgers::{Ledgers, Shared};
 use crate::sqlite::Warehouse;
 use crate::{postgres, snowflake};
 
+mod redrive;
+
 /// Reads records from Kafka and stores each once in a warehouse.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -46,6 +48,8 @@ enum Task {
         #[arg(long)]
         dialect: DialectName,
     },
+    /// Append again what Snowflake accepted and did not store, at the offsets that the sink names where it stops
+    Redrive(redrive::Args),
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -66,16 +70,31 @@ struct KafkaFlags {
     brokers: Option<String>,
 }
 
+impl Flags {
+    fn new(kafka: Option<String>) -> Self {
+        Self { kafka: KafkaFlags { brokers: kafka } }
+    }
+}
+
 /// Runs the command until it is done, a sink until a signal ends it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { config: file, kafka, adopt_from_group, task } = args;
-    if let Some(Task::Ddl { dialect }) = task {
-        print_ddl(dialect).context("cannot print")?;
-        return Ok(ExitCode::SUCCESS);
+    match task {
+        None => {}
+        Some(Task::Ddl { dialect }) => {
+            print_ddl(dialect).context("cannot print")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Task::Redrive(mut task)) => {
+            task.config = task.config.or(file);
+            task.kafka = task.kafka.or(kafka);
+            return redrive::run(task).await;
+        }
     }
     logs::init();
-    let flags = Flags { kafka: KafkaFlags { brokers: kafka } };
-    let mut config = config::load::<SinkConfig>("sink", file.as_deref(), None, flags)?;
+    let loaded = config::read::<SinkConfig>("sink", file.as_deref(), None, Flags::new(kafka))?;
+    SinkConfig::check_chosen(&loaded)?;
+    let mut config = loaded.config;
     config.adopt_from_group = adopt_from_group;
     let shutdown = signals::shutdown()?;
     let (health, metrics) = (Health::new(), Metrics::new());
@@ -93,12 +112,14 @@ async fn open(
     match config.warehouse {
         WarehouseKind::Postgres => {
             let options = config.postgres.clone();
+            tracing::info!(warehouse = %options.url, "records are kept here");
             let opening = tokio::task::spawn_blocking(move || postgres::Warehouse::new(&options));
             let warehouse = opening.await.context("opening the warehouse was interrupted")??;
             Ok((Arc::new(Shared::new(warehouse, postgres::refuses)), None))
         }
         WarehouseKind::Snowflake => {
             let options = config.snowflake.clone().context("the table snowflake is missing")?;
+            tracing::info!(account = options.account, database = options.database, "records are kept here");
             let client = snowflake::Client::new(options, Handle::current(), shutdown.clone())?;
             Ok((Arc::new(client), None))
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 #[cfg(feature = "kafka")]
 use gaitway_kafka::KafkaConfig;
-use gaitway_service::config::{Check, Wrong};
+use gaitway_service::config::{Check, ConfigError, Loaded, Wrong};
 use serde::{Deserialize, Serialize};
 
 use crate::{postgres, snowflake, sqlite};
@@ -79,6 +79,20 @@ impl Default for SinkConfig {
     }
 }
 
+impl SinkConfig {
+    /// Refuses a warehouse that is described and not chosen: records would go elsewhere without a word.
+    pub fn check_chosen(loaded: &Loaded<Self>) -> Result<(), ConfigError> {
+        let chosen = loaded.config.warehouse;
+        for (key, kind) in [("postgres", WarehouseKind::Postgres), ("snowflake", WarehouseKind::Snowflake)] {
+            if loaded.is_set(key) && chosen != kind {
+                let problem = format!("stands beside another warehouse: set `warehouse = \"{key}\"`, or remove it");
+                return Err(loaded.refuse(Wrong::new(key, problem)));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Longest name of a group. Kafka has no limit of its own; this one keeps it readable.
 #[cfg(feature = "kafka")]
 const MAX_GROUP: usize = 249;
@@ -122,6 +136,27 @@ mod tests {
         assert!(refused(|c| c.kafka.brokers.clear()).contains("`kafka.brokers`"));
         assert!(refused(|c| c.batch.max_rows = 0).contains("`batch.max_rows`"));
         assert!(refused(|c| c.sqlite.max_bytes = 0).contains("`sqlite.max_bytes`"));
+    }
+
+    #[test]
+    fn a_warehouse_that_is_described_and_not_chosen_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sink.toml");
+        let checked = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let loaded = gaitway_service::config::read::<SinkConfig>("sink", Some(&path), None, ()).unwrap();
+            SinkConfig::check_chosen(&loaded).map_err(|error| error.to_string())
+        };
+        let (postgres, keys) =
+            ("[postgres]\nconnect_timeout = '10s'", "account = 'a-b'\nuser = 'u'\nprivate_key_file = '/k'");
+        let snowflake = format!("[snowflake]\n{keys}");
+        for (chosen, table) in [("", postgres), ("", &snowflake), ("warehouse = 'postgres'", &snowflake)] {
+            let said = checked(&format!("{chosen}\n{table}")).unwrap_err();
+            assert!(said.contains("stands beside another warehouse: set `warehouse = "), "{said}");
+        }
+        for (chosen, table) in [("postgres", postgres), ("snowflake", &snowflake), ("sqlite", "")] {
+            checked(&format!("warehouse = '{chosen}'\n{table}")).unwrap();
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //!    that [`Ledgers`] gave, with the mark of its last offset.
 //! 5. What is durable there is told to the group, as a hint.
 //!
-//! `board` shows how the partitions stand. [`run`] puts it all to work.
+//! `board` shows how the partitions stand. [`run`] puts it all to work. `redrive` lets a range of offsets go this way again.
 
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +36,7 @@ mod dead_letter;
 mod group;
 mod metrics;
 mod reader;
+pub(crate) mod redrive;
 mod taken;
 mod worker;
 
@@ -46,7 +47,7 @@ use dead_letter::DeadLetters;
 use group::Member;
 use metrics::SinkMetrics;
 use reader::Source;
-use worker::Shop;
+use worker::{Memories, Shop};
 
 /// The name of the sink's clients.
 const CLIENT: &str = "gaitway-sink";
@@ -58,23 +59,56 @@ const SERVE: Duration = Duration::from_millis(50);
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 const HINT_EVERY: Duration = Duration::from_secs(5);
 
-/// How often topics that are not there are looked for, and Kafka is tried again where it does not answer.
+/// How often hints are committed again that did not change.
+const HINT_AGAIN: Duration = Duration::from_secs(60);
+
+/// How often, about, topics that are not there are looked for, and Kafka is tried again where it does not answer.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long one look may take: nobody serves the group meanwhile.
-const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(1);
 
-/// At the end: for the workers, for the group's offsets, and for leaving the group. Together below the service's grace.
-const END: [Duration; 3] = [Duration::from_secs(6), Duration::from_secs(1), Duration::from_secs(2)];
+/// All of the end, from when it was asked for: below the service's grace. Its last parts are for the group's offsets, and for
+/// leaving the group.
+const END: Duration = Duration::from_secs(9);
+const OFFSETS: Duration = Duration::from_secs(1);
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// Submits of a partition that may be accepted and not committed.
 const MOST_ACCEPTED: usize = 8;
 
-/// Sets `property` where the operator has not.
+/// librdkafka's other names for properties that are set here, from its CONFIGURATION.md.
+const ALIASES: [(&str, &str); 4] = [
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("compression.type", "compression.codec"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+];
+
+fn alias(property: &str) -> Option<&'static str> {
+    ALIASES.iter().find(|(name, _)| *name == property).map(|(_, alias)| *alias)
+}
+
+/// Sets `property` where the operator has not, by whichever name.
 fn unless_set(client: &mut ClientConfig, config: &KafkaConfig, property: &str, value: usize) {
-    if !config.properties.0.contains_key(property) {
+    let set = |name: &str| config.properties.0.contains_key(name);
+    if !set(property) && !alias(property).is_some_and(set) {
         client.set(property, value.to_string());
     }
+}
+
+/// Sets `property` whatever the operator has, by whichever name: librdkafka takes the one that it is told last, and nobody knows which.
+fn decide(client: &mut ClientConfig, property: &str, value: &str) {
+    if let Some(alias) = alias(property) {
+        client.remove(alias);
+    }
+    client.set(property, value);
+}
+
+/// About `long`: many that wait for the same do not come all at once.
+fn about(long: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    long.mul_f64(0.75 + f64::from(random) / f64::from(u32::MAX) / 2.0)
 }
 
 /// Stores what comes from Kafka in the ledgers of `ledgers` until `shutdown`; submits under way are finished then. Needs a
@@ -134,45 +168,70 @@ impl Watch {
             budget: budget.clone(),
             limits,
             adopt: config.adopt_from_group,
+            memories: Memories::default(),
         };
         let crew = Arc::new(Mutex::new(Crew::new(Arc::clone(&kafka), shop)));
         Self { config, kafka, board, crew, budget, stop }
     }
 
     fn run(self) -> Result<(), String> {
-        if !self.prepare() {
+        if !self.prepare()? {
             return Ok(());
         }
         let topics = schema::TABLES.map(|table| self.kafka.topics.of(table));
-        let member = Member::join(&self.kafka, CLIENT, &self.config.group, &topics, Arc::clone(&self.crew))?;
+        let (crew, board) = (Arc::clone(&self.crew), Arc::clone(&self.board));
+        let member = Member::join(&self.kafka, CLIENT, &self.config.group, &topics, crew, board)?;
         tracing::info!(brokers = self.kafka.brokers, group = self.config.group, "the sink has asked to join its group");
-        let mut source = None;
-        let outcome = self.watch(&member, &topics, &mut source);
-        self.leave(member, source);
+        let (mut source, mut alive) = (None, Instant::now());
+        let outcome = self.watch(&member, &topics, &mut source, &mut alive);
+        self.leave(member, source, alive + END);
         outcome
     }
 
-    /// Waits for Kafka and for the topic of dead letters; whether there is still somebody who wants it.
-    fn prepare(&self) -> bool {
+    /// Waits for Kafka and for the topic of dead letters; whether there is still somebody who wants it. The error is a
+    /// thread that cannot be had.
+    fn prepare(&self) -> Result<bool, String> {
         while !self.stop.is_cancelled() {
-            match dead_letter::ensure(&self.kafka, CLIENT) {
-                Ok(()) => return true,
+            // Apart, because Kafka may take longer to answer than the end may.
+            let (told, answer) = sync_channel(1);
+            let kafka = Arc::clone(&self.kafka);
+            let ensure = move || drop(told.send(dead_letter::ensure(&kafka, CLIENT)));
+            let thread = std::thread::Builder::new().name("sink prepares".to_owned()).spawn(ensure);
+            thread.map_err(|error| format!("cannot start a thread to look for Kafka: {error}"))?;
+            let outcome = loop {
+                match answer.recv_timeout(SERVE) {
+                    Err(RecvTimeoutError::Timeout) if self.stop.is_cancelled() => return Ok(false),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(outcome) => break outcome,
+                    Err(RecvTimeoutError::Disconnected) => return Err("looking for Kafka panicked".to_owned()),
+                }
+            };
+            match outcome {
+                Ok(()) => return Ok(true),
                 Err(said) => self.board.show(Instant::now(), &[said]),
             }
-            let again = Instant::now() + LOOK_EVERY;
+            let again = Instant::now() + about(LOOK_EVERY);
             while Instant::now() < again && !self.stop.is_cancelled() {
                 std::thread::sleep(SERVE);
             }
         }
-        false
+        Ok(false)
     }
 
-    fn watch(&self, member: &Member, topics: &[&str], source: &mut Option<Source>) -> Result<(), String> {
-        let (mut shown, mut hinted, mut looked) = (None, Instant::now(), None);
-        let mut absent: Vec<String> = Vec::new();
-        let due = |last: Option<Instant>, every: Duration| last.is_none_or(|last: Instant| last.elapsed() >= every);
+    /// `alive`: when the end had not been asked for.
+    fn watch(
+        &self,
+        member: &Member,
+        topics: &[&str],
+        source: &mut Option<Source>,
+        alive: &mut Instant,
+    ) -> Result<(), String> {
+        let (mut shown, mut hinted, mut told_again) = (None, Instant::now(), Instant::now());
+        let mut look = Instant::now();
+        let mut absent: Option<Vec<String>> = None;
         while !self.stop.is_cancelled() {
-            member.serve(SERVE);
+            *alive = Instant::now();
+            member.serve(SERVE)?;
             let assigned = member.take_assigned();
             if source.is_none() && !assigned.is_empty() {
                 *source = Some(self.source(member, topics)?);
@@ -185,17 +244,23 @@ impl Watch {
                 crew.start(source)?;
             }
             drop(crew);
-            if due(looked, LOOK_EVERY) && (looked.is_none() || !absent.is_empty() || !member.has_joined()) {
-                absent = self.absent(member, topics);
-                looked = Some(Instant::now());
+            let trouble = member.trouble();
+            let wanting = absent.as_ref().is_none_or(|absent| !absent.is_empty()) || trouble.is_some();
+            if Instant::now() >= look && (wanting || !member.has_joined()) {
+                absent = Some(self.absent(member, topics));
+                look = Instant::now() + about(LOOK_EVERY);
             }
-            if due(shown, SHOW_EVERY) {
+            if shown.is_none_or(|shown: Instant| shown.elapsed() >= SHOW_EVERY) {
                 shown = Some(Instant::now());
-                self.show(member, &absent, source.as_ref());
+                self.show(member, absent.as_deref().unwrap_or_default(), trouble, source.as_ref());
             }
             if hinted.elapsed() >= HINT_EVERY {
                 hinted = Instant::now();
-                member.commit(&self.board.take_hints());
+                if told_again.elapsed() >= HINT_AGAIN {
+                    told_again = Instant::now();
+                    self.board.untell(|_| true);
+                }
+                member.commit(&self.board.take_hints(|_| true));
             }
         }
         Ok(())
@@ -203,55 +268,84 @@ impl Watch {
 
     /// The client that reads, its memory divided by all partitions that there are: one sink may come to own them all.
     fn source(&self, member: &Member, topics: &[&str]) -> Result<Source, String> {
-        let counted = member.partitions(&self.kafka, topics, LOOK).unwrap_or_default().iter().sum::<usize>();
-        let partitions = counted.max(topics.len());
+        let counts = member.partitions(&self.kafka, topics, LOOK);
+        let partitions = counts.into_iter().map(|count| count.unwrap_or(1).max(1)).sum();
         let memory = self.config.batch.memory / 2;
         Source::new(Arc::clone(&self.kafka), CLIENT, &self.config.group, memory, partitions)
     }
 
-    /// A sentence for each topic that is not there.
+    /// A sentence for each topic that is not there, or of which Kafka does not tell.
     fn absent(&self, member: &Member, topics: &[&str]) -> Vec<String> {
-        match member.partitions(&self.kafka, topics, LOOK) {
-            Ok(counts) => {
-                let absent = topics.iter().zip(counts).filter(|(_, count)| *count == 0);
-                absent.map(|(topic, _)| format!("topic {topic} is not there yet: the relay creates it")).collect()
-            }
-            Err(said) => vec![said],
-        }
+        let counts = member.partitions(&self.kafka, topics, LOOK);
+        let sentence = |(topic, count)| match count {
+            Ok(0) => Some(format!("topic {topic} is not there yet: the relay creates it")),
+            Ok(_) => None,
+            Err(said) => Some(said),
+        };
+        topics.iter().zip(counts).filter_map(sentence).collect()
     }
 
-    fn show(&self, member: &Member, absent: &[String], source: Option<&Source>) {
-        let mut outside = absent.to_vec();
-        if outside.is_empty() && !member.has_joined() {
-            let heard = member.trouble().map(|said| format!(" ({said})")).unwrap_or_default();
-            outside.push(format!("not in the group {} yet{heard}", self.config.group));
+    fn show(&self, member: &Member, absent: &[String], trouble: Option<String>, source: Option<&Source>) {
+        let (mut outside, group) = (absent.to_vec(), &self.config.group);
+        match (member.has_joined(), trouble) {
+            (true, Some(said)) => outside.push(format!("the group {group}: {said}")),
+            (false, said) if outside.is_empty() => {
+                let heard = said.map(|said| format!(" ({said})")).unwrap_or_default();
+                outside.push(format!("not in the group {group} yet{heard}"));
+            }
+            _ => {}
         }
         self.board.show(Instant::now(), &outside);
         self.board.metrics.held.set(self.budget.held() as i64);
         self.board.metrics.prefetched.set(source.map_or(0, |source| source.seen().queued()) as i64);
     }
 
-    /// Ends the workers, tells the group what is stored, and leaves it.
-    fn leave(&self, member: Member, source: Option<Source>) {
-        let [workers, offsets, leaving] = END;
+    /// Ends the workers, tells the group what is stored, and leaves it, until `end`.
+    fn leave(&self, member: Member, source: Option<Source>, end: Instant) {
+        let left = || end.saturating_duration_since(Instant::now());
         let mut crew = self.crew.lock().unwrap_or_else(PoisonError::into_inner);
         let all = crew.all();
-        let hints = crew.dismiss(&all, workers);
+        let hints = crew.dismiss(&all, left().saturating_sub(OFFSETS + LEAVING));
         drop(crew);
         member.commit(&hints);
-        member.finish(offsets);
+        member.finish(left().min(OFFSETS));
         // Without brokers this takes as long as their time-outs, and nobody waits for that.
-        let (left, heard) = sync_channel::<()>(1);
+        let (gone, heard) = sync_channel::<()>(1);
         let leave = move || {
             drop((member, source));
-            let _ = left.send(());
+            let _ = gone.send(());
         };
         match std::thread::Builder::new().name("sink leaves".to_owned()).spawn(leave) {
-            Ok(_) if heard.recv_timeout(leaving) == Err(RecvTimeoutError::Timeout) => {
+            Ok(_) if heard.recv_timeout(left().min(LEAVING)) == Err(RecvTimeoutError::Timeout) => {
                 tracing::warn!("the group could not be told that this sink leaves: it will notice");
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the group could not be left in order"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_that_the_operator_set_by_its_other_name_is_not_set_beside_it() {
+        let mut config = KafkaConfig::default();
+        config.properties.0.insert("max.partition.fetch.bytes".to_owned(), "1".to_owned());
+        let mut client = ClientConfig::new();
+        unless_set(&mut client, &config, "fetch.message.max.bytes", 2);
+        unless_set(&mut client, &config, "fetch.wait.max.ms", 3);
+        assert_eq!((client.get("fetch.message.max.bytes"), client.get("fetch.wait.max.ms")), (None, Some("3")));
+        client.set("queue.buffering.max.ms", "100");
+        decide(&mut client, "linger.ms", "0");
+        assert_eq!((client.get("queue.buffering.max.ms"), client.get("linger.ms")), (None, Some("0")));
+    }
+
+    #[test]
+    fn waits_are_spread() {
+        let waits: Vec<Duration> = (0..20).map(|_| about(LOOK_EVERY)).collect();
+        assert!(waits.iter().all(|wait| (LOOK_EVERY * 3 / 4..=LOOK_EVERY * 5 / 4).contains(wait)), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait != waits[0]), "{waits:?}");
     }
 }

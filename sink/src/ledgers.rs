@@ -102,6 +102,22 @@ impl<L: Ledger> Ledger for Shared<L> {
         (self.refuses)(record)
     }
 
+    fn kept(&self, source: &Source, committed: Option<u64>) -> Option<u64> {
+        self.inner().ledger.kept(source, committed)
+    }
+
+    fn marked_at(&mut self, source: &Source) -> Result<Option<i64>, LedgerError> {
+        let mut inner = self.inner();
+        let outcome = inner.ready().and_then(|ledger| ledger.marked_at(source));
+        inner.done(outcome)
+    }
+
+    fn begin_at(&mut self, source: &Source, position: u64) -> Result<(), LedgerError> {
+        let mut inner = self.inner();
+        let outcome = inner.ready().and_then(|ledger| ledger.begin_at(source, position));
+        inner.done(outcome)
+    }
+
     fn tend(&mut self) -> Result<(), LedgerError> {
         let now = Instant::now();
         let mut inner = self.inner();

@@ -6,6 +6,10 @@
 //! - After any error everything that is not committed is forgotten, and reading begins anew behind the token that is found
 //!   then.
 //! - A token outside the log stops the partition with a sentence; nothing is skipped in silence.
+//! - Where the warehouse passed over records it is looked again and again whether somebody has dealt with them; until then
+//!   the partition stays stopped, and is told as stopped once.
+//! - Where the record at the token is still there, reading begins with it: another one than was stored, or one younger than
+//!   the mark, is of a topic that was made anew, and stops the partition. One that is gone proves nothing.
 //! - What may wait is bounded in records and bytes, and so is what was accepted and is not committed.
 //!
 //! Whoever drives it asks [`poll_effect`](Machine::poll_effect), does what it says, and tells the outcome with the method
@@ -40,6 +44,14 @@ const STUCK: Duration = Duration::from_secs(300);
 /// So many times in a row another owner had the partition: that is no rebalance.
 const CONTESTED: u32 = 5;
 
+/// So often it is looked whether passed over records were dealt with.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How much younger than the warehouse's mark the record there may seem, milliseconds: clocks differ.
+const CLOCKS: i64 = 3_600_000;
+
+/// So many times in a row the log could not be read behind the same token: that is not the way here, it is the log.
+const DAMAGED: u32 = 5;
+
 /// After reading for so long what failed before is forgotten.
 const SETTLED: Duration = Duration::from_secs(60);
 
@@ -67,13 +79,50 @@ pub(crate) struct Survey {
     pub group: Option<Hint>,
 }
 
+impl Survey {
+    /// Whether the group's offset is where to begin without a token, not merely one that stands for no rows.
+    fn is_adopted(&self, at: i64) -> bool {
+        self.group.is_some_and(|group| group.next == at && group.told.is_none_or(|told| told.token.is_some()))
+    }
+}
+
 /// The group's offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hint {
-    /// The next record to read: all records before it are in the warehouse.
+    /// The next record to read: all records before it are in the warehouse, or were none for it.
     pub next: i64,
-    /// The warehouse's token when that was so; none in an offset that somebody else committed.
+    /// What this sink said beside it; none in an offset that somebody else committed.
+    pub told: Option<Told>,
+}
+
+/// How the warehouse was when a hint was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// The token that it held itself.
     pub token: Option<u64>,
+    /// The record there, if it was known.
+    pub print: Option<Print>,
+}
+
+/// What tells a record from another at the same offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Print {
+    /// Kafka's time stamp, milliseconds since the Unix epoch.
+    pub timestamp: Option<i64>,
+    /// CRC32C of key and value.
+    pub crc: u32,
+}
+
+/// What the ledger tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The durable token.
+    pub position: Option<u64>,
+    /// What of it the warehouse itself holds: less where the last marks were without rows, and the warehouse keeps none of
+    /// those.
+    pub kept: Option<u64>,
+    /// When the mark was moved, milliseconds since the Unix epoch, if the warehouse knows; asked before reading begins.
+    pub marked_at: Option<i64>,
 }
 
 /// One submit.
@@ -96,13 +145,16 @@ pub(crate) enum Effect<R> {
     Ask,
     /// Ask Kafka: [`Machine::handle_survey`].
     Survey,
-    /// Read from this offset on; records handed in from now on are of this reading. No answer is awaited.
+    /// Give the warehouse this token, of which it has none: [`Machine::handle_adopted`].
+    Adopt(u64),
+    /// Read from this offset on; records handed in from now on are of this reading. No answer is awaited. A stop that was told
+    /// is over.
     Start(i64),
     /// Submit: [`Machine::handle_submitted`].
     Submit(Batch<R>),
     /// Commit the group's offset, some time. No answer is awaited.
     Commit(Hint),
-    /// This partition is not read any more. Told once.
+    /// This partition is not read any more, until a start. Told once.
     Stop(Stop),
 }
 
@@ -118,7 +170,17 @@ pub(crate) struct Machine<R> {
     /// How often in a row another owner had the partition.
     contested: u32,
     beyond_since: Option<Instant>,
+    /// How often in a row the log could not be read, and behind which token.
+    damaged: (Option<u64>, u32),
     trouble: Option<String>,
+    /// The stop that was told and is not over.
+    told: Option<Stop>,
+    /// Reading failed, and has shown nothing since.
+    doubted: bool,
+    /// What the warehouse held when that was last known, and the record there.
+    memory: Option<(u64, Print)>,
+    /// A token whose record cannot be read.
+    illegible: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -131,24 +193,56 @@ enum State<R> {
     /// Where to begin is known, and was not told.
     Starting {
         at: i64,
-        token: Option<u64>,
+        found: Found,
+        proof: Option<Proof>,
     },
-    Reading(Box<Reading<R>>),
+    /// `proof`: the record at the token is to come first.
+    Reading {
+        reading: Box<Reading<R>>,
+        proof: Option<Proof>,
+    },
     Stopping(Stop),
-    Stopped,
+    /// Until it is looked again, if that may help.
+    Stopped(Option<Instant>),
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Recover,
     Ask,
-    Survey { token: Option<u64> },
+    Survey { found: Found },
+    Adopt { token: u64 },
+}
+
+/// What the record at the token must be.
+#[derive(Debug, Clone, Copy)]
+struct Proof {
+    token: u64,
+    /// The one that was stored, if that is known.
+    print: Option<Print>,
+    /// Else it is as old as this mark.
+    marked_at: Option<i64>,
+}
+
+impl Proof {
+    fn holds(&self, seen: Print) -> Result<(), Stop> {
+        let token = self.token;
+        match (self.print, self.marked_at, seen.timestamp) {
+            (Some(stored), ..) if stored != seen => {
+                Err(Stop::Anew { token, how: "is another than the one that was stored" })
+            }
+            (None, Some(mark), Some(at)) if at > mark.saturating_add(CLOCKS) => {
+                Err(Stop::Anew { token, how: "is younger than the warehouse's mark" })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl<R> Machine<R> {
     /// A partition that has just become ours. `adopt`: where the warehouse has no token, the group's offset is where to
-    /// begin. `seed`: any number.
-    pub(crate) fn new(limits: Limits, adopt: bool, seed: u64) -> Self {
+    /// begin. `seed`: any number. `memory`: what the [`memory`](Self::memory) of its last machine here was.
+    pub(crate) fn new(limits: Limits, adopt: bool, seed: u64, memory: Option<(u64, Print)>) -> Self {
         Self {
             limits,
             adopt,
@@ -157,7 +251,12 @@ impl<R> Machine<R> {
             pause: Pause::new(seed),
             contested: 0,
             beyond_since: None,
+            damaged: (None, 0),
             trouble: None,
+            told: None,
+            doubted: false,
+            memory,
+            illegible: None,
         }
     }
 
@@ -166,28 +265,38 @@ impl<R> Machine<R> {
         if self.awaiting {
             return None;
         }
-        if let State::Waiting { until, then } = self.state {
+        let due = match self.state {
+            State::Waiting { until, then } => Some((until, then)),
+            State::Stopped(Some(until)) => Some((until, Step::Recover)),
+            _ => None,
+        };
+        if let Some((until, then)) = due {
             if now < until {
                 return None;
             }
             self.state = State::Opening(then);
         }
         let effect = match &mut self.state {
-            State::Waiting { .. } | State::Stopped => return None,
+            State::Waiting { .. } | State::Stopped(_) => return None,
             State::Opening(Step::Recover) => Effect::Recover,
             State::Opening(Step::Ask) => Effect::Ask,
             State::Opening(Step::Survey { .. }) => Effect::Survey,
-            State::Starting { at, token } => {
-                let (at, token) = (*at, *token);
-                self.state = State::Reading(Box::new(Reading::new(now, at, token)));
-                return Some(Effect::Start(at));
+            State::Opening(Step::Adopt { token }) => Effect::Adopt(*token),
+            State::Starting { at, found, proof } => {
+                let (at, proof) = (*at, *proof);
+                let print = proof.and_then(|proof| proof.print);
+                self.told = None;
+                self.state = State::Reading { reading: Box::new(Reading::new(now, at, *found, print)), proof };
+                return Some(Effect::Start(if proof.is_some() { at - 1 } else { at }));
             }
             State::Stopping(stop) => {
                 let stop = stop.clone();
-                self.state = State::Stopped;
+                let look = matches!(stop, Stop::Skipped(_)).then_some(now + LOOK_AGAIN);
+                self.state = State::Stopped(look);
+                self.told = Some(stop.clone());
                 return Some(Effect::Stop(stop));
             }
-            State::Reading(reading) => {
+            State::Reading { reading, .. } => {
                 if reading.is_stuck(now) {
                     let said = "what it accepted is not committed after 5 minutes".to_owned();
                     self.fail(now, LedgerError::Unavailable(said));
@@ -209,25 +318,26 @@ impl<R> Machine<R> {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Waiting { until, .. } => Some(*until),
-            State::Reading(reading) => reading.timeout(&self.limits),
+            State::Stopped(look) => *look,
+            State::Reading { reading, .. } => reading.timeout(&self.limits),
             _ => None,
         }
     }
 
     /// Whether records are wanted: reading, and there is room in the next submit.
     pub(crate) fn wants_records(&self) -> bool {
-        matches!(&self.state, State::Reading(reading) if reading.has_room(&self.limits))
+        matches!(&self.state, State::Reading { reading, .. } if reading.has_room(&self.limits))
     }
 
     /// Whether the partition is being read.
     pub(crate) fn is_reading(&self) -> bool {
-        matches!(self.state, State::Reading(_))
+        matches!(self.state, State::Reading { .. })
     }
 
     /// The token, as far as it is known to be durable, while the partition is read.
     pub(crate) fn token(&self) -> Option<u64> {
         match &self.state {
-            State::Reading(reading) => reading.token(),
+            State::Reading { reading, .. } => reading.token(),
             _ => None,
         }
     }
@@ -235,54 +345,90 @@ impl<R> Machine<R> {
     /// The first offset that may hold a record that is not durable, while the partition is read.
     pub(crate) fn next_unstored(&self) -> Option<i64> {
         match &self.state {
-            State::Reading(reading) => Some(reading.next_unstored()),
+            State::Reading { reading, .. } => Some(reading.next_unstored()),
             _ => None,
         }
     }
 
-    /// Why records do not move, if they do not.
-    pub(crate) fn trouble(&self, now: Instant) -> Option<String> {
+    /// Why records do not move, if they do not; nothing of one that has just begun.
+    pub(crate) fn trouble(&self, now: Instant) -> Option<&str> {
         match &self.state {
-            State::Reading(reading) if reading.is_slow(now) => {
-                Some("what the warehouse accepted is not committed for more than a minute".to_owned())
+            State::Reading { reading, .. } if reading.is_slow(now) => {
+                Some("what the warehouse accepted is not committed for more than a minute")
             }
-            State::Reading(_) => None,
-            _ => Some(self.trouble.clone().unwrap_or_else(|| "starting".to_owned())),
+            State::Reading { .. } if !self.doubted => None,
+            _ => self.trouble.as_deref(),
         }
     }
 
     /// The next submit goes at once: there is no memory for more.
     pub(crate) fn press(&mut self) {
-        if let State::Reading(reading) = &mut self.state {
+        if let State::Reading { reading, .. } = &mut self.state {
             reading.press();
         }
     }
 
+    /// What the warehouse held when that was last known, and the record there.
+    pub(crate) fn memory(&self) -> Option<(u64, Print)> {
+        self.memory
+    }
+
     /// A record of the present reading. `bytes`: what it counts. Whether it was taken.
-    pub(crate) fn handle_record(&mut self, now: Instant, offset: i64, bytes: usize, record: R) -> bool {
-        match &mut self.state {
-            State::Reading(reading) => reading.take(now, offset, bytes, record),
-            _ => false,
+    pub(crate) fn handle_record(&mut self, now: Instant, offset: i64, bytes: usize, print: Print, record: R) -> bool {
+        let State::Reading { reading, proof } = &mut self.state else { return false };
+        self.doubted = false;
+        if let Some(proof) = proof.take()
+            && u64::try_from(offset) == Ok(proof.token)
+        {
+            match proof.holds(print) {
+                Ok(()) => {
+                    reading.learn(print);
+                    self.memory = reading.kept();
+                }
+                Err(stop) => self.state = State::Stopping(stop),
+            }
+            return false;
         }
+        reading.take(now, offset, bytes, print, record)
     }
 
     /// All records before `next` were handed in, and there is none behind it now.
     pub(crate) fn handle_end(&mut self, next: i64) {
-        if let State::Reading(reading) = &mut self.state {
+        if let State::Reading { reading, proof } = &mut self.state {
+            (self.doubted, *proof) = (false, None);
             reading.end(next);
         }
     }
 
-    /// The reading cannot go on: its offset is not in the log any more, or the reader broke.
+    /// The reading cannot go on: its offset is not in the log any more, or the reader broke. It begins anew behind the token.
     pub(crate) fn handle_unreadable(&mut self, now: Instant, why: String) {
         if self.is_reading() {
+            self.doubted = true;
             self.fail(now, LedgerError::Unavailable(why));
+        }
+    }
+
+    /// As [`handle_unreadable`](Self::handle_unreadable), because of what is in the log. If it is found again and again
+    /// behind the same token the partition stops.
+    pub(crate) fn handle_damaged(&mut self, now: Instant, why: String) {
+        let State::Reading { reading, proof } = &self.state else { return };
+        if let Some(proof) = proof {
+            self.illegible = Some(proof.token);
+            return self.handle_unreadable(now, why);
+        }
+        let (behind, times) = self.damaged;
+        let times = if behind == reading.token() { times + 1 } else { 1 };
+        self.damaged = (reading.token(), times);
+        if times < DAMAGED {
+            self.handle_unreadable(now, why);
+        } else {
+            self.state = State::Stopping(Stop::Damaged(why));
         }
     }
 
     /// The ledger failed outside of what was asked of it.
     pub(crate) fn handle_failed(&mut self, now: Instant, error: LedgerError) {
-        if !matches!(self.state, State::Stopped | State::Stopping(_)) {
+        if !matches!(self.state, State::Stopped(_) | State::Stopping(_)) {
             self.fail(now, error);
         }
     }
@@ -297,16 +443,20 @@ impl<R> Machine<R> {
     }
 
     /// Outcome of [`Effect::Ask`].
-    pub(crate) fn handle_committed(&mut self, now: Instant, outcome: Result<Option<u64>, LedgerError>) {
+    pub(crate) fn handle_committed(&mut self, now: Instant, outcome: Result<Found, LedgerError>) {
         self.awaiting = false;
         match (outcome, &mut self.state) {
             (Err(error), _) => self.fail(now, error),
-            (Ok(token), State::Reading(reading)) => match reading.committed(now, token) {
-                Ok(false) => {}
-                Ok(true) => self.settle(),
+            (Ok(found), State::Reading { reading, .. }) => match reading.committed(now, found) {
+                Ok(moved) => {
+                    self.memory = reading.kept().or(self.memory);
+                    if moved {
+                        self.settle();
+                    }
+                }
                 Err(error) => self.fail(now, error),
             },
-            (Ok(token), State::Opening(Step::Ask)) => self.state = State::Opening(Step::Survey { token }),
+            (Ok(found), State::Opening(Step::Ask)) => self.state = State::Opening(Step::Survey { found }),
             (Ok(_), _) => {}
         }
     }
@@ -314,15 +464,21 @@ impl<R> Machine<R> {
     /// Outcome of [`Effect::Survey`]; the error is a sentence.
     pub(crate) fn handle_survey(&mut self, now: Instant, outcome: Result<Survey, String>) {
         self.awaiting = false;
-        let State::Opening(Step::Survey { token }) = self.state else { return };
+        let State::Opening(Step::Survey { found }) = self.state else { return };
         let survey = match outcome {
             Ok(survey) => survey,
-            Err(why) => return self.wait(now, Step::Survey { token }, why),
+            Err(why) => return self.wait(now, Step::Survey { found }, why),
         };
-        match stop::begin(token, &survey, self.adopt) {
+        match stop::begin(found.position, &survey, self.adopt) {
             Ok(at) => {
                 self.beyond_since = None;
-                self.state = State::Starting { at, token };
+                self.state = match u64::try_from(at - 1) {
+                    // Before it is read: a partition where nothing comes would be adopted again at the next start.
+                    Ok(token) if found.position.is_none() && self.adopt && survey.is_adopted(at) => {
+                        State::Opening(Step::Adopt { token })
+                    }
+                    _ => State::Starting { at, found, proof: self.proof(at, found, &survey) },
+                };
             }
             Err(stop) if stop.may_pass() => {
                 let since = *self.beyond_since.get_or_insert(now);
@@ -337,11 +493,32 @@ impl<R> Machine<R> {
         }
     }
 
+    /// What the record at the token must be, if that one may still be there.
+    fn proof(&self, at: i64, found: Found, survey: &Survey) -> Option<Proof> {
+        let token = found.position?;
+        if at <= survey.low || u64::try_from(at - 1) != Ok(token) || self.illegible == Some(token) {
+            return None;
+        }
+        let told = survey.group.and_then(|group| group.told).filter(|told| told.token == Some(token));
+        let memory = self.memory.filter(|(at, _)| *at == token).map(|(_, print)| print);
+        let print = memory.or(told.and_then(|told| told.print));
+        Some(Proof { token, print, marked_at: found.marked_at })
+    }
+
+    /// Outcome of [`Effect::Adopt`].
+    pub(crate) fn handle_adopted(&mut self, now: Instant, outcome: Result<(), LedgerError>) {
+        self.awaiting = false;
+        match outcome {
+            Ok(()) => self.state = State::Opening(Step::Ask),
+            Err(error) => self.fail(now, error),
+        }
+    }
+
     /// Outcome of [`Effect::Submit`].
     pub(crate) fn handle_submitted(&mut self, now: Instant, outcome: Result<(), LedgerError>) {
         self.awaiting = false;
         match (outcome, &mut self.state) {
-            (Ok(()), State::Reading(reading)) => reading.accepted(now),
+            (Ok(()), State::Reading { reading, .. }) => reading.accepted(now),
             (Ok(()), _) => {}
             (Err(error), _) => self.fail(now, error),
         }
@@ -355,7 +532,7 @@ impl<R> Machine<R> {
 
     fn fail(&mut self, now: Instant, error: LedgerError) {
         self.awaiting = false;
-        if matches!(&self.state, State::Reading(reading) if reading.begun_before(now, SETTLED)) {
+        if matches!(&self.state, State::Reading { reading, .. } if reading.begun_before(now, SETTLED)) {
             self.settle();
         }
         match error {
@@ -371,7 +548,11 @@ impl<R> Machine<R> {
                 self.wait(now, Step::Recover, why);
             }
             LedgerError::Rejected(why) => self.state = State::Stopping(Stop::Rejected(why)),
-            LedgerError::Skipped { reason, .. } => self.state = State::Stopping(Stop::Skipped(reason)),
+            LedgerError::Skipped { reason, .. } => {
+                let stop = Stop::Skipped(reason);
+                let is_told = self.told.as_ref() == Some(&stop);
+                self.state = if is_told { State::Stopped(Some(now + LOOK_AGAIN)) } else { State::Stopping(stop) };
+            }
         }
     }
 

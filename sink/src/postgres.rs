@@ -22,12 +22,16 @@
 //! GRANT SELECT, INSERT, UPDATE ON raw_data.gaitway_progress TO sink;
 //! ```
 //!
+//! [`Look`] reads beside the writers; whoever looks needs `SELECT` on the tables.
+//!
 //! A pooler between gaitway and PostgreSQL must pool sessions, not transactions.
 
+mod checkup;
 mod commit;
 mod connection;
 mod json;
 mod layout;
+mod look;
 mod options;
 mod refusal;
 mod rows;
@@ -42,6 +46,8 @@ use gaitway_proto::ledger::{self, Ledger, LedgerError, Mark, Source, Watermark};
 use gaitway_proto::record::Record;
 use gaitway_service::config::{Check as _, Wrong};
 
+pub use checkup::examine;
+pub use look::{Look, Row};
 pub use options::{Address, Options};
 
 use connection::{Driver, Session};
@@ -139,5 +145,17 @@ impl Ledger for Warehouse {
 
     fn refuses(&self, record: &Record<'_>) -> Option<String> {
         refusal::of(record)
+    }
+
+    fn marked_at(&mut self, source: &Source) -> Result<Option<i64>, LedgerError> {
+        let session = self.take_session()?;
+        let limit = self.options.statement_timeout;
+        match self.driver.run(commit::within(limit, commit::moved_at(&session.client, source))) {
+            Ok(time) => {
+                self.session = Some(session);
+                Ok(time)
+            }
+            Err(failure) => Err(self.driver.run(session.close(failure, &self.server))),
+        }
     }
 }

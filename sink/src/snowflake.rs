@@ -11,11 +11,12 @@
 //! 4. `committed` reads the token from the channel's status. A 200 to an append is no commit.
 //! 5. Rows that Snowflake accepted and passed over stop the partition; [`Redrive`] appends them again.
 //!
-//! [`Client::query`] asks in SQL, for checks.
+//! [`Client::query`] asks in SQL, for checks; [`examine`] holds an account against what the sink needs.
 
 mod answer;
 mod backoff;
 mod channel;
+mod checkup;
 mod client;
 mod key;
 mod machine;
@@ -30,7 +31,8 @@ mod tls;
 
 pub use backoff::Pace;
 pub use channel::Channel;
+pub use checkup::{Feed, examine};
 pub use client::{Client, Unusable};
 pub use key::BadKey;
 pub use options::{Options, Passphrase};
-pub use redrive::Redrive;
+pub use redrive::{Redrive, Standing};

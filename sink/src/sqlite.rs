@@ -16,6 +16,7 @@
 mod ages;
 mod aside;
 mod carry;
+mod checkup;
 mod coming;
 mod commit;
 mod counters;
@@ -44,6 +45,7 @@ use gaitway_service::clock;
 use rusqlite::Connection;
 
 pub use ages::WallClock;
+pub use checkup::examine;
 pub use counters::Counters;
 pub use opening::OpenError;
 pub use options::Options;
@@ -313,6 +315,11 @@ impl Ledger for Warehouse {
     fn committed(&mut self, sources: &[Source]) -> Result<Watermark, LedgerError> {
         self.still_there()?;
         commit::positions(self.conn()?, sources).map_err(|error| self.failed(&error))
+    }
+
+    fn marked_at(&mut self, source: &Source) -> Result<Option<i64>, LedgerError> {
+        let found = marks::Find::new(self.conn()?).and_then(|mut find| find.moved_at(source));
+        found.map_err(|error| self.failed(&error))
     }
 
     fn tend(&mut self) -> Result<(), LedgerError> {

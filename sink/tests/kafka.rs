@@ -12,9 +12,13 @@ mod home;
 mod sink;
 #[path = "kafka/store.rs"]
 mod store;
+#[path = "kafka/strange.rs"]
+mod strange;
 #[allow(dead_code, reason = "others look at aborted records")]
 #[path = "../../tests/harness/topic.rs"]
 mod topic;
+#[path = "kafka/wire.rs"]
+mod wire;
 
 use std::time::Duration;
 
@@ -106,6 +110,49 @@ fn a_recreated_topic_stops_with_a_sentence() {
 
 #[test]
 #[ignore = "needs kafka"]
+fn a_recreated_topic_that_has_outgrown_the_mark_stops_with_a_sentence() {
+    let (home, store) = (Home::new("outgrown", 1, &[]), Store::default());
+    home.write(0, 0..20);
+    let sink = Sink::start(&home.config, store.clone());
+    sink.await_that("all is stored", || store.count(home.raw()) == 20);
+    home.delete(home.raw());
+    std::thread::sleep(Duration::from_secs(1));
+    home.create(home.raw(), 1, &[]);
+    home.write(0, 100..150);
+    let said = sink.await_stopped();
+    assert!(said.contains("offset 19") && said.contains("recreated"), "{said}");
+    sink.stop();
+
+    // What the mark's time alone can tell.
+    store.date_marks(gaitway_service::clock::now_micros() - 2 * 3_600_000_000);
+    let mut config = home.config.clone();
+    config.group.push_str("-new");
+    let sink = Sink::start(&config, store.clone());
+    let said = sink.await_stopped();
+    assert!(said.contains("offset 19") && said.contains("younger than the warehouse's mark"), "{said}");
+    assert_eq!(store.count(home.raw()), 20);
+    sink.stop();
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn a_recreated_topic_is_known_after_a_restart_by_what_the_group_was_told() {
+    let (home, store) = (Home::new("told", 1, &[]), Store::default());
+    home.write(0, 0..20);
+    let sink = Sink::start(&home.config, store.clone());
+    sink.await_that("all is stored", || store.count(home.raw()) == 20);
+    sink.stop();
+    let hint = home.group_offset();
+    assert!(hint.starts_with("20 token=19 print=17"), "{hint}");
+    home.set_group_offset(20, "token=19 print=1700000000000/00000001");
+    let sink = Sink::start(&home.config, store.clone());
+    let said = sink.await_stopped();
+    assert!(said.contains("offset 19") && said.contains("another than the one that was stored"), "{said}");
+    sink.stop();
+}
+
+#[test]
+#[ignore = "needs kafka"]
 fn records_that_retention_took_before_they_were_stored_stop_the_partition_and_no_other() {
     let (home, store) = (Home::new("retention", 2, &[]), Store::default());
     home.write(0, 0..10);
@@ -143,6 +190,24 @@ fn a_lost_token_stops_where_the_group_has_an_offset_and_adopting_it_begins_there
     let sink = Sink::start(&config, store.clone());
     sink.await_that("what came later is stored", || store.count(home.raw()) == 13);
     assert_eq!(store.numbers(home.raw(), 0), numbers(0..13));
+    sink.stop();
+}
+
+#[test]
+#[ignore = "needs kafka"]
+fn adopting_is_for_once_also_where_nothing_comes() {
+    let (home, store) = (Home::new("adopted", 1, &[]), Store::default());
+    home.write(0, 0..10);
+    home.set_group_offset(10, "");
+    let mut config = home.config.clone();
+    config.adopt_from_group = true;
+    let sink = Sink::start(&config, store.clone());
+    sink.await_that("it is ready", || sink.health.report().ready);
+    sink.stop();
+    let sink = Sink::start(&home.config, store.clone());
+    home.write(0, 10..13);
+    sink.await_that("what came later is stored", || store.count(home.raw()) == 3);
+    assert_eq!(store.numbers(home.raw(), 0), numbers(10..13));
     sink.stop();
 }
 

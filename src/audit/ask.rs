@@ -3,7 +3,7 @@
 //! - The spool is asked first, and its counts once more at the end: what moves meanwhile is found further on.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gaitway_agent::spool::look::{Held, Look};
@@ -17,7 +17,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Deserialize;
 
 use super::book::{Accepted, Agent, Gap, Key, Record, Spooled, Store, StreamName};
+use super::sql;
 use crate::sqlite;
+use crate::warehouse::{self, Sql};
 
 const CLIENT: &str = "gaitway-audit";
 
@@ -132,8 +134,48 @@ fn take(store: &mut Store, table: &Table, seen: &Seen<'_>, is_due: bool) {
     store.take(Record { name: stream, seq, index, key, message_id, is_due });
 }
 
+/// A warehouse that can be asked.
+pub(super) enum Warehouse {
+    File(PathBuf),
+    Sql {
+        sql: Sql,
+        /// Its oldest readings may have been deleted, nobody knows how many.
+        is_shortened: bool,
+    },
+}
+
+impl Warehouse {
+    pub(super) fn open(warehouse: &warehouse::Warehouse) -> Result<Self, String> {
+        Ok(match warehouse {
+            warehouse::Warehouse::File(path) => Self::File(path.clone()),
+            warehouse::Warehouse::Postgres(options) => {
+                Self::Sql { sql: Sql::postgres(options)?, is_shortened: options.keep_raw.is_some() }
+            }
+            warehouse::Warehouse::Snowflake(options) => {
+                Self::Sql { sql: Sql::snowflake(options)?, is_shortened: false }
+            }
+        })
+    }
+
+    /// How far it has read of Kafka's partitions; nothing if it is not filled from there.
+    pub(super) fn marks(&mut self) -> Result<Marks, String> {
+        match self {
+            Self::File(path) => marks(path),
+            Self::Sql { sql, .. } => sql::marks(sql),
+        }
+    }
+
+    /// What is stored.
+    pub(super) fn store(&mut self) -> Result<Store, String> {
+        match self {
+            Self::File(path) => rows(path).map_err(|error| cannot(path, &error)),
+            Self::Sql { sql, is_shortened } => sql::store(sql, *is_shortened),
+        }
+    }
+}
+
 /// How far the warehouse at `path` has read of Kafka's partitions; nothing if it is not filled from there.
-pub(super) fn marks(path: &Path) -> Result<Marks, String> {
+fn marks(path: &Path) -> Result<Marks, String> {
     let read = || {
         let connection = sqlite::open(path)?;
         let mut statement = connection.prepare("SELECT source, position FROM gaitway_progress")?;
@@ -165,10 +207,6 @@ impl Name {
 }
 
 /// What is stored in the warehouse at `path`.
-pub(super) fn warehouse(path: &Path) -> Result<Store, String> {
-    rows(path).map_err(|error| cannot(path, &error))
-}
-
 fn rows(path: &Path) -> rusqlite::Result<Store> {
     let connection = sqlite::open(path)?;
     let mut store = Store::default();

@@ -2,6 +2,7 @@
 //!
 //! - What was accepted is in the spool, in the next place, in a gap that tells of it, or no longer kept; else it is missing.
 //! - What the warehouse says that it has read of Kafka is in it, or no longer kept; what it has not read is under way.
+//! - A Kafka that does not keep its oldest records proves no loss; a warehouse that keeps all of its own does.
 //! - A name stands once.
 //! - What moves while it is asked is no mistake: a frame is looked for in the next place after the spool was asked, and
 //!   nothing is held against more than was accepted when all had been asked.
@@ -119,7 +120,8 @@ pub(super) fn judge(books: &Books, only: Option<&str>) -> Report {
         let mut line = line(books, &stores, key, waiting.get(key).copied().unwrap_or(0));
         let mut said = Vec::new();
         if let (Some(agent), Some((place, store)), Some(pools)) = (&books.agent, next, &mut pools) {
-            accepted(agent, (place, store), key, pools, &mut line, &mut said);
+            let proof = proof(books, &agent.id, key, &line);
+            accepted(agent, (place, store), key, (pools, proof), &mut line, &mut said);
         }
         if let (Some(kafka), Some(warehouse), Some(pool)) = (&books.kafka, &books.warehouse, &mut retired_rows) {
             stored(kafka, warehouse, key, pool, &mut line, &mut said);
@@ -199,21 +201,33 @@ fn spooled<'a>(agent: Option<&'a Agent>, next: Option<&Store>) -> BTreeMap<&'a K
     sums
 }
 
+/// Readings of a session that came from `agent`, if Kafka does not keep its oldest any more and the warehouse keeps all that it
+/// ever had: what is in it, and what it has not read yet.
+fn proof(books: &Books, agent: &str, key: &Key, line: &Line) -> Option<u64> {
+    let (kafka, warehouse) = (books.kafka.as_ref()?, books.warehouse.as_ref()?);
+    if !kafka.is_shortened || warehouse.is_shortened || warehouse.retired > 0 {
+        return None;
+    }
+    let stored = warehouse.sessions.get(key).and_then(|tally| tally.by_agent.get(agent)).copied().unwrap_or(0);
+    Some(stored + line.to_warehouse)
+}
+
 /// What was accepted against what is in the next place.
 fn accepted(
     agent: &Agent,
     (place, store): (&str, &Store),
     key: &Key,
-    (gaps, retired): &mut (Pool, Pool),
+    ((gaps, retired), proof): (&mut (Pool, Pool), Option<u64>),
     line: &mut Line,
     said: &mut Vec<Mistake>,
 ) {
     let Some(told) = agent.sessions.get(key) else { return };
     let there = store.sessions.get(key).and_then(|tally| tally.by_agent.get(&agent.id)).copied().unwrap_or(0);
-    let mut missing = told.readings.saturating_sub(there + line.spooled.unwrap_or(0));
+    let came = proof.map_or(there, |proof| proof.max(there));
+    let mut missing = told.readings.saturating_sub(came + line.spooled.unwrap_or(0));
     let in_gaps = gaps.take(missing);
     missing -= in_gaps;
-    let retired = retired.take(missing);
+    let retired = if proof.is_some() { 0 } else { retired.take(missing) };
     missing -= retired;
     line.in_gaps += in_gaps;
     line.no_longer_kept += retired;
@@ -221,7 +235,8 @@ fn accepted(
     if missing > 0 {
         let them = if missing == 1 { "it" } else { "them" };
         let readings = were(missing, "reading", key);
-        let what = format!("{readings} accepted by the agent, and neither its spool nor {place} has {them}");
+        let places = if proof.is_some() { "Kafka or the warehouse" } else { place };
+        let what = format!("{readings} accepted by the agent, and neither its spool nor {places} has {them}");
         said.push(mistake(Kind::Missing, key, missing, what));
     }
     let most = agent.later.get(key).copied().unwrap_or(told.readings).max(told.readings);
@@ -280,9 +295,8 @@ fn streams(place: &str, store: &Store, agent: Option<&Agent>, may_lag: bool, rep
         report.notes.push(format!("{} records in {place} were told by no agent and are not counted", store.nameless));
     }
     if store.is_shortened {
-        report
-            .notes
-            .push(format!("{place} does not keep the oldest records any more: what is missing may have been there"));
+        let note = format!("{place} does not keep the oldest records any more: what is missing there may have been");
+        report.notes.push(note);
     }
     if store.retired > 0 {
         report.notes.push(format!("{place} does not keep its oldest {} readings any more", store.retired));

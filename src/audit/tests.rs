@@ -160,6 +160,24 @@ fn losses_that_gaps_tell_of_and_what_is_no_longer_kept_are_no_mistakes() {
 }
 
 #[test]
+fn what_kafka_does_not_keep_any_more_is_looked_for_in_the_warehouse() {
+    let frames = vec![(0, 3), (1, 4), (0, 2)];
+    let all = records(&frames, 3);
+    let report = |stored: &[(u64, u32, usize)], retired: u64| {
+        let (mut kafka, mut warehouse) = (store(&all[7..], 2), store(stored, 0));
+        (kafka.is_shortened, warehouse.retired) = (true, retired);
+        let (kafka, warehouse) = (Some(kafka), Some(warehouse));
+        judge(&Books { agent: Some(agent(&frames, 3)), kafka, warehouse, is_fed: true }, None)
+    };
+    assert_eq!(report(&all, 0).mistakes, []);
+    // A reading that neither has, of a session that Kafka has forgotten.
+    let lost = report(&[&all[..4], &all[5..]].concat(), 0);
+    assert_eq!(counts(&lost, Kind::Missing), [("s1".to_owned(), 1)].into());
+    // A warehouse that deletes its oldest proves nothing either.
+    assert_eq!(counts(&report(&all[5..], 5), Kind::Missing), BTreeMap::new());
+}
+
+#[test]
 fn what_moves_while_it_is_asked_is_no_mistake() {
     let frames: Frames = vec![(0, 3), (0, 4)];
     // The second frame was in the spool and is stored by now; a third one was accepted and stored meanwhile.

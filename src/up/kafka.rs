@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use gaitway_kafka::KafkaConfig;
 use gaitway_proto::ledger::Ledger;
+use gaitway_proto::schema::TABLES;
 use gaitway_relay::RelayConfig;
 use gaitway_relay::kafka::{KafkaLedger, owner_name};
 use gaitway_service::config::{ConfigError, Loaded, Wrong};
@@ -24,15 +25,26 @@ pub(super) struct Between {
 /// Kafka, if the relay is to commit to it. The sink reads from the same unless it is told otherwise.
 pub(super) fn chosen(relay: &Loaded<RelayConfig>, sink: &Loaded<SinkConfig>) -> Result<Option<Between>, ConfigError> {
     let Some(kafka) = relay.config.kafka.clone() else {
-        if sink.is_set("kafka") {
-            let problem = "cannot stand here alone: the relay commits to the warehouse itself; set `relay.kafka` too, or give --kafka";
-            return Err(sink.refuse(Wrong::new("kafka", problem)));
+        for key in ["kafka", "group", "batch", "admin"] {
+            if sink.is_set(key) {
+                let problem = "cannot stand here alone: the relay commits to the warehouse itself; set `relay.kafka` too, or give --kafka";
+                return Err(sink.refuse(Wrong::new(key, problem)));
+            }
         }
         return Ok(None);
     };
     let mut sink_config = sink.config.clone();
     if !sink.is_set("kafka") {
         sink_config.kafka = kafka.clone();
+    } else if !sink.is_set("kafka.brokers") {
+        let problem =
+            "must have `brokers` too: it stands in the place of `relay.kafka`; without it the sink takes that";
+        return Err(sink.refuse(Wrong::new("kafka", problem)));
+    }
+    let read = |config: &KafkaConfig| TABLES.map(|table| config.topics.of(table).to_owned());
+    if read(&sink_config.kafka) != read(&kafka) {
+        let problem = "must name the topics that the relay writes, those of `relay.kafka.topics`";
+        return Err(sink.refuse(Wrong::new("kafka.topics", problem)));
     }
     Ok(Some(Between { relay: kafka, sink: sink_config }))
 }

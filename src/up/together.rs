@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use gaitway_agent::config::AgentConfig;
 use gaitway_relay::RelayConfig;
 use gaitway_service::config::{ConfigError, Loaded, Wrong, bytes};
-use gaitway_sink::SinkConfig;
+use gaitway_sink::{SinkConfig, WarehouseKind};
 
 /// Refuses what one service cannot take from the other, and what `up` decides itself.
 pub(super) fn check(
@@ -25,6 +25,11 @@ pub(super) fn check(
         let problem = "cannot stand here: `up` keeps everything in one folder; remove it, and give --data-dir";
         return Err(sink.refuse(Wrong::new("sqlite.path", problem)));
     }
+    if sink.config.warehouse != WarehouseKind::Sqlite {
+        let problem = "cannot stand here: `up` keeps its records in a file; for another warehouse run `gaitway relay` and `gaitway sink`";
+        return Err(sink.refuse(Wrong::new("warehouse", problem)));
+    }
+    SinkConfig::check_chosen(sink)?;
     let http = agent.config.http;
     for (key, address) in [("mqtt", Some(relay.config.mqtt)), ("admin", relay.config.admin)] {
         if address.is_some_and(|address| clash(address, http)) {

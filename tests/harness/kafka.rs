@@ -62,6 +62,11 @@ impl Broker {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("the broker runs");
     }
 
+    /// The file that holds the first records of a partition.
+    pub(crate) fn log(&self, topic: &str, partition: i32) -> PathBuf {
+        self.data.join(format!("log/{topic}-{partition}/00000000000000000000.log"))
+    }
+
     /// Starts it again at the same address with the same data.
     pub(crate) fn restart(&self) {
         assert_eq!(start(&self.data), self.address);

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 pub(crate) mod crowd;
+pub(crate) mod house;
 pub(crate) mod http;
 pub(crate) mod kafka;
 pub(crate) mod phone;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Service, json, lock};
 use crate::options::BodyForm;
+use crate::search::Search;
 use crate::sql::{self, Session};
 use crate::streaming::refusal::Refusal;
 
@@ -111,19 +112,27 @@ impl Service {
             let message = "The requested role or database does not exist or is not authorized.";
             return Err(Refusal::new(422, "390189", message));
         }
-        let streaming = self.streaming();
-        sql::run(
+        let mut streaming = self.streaming();
+        streaming.settle(self.clock.steady());
+        let answer = sql::run(
             &asked.statement,
             &Session {
                 account: &options.account,
                 user: &options.user,
                 role: &options.role,
+                withheld: &options.withheld,
                 database: streaming.database(),
                 schema: asked.schema.as_deref(),
                 warehouse: asked.warehouse.as_deref(),
                 tables: streaming.tables().collect(),
             },
-        )
+        );
+        let search = match answer {
+            Err(refusal) if refusal.code == sql::UNKNOWN => Search::of(&asked.statement, &streaming)?.ok_or(refusal)?,
+            answer => return answer,
+        };
+        drop(streaming);
+        search.run()
     }
 
     pub(super) fn poll(&self, handle: &str, pending: bool) -> Result<Response, Refusal> {

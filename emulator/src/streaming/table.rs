@@ -62,6 +62,11 @@ impl Table {
         }
     }
 
+    /// Its name, in capitals.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Adds a column that may be null. A column of the same name is replaced.
     #[must_use]
     pub fn column(self, name: &str, kind: ColumnType) -> Self {

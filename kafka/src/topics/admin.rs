@@ -45,9 +45,18 @@ pub fn ensure(
     Ok((missing, judge(&wanted, &survey)))
 }
 
-/// The brokers, and those of `wanted` that are there.
-pub fn survey(config: &KafkaConfig, client_id: &str, wanted: &[Wanted]) -> Result<Survey, String> {
-    Desk::new(config, client_id)?.survey(wanted)
+/// What must be there (made from the number of brokers), and how it is, or is not, there. Changes nothing; the error is a
+/// sentence.
+pub fn look(
+    config: &KafkaConfig,
+    client_id: &str,
+    wanted: impl Fn(&KafkaConfig, i32) -> Vec<Wanted>,
+) -> Result<(Vec<Wanted>, Survey), String> {
+    let desk = Desk::new(config, client_id)?;
+    let (brokers, _) = desk.topics()?;
+    let wanted = wanted(config, brokers);
+    let survey = desk.survey(&wanted)?;
+    Ok((wanted, survey))
 }
 
 struct Desk<'a> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Check, ConfigError, DIRECTORY, SECTIONS, file, load};
+use super::{Check, ConfigError, DIRECTORY, Loaded, SECTIONS, file, read};
 
 /// Keys of the agent's own table `relay`, which the combined file's table of that name does not have.
 const AGENTS_RELAY: [&str; 3] = ["address", "password", "password_file"];
@@ -18,6 +18,15 @@ pub fn load_either<C: DeserializeOwned + Check>(
     file: Option<&Path>,
     flags: impl Serialize,
 ) -> Result<C, ConfigError> {
+    read_either(service, file, flags).map(|loaded| loaded.config)
+}
+
+/// As [`load_either`], for whoever must know which keys are set.
+pub fn read_either<C: DeserializeOwned + Check>(
+    service: &'static str,
+    file: Option<&Path>,
+    flags: impl Serialize,
+) -> Result<Loaded<C>, ConfigError> {
     let standard = |name: &str| Path::new(DIRECTORY).join(name).with_extension("toml");
     let path: Option<PathBuf> = match file {
         Some(file) => Some(file.to_owned()),
@@ -27,7 +36,7 @@ pub fn load_either<C: DeserializeOwned + Check>(
         Some(path) => is_combined_file(path)?,
         None => false,
     };
-    load(service, path.as_deref(), Some(service).filter(|_| combined), flags)
+    read(service, path.as_deref(), Some(service).filter(|_| combined), flags)
 }
 
 /// Whether the file at `path` is a combined one.

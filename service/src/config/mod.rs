@@ -34,7 +34,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use check::{Check, Loaded, Wrong};
-pub use either::{is_combined_file, load_either};
+pub use either::{is_combined_file, load_either, read_either};
 pub use error::ConfigError;
 pub use tree::Origin;
 

@@ -1,7 +1,9 @@
 //! How the partitions stand, for health, metrics and the log.
 //!
 //! - The sink is ready when it is of its group and every partition that it owns moves.
-//! - A trouble is told when it comes and once a minute while it lasts, however many partitions have it.
+//! - A trouble is told when it comes and once a minute while it lasts, however many partitions have it: sentences that differ
+//!   in names with numbers (channels, partitions, offsets) or in brackets are the same trouble.
+//! - What the group was told is kept, so that it can be told again.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,7 +42,8 @@ pub(super) struct Board {
 #[derive(Default)]
 struct State {
     standings: BTreeMap<Which, Standing>,
-    hints: BTreeMap<Which, Hint>,
+    /// With whether the group was told.
+    hints: BTreeMap<Which, (Hint, bool)>,
     told: BTreeMap<String, Instant>,
 }
 
@@ -63,7 +66,7 @@ impl Board {
 
     /// What the group may be told of `which`.
     pub(super) fn hint(&self, which: &Which, hint: Hint) {
-        self.state().hints.insert(which.clone(), hint);
+        self.state().hints.insert(which.clone(), (hint, false));
     }
 
     /// `which` is another's.
@@ -75,40 +78,56 @@ impl Board {
         self.metrics.lag.remove(&Of { topic, partition });
     }
 
-    /// What the group was not told yet.
-    pub(super) fn take_hints(&self) -> BTreeMap<Which, Hint> {
-        std::mem::take(&mut self.state().hints)
+    /// What the group was not told yet of those `of` which; it counts as told then.
+    pub(super) fn take_hints(&self, of: impl Fn(&Which) -> bool) -> BTreeMap<Which, Hint> {
+        let mut state = self.state();
+        let due = state.hints.iter_mut().filter(|(which, (_, told))| !told && of(which));
+        due.map(|(which, (hint, told))| {
+            *told = true;
+            (which.clone(), *hint)
+        })
+        .collect()
+    }
+
+    /// The group must be told again of those `of` which.
+    pub(super) fn untell(&self, of: impl Fn(&Which) -> bool) {
+        for (_, (_, told)) in self.state().hints.iter_mut().filter(|(which, _)| of(which)) {
+            *told = false;
+        }
     }
 
     /// Shows how things stand. `outside`: what keeps the sink from owning partitions.
     pub(super) fn show(&self, now: Instant, outside: &[String]) {
         let mut state = self.state();
-        let (mut stopped, mut waiting, mut opening) = (Vec::new(), BTreeMap::<&str, Vec<String>>::new(), 0);
+        let (mut stopped, mut waiting, mut opening) = (Vec::new(), BTreeMap::<String, Vec<_>>::new(), 0);
         for ((topic, partition), standing) in &state.standings {
             match standing {
                 Standing::Moving => {}
                 Standing::Opening => opening += 1,
-                Standing::Waiting(why) => waiting.entry(why).or_default().push(format!("{topic}/{partition}")),
+                Standing::Waiting(why) => waiting.entry(kind(why)).or_default().push((topic, partition, why)),
                 Standing::Stopped(why) => stopped.push(format!("{topic}/{partition} is stopped: {why}")),
             }
         }
         let count = state.standings.len();
         self.metrics.owned.set(count as i64);
         self.metrics.stopped.set(stopped.len() as i64);
-        let mut troubles = outside.to_vec();
-        troubles.extend(waiting.into_iter().map(|(why, who)| match who.as_slice() {
-            [one] => format!("{one}: {why}"),
-            [first, ..] => format!("{} partitions, {first} among them: {why}", who.len()),
-            [] => why.to_owned(),
+        let mut troubles: Vec<(String, String)> = outside.iter().map(|said| (kind(said), said.clone())).collect();
+        troubles.extend(waiting.into_iter().filter_map(|(kind, who)| {
+            let (topic, partition, why) = *who.first()?;
+            let said = match who.len() {
+                1 => format!("{topic}/{partition}: {why}"),
+                many => format!("{many} partitions, {topic}/{partition} among them: {why}"),
+            };
+            Some((kind, said))
         }));
-        for trouble in &troubles {
-            if state.told.get(trouble).is_none_or(|told| now.saturating_duration_since(*told) >= EVERY) {
+        for (kind, trouble) in &troubles {
+            if state.told.get(kind).is_none_or(|told| now.saturating_duration_since(*told) >= EVERY) {
                 tracing::warn!("the sink waits: {trouble}");
-                state.told.insert(trouble.clone(), now);
+                state.told.insert(kind.clone(), now);
             }
         }
         state.told.retain(|_, told| now.saturating_duration_since(*told) < EVERY);
-        let why: Vec<_> = stopped.into_iter().chain(troubles).collect();
+        let why: Vec<_> = stopped.into_iter().chain(troubles.into_iter().map(|(_, said)| said)).collect();
         if !why.is_empty() {
             self.part.not_ready(why.join("; "));
         } else if opening > 0 {
@@ -120,12 +139,72 @@ impl Board {
     }
 }
 
+/// What a sentence says, without what differs from partition to partition and from time to time: words with a number in them,
+/// and what is in brackets.
+fn kind(said: &str) -> String {
+    let mut depth = 0_usize;
+    let mut outside = String::with_capacity(said.len());
+    for c in said.chars() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            c if depth == 0 => outside.push(c),
+            _ => {}
+        }
+    }
+    let words = outside.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use gaitway_service::health::Health;
     use gaitway_service::metrics::Metrics;
 
     use super::*;
+
+    #[test]
+    fn a_trouble_of_many_partitions_is_one_and_is_told_once_a_minute() {
+        let (health, now) = (Health::new(), Instant::now());
+        let board = Board::new(health.part("sink"), SinkMetrics::register(&Metrics::new()));
+        for partition in 0..3 {
+            let why = format!("channel d_t_{partition}: no success for {partition}0 s: busy (try {partition})");
+            board.set(&("t".to_owned(), partition), Standing::Waiting(why));
+        }
+        board.set(&("t".to_owned(), 3), Standing::Waiting("another (one)".to_owned()));
+        board.show(now, &[]);
+        let said = health.report().to_text();
+        assert!(
+            said.contains("3 partitions, t/0 among them: channel d_t_0: no success for 00 s: busy (try 0)"),
+            "{said}"
+        );
+        assert!(said.contains("t/3: another (one)"), "{said}");
+        assert_eq!(board.state().told.len(), 2);
+        let later = now + EVERY / 2;
+        board.set(&("t".to_owned(), 3), Standing::Waiting("another (two)".to_owned()));
+        board.show(later, &[]);
+        assert!(board.state().told.values().all(|told| *told == now), "it was told already");
+        board.show(now + EVERY, &[]);
+        assert!(board.state().told.values().all(|told| *told == now + EVERY));
+    }
+
+    #[test]
+    fn what_the_group_did_not_take_is_told_again() {
+        let board = Board::new(Health::new().part("sink"), SinkMetrics::register(&Metrics::new()));
+        let [one, other] = [0, 1].map(|partition| ("t".to_owned(), partition));
+        let hint = |next| Hint { next, told: None };
+        board.hint(&one, hint(5));
+        board.hint(&other, hint(7));
+        assert_eq!(board.take_hints(|which| *which == one), [(one.clone(), hint(5))].into());
+        assert_eq!(board.take_hints(|_| true), [(other.clone(), hint(7))].into());
+        assert!(board.take_hints(|_| true).is_empty());
+        board.untell(|which| *which == other);
+        board.hint(&one, hint(6));
+        assert_eq!(board.take_hints(|_| true), [(one.clone(), hint(6)), (other.clone(), hint(7))].into());
+        board.untell(|_| true);
+        board.remove(&one);
+        assert_eq!(board.take_hints(|_| true), [(other, hint(7))].into());
+    }
 
     #[test]
     fn the_sink_is_ready_when_every_partition_moves() {

@@ -85,13 +85,7 @@ impl Crew {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let mut hints = self.shop.board.take_hints();
-        let others: Vec<Which> = hints.keys().filter(|hinted| !which.contains(hinted)).cloned().collect();
-        for other in others {
-            if let Some(hint) = hints.remove(&other) {
-                self.shop.board.hint(&other, hint);
-            }
-        }
+        let hints = self.shop.board.take_hints(|hinted| which.contains(hinted));
         for which in which {
             self.shop.board.remove(which);
         }

@@ -3,7 +3,8 @@
 //! - A letter is acknowledged by Kafka before the mark passes its record, so it comes at least once.
 //! - Its key is `topic/partition/offset`, its value the original's; headers say why, and what key, headers and time the
 //!   original had.
-//! - An original that is too great for the topic leaves a letter without a value that says so.
+//! - What is too great for the topic leaves a letter that says so: first without the value, then with place and reason
+//!   alone. So no record can keep its partition from going on.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +24,28 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longest reason in a header, bytes.
 const MAX_REASON: usize = 1024;
+
+/// What a letter has of its record; each form is smaller than the one before. A letter is written in another form when it
+/// is the last one that has no outcome, so it is then in a batch of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// In one batch with others, of which any may be too great.
+    Together,
+    Whole,
+    WithoutValue,
+    PlaceAlone,
+}
+
+impl Form {
+    fn smaller(self) -> Option<Self> {
+        match self {
+            Self::Together => Some(Self::Whole),
+            Self::Whole => Some(Self::WithoutValue),
+            Self::WithoutValue => Some(Self::PlaceAlone),
+            Self::PlaceAlone => None,
+        }
+    }
+}
 
 /// Letters under way at a time.
 const CHUNK: usize = 1_000;
@@ -93,39 +116,45 @@ impl DeadLetters {
     fn producer(&self) -> Result<BaseProducer<Acks>, String> {
         let context = Acks::default();
         let trouble = context.0.trouble.clone();
-        client::base(&self.config, &self.client_id)
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("linger.ms", "0")
-            .set("compression.type", "lz4")
+        let mut producer = client::base(&self.config, &self.client_id);
+        let patience = (PATIENCE.as_millis() - 5_000).to_string();
+        for (property, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("linger.ms", "0"),
+            ("compression.type", "lz4"),
             // The topic's own limit is the one that counts.
-            .set("message.max.bytes", "1000000000")
-            .set("message.timeout.ms", (PATIENCE.as_millis() - 5_000).to_string())
+            ("message.max.bytes", "1000000000"),
+            ("message.timeout.ms", &patience),
+        ] {
+            super::decide(&mut producer, property, value);
+        }
+        producer
             .create_with_context(context)
             .map_err(|error| client::sentence(&self.config, "make a producer of dead letters", &error, &trouble))
     }
 
     fn deliver(&self, producer: &BaseProducer<Acks>, trouble: &Trouble, letters: &[Letter<'_>]) -> Result<(), String> {
         let end = Instant::now() + PATIENCE;
-        let mut waiting: Vec<(&Letter<'_>, bool, Outcome)> = Vec::with_capacity(letters.len());
+        let mut waiting: Vec<(&Letter<'_>, Form, Outcome)> = Vec::with_capacity(letters.len());
         for letter in letters {
-            waiting.push((letter, true, self.send(producer, trouble, letter, true, end)?));
+            waiting.push((letter, Form::Together, self.send(producer, trouble, letter, Form::Together, end)?));
         }
-        while let Some((letter, whole, outcome)) = waiting.pop() {
+        while let Some((letter, form, outcome)) = waiting.pop() {
             loop {
                 let told = *outcome.lock().unwrap_or_else(PoisonError::into_inner);
-                match told {
-                    Some(Ok(())) => break,
-                    Some(Err(RDKafkaErrorCode::MessageSizeTooLarge)) if whole => {
-                        waiting.push((letter, false, self.send(producer, trouble, letter, false, end)?));
+                match (told, form.smaller()) {
+                    (Some(Ok(())), _) => break,
+                    (Some(Err(code)), Some(smaller)) if is_too_great(code) => {
+                        waiting.push((letter, smaller, self.send(producer, trouble, letter, smaller, end)?));
                         break;
                     }
-                    Some(Err(code)) => return Err(self.sentence(&KafkaError::MessageProduction(code), trouble)),
-                    None if Instant::now() >= end => {
+                    (Some(Err(code)), _) => return Err(self.sentence(&KafkaError::MessageProduction(code), trouble)),
+                    (None, _) if Instant::now() >= end => {
                         let code = RDKafkaErrorCode::MessageTimedOut;
                         return Err(self.sentence(&KafkaError::MessageProduction(code), trouble));
                     }
-                    None => producer.poll(Duration::from_millis(5)),
+                    (None, _) => producer.poll(Duration::from_millis(5)),
                 }
             }
         }
@@ -137,7 +166,7 @@ impl DeadLetters {
         producer: &BaseProducer<Acks>,
         trouble: &Trouble,
         letter: &Letter<'_>,
-        whole: bool,
+        form: Form,
         end: Instant,
     ) -> Result<Outcome, String> {
         let outcome = Outcome::default();
@@ -145,8 +174,8 @@ impl DeadLetters {
             let mut record =
                 BaseRecord::with_opaque_to(&self.config.topics.dead_letter, Box::new(Arc::clone(&outcome)))
                     .key(letter.key.as_bytes())
-                    .headers(letter.headers(whole));
-            if let (true, Some(value)) = (whole, &letter.taken.value) {
+                    .headers(letter.headers(form));
+            if let (Form::Together | Form::Whole, Some(value)) = (form, &letter.taken.value) {
                 record = record.payload(&**value);
             }
             match producer.send(record) {
@@ -193,8 +222,8 @@ impl<'a> Letter<'a> {
     }
 
     /// `reason` and `detail`; `original-key`, `original-timestamp` (milliseconds) where there are such; the original's
-    /// headers behind `original-header-`; `left-out` where the value does not fit.
-    fn headers(&self, whole: bool) -> OwnedHeaders {
+    /// headers behind `original-header-`; `left-out` where something does not fit or cannot be kept.
+    fn headers(&self, form: Form) -> OwnedHeaders {
         let Self { taken, why, .. } = self;
         let text = |headers: OwnedHeaders, key: &str, value: &str| headers.insert(Header { key, value: Some(value) });
         let mut headers = text(OwnedHeaders::new(), "reason", why.kind());
@@ -204,20 +233,32 @@ impl<'a> Letter<'a> {
             .map_while(|(at, c)| (at + c.len_utf8() <= MAX_REASON).then_some(at + c.len_utf8()))
             .last();
         headers = text(headers, "detail", &said[..short.unwrap_or_default()]);
-        if let Some(key) = &taken.key {
-            headers = headers.insert(Header { key: "original-key", value: Some(&**key) });
-        }
         if let Some(timestamp) = taken.timestamp {
             headers = text(headers, "original-timestamp", &timestamp.to_string());
+        }
+        let bytes = taken.value.as_ref().map_or(0, |value| value.len());
+        if form == Form::PlaceAlone {
+            let left_out = format!("key, headers and value of {bytes} bytes, too great for this topic");
+            return text(headers, "left-out", &left_out);
+        }
+        if let Some(key) = &taken.key {
+            headers = headers.insert(Header { key: "original-key", value: Some(&**key) });
         }
         for (key, value) in taken.headers() {
             let key = format!("original-header-{key}");
             headers = headers.insert(Header { key: &key, value: value.as_deref() });
         }
-        if !whole {
-            let bytes = taken.value.as_ref().map_or(0, |value| value.len());
+        if !taken.is_legible() {
+            headers = text(headers, "left-out", "headers, of which a name is not UTF-8");
+        }
+        if form == Form::WithoutValue {
             headers = text(headers, "left-out", &format!("value of {bytes} bytes, too great for this topic"));
         }
         headers
     }
+}
+
+/// Whether Kafka says that a record is too great for its topic: for its messages, or for its segments.
+fn is_too_great(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)
 }

@@ -3,7 +3,8 @@
 //! - Its partitions are paused as soon as they are assigned.
 //! - Before a partition is given up its worker has ended, or had [`PATIENCE`] to end: its submit is then the warehouse's
 //!   compare-and-set's to judge.
-//! - The group's offsets are hints, committed behind the warehouse's token.
+//! - The group's offsets are hints, committed behind the warehouse's token; what did not come through is committed again.
+//! - What keeps it from its partitions is said until it has some again, what else goes wrong for [`FRESH`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,17 +15,20 @@ use gaitway_kafka::client::{self, Trouble};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::board::Which;
+use super::board::{Board, Which};
 use super::crew::Crew;
 use super::reader;
 use crate::partition::Hint;
 
 /// How long a worker may take to end before its partition is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long an error of the group's is said after it was heard.
+const FRESH: Duration = Duration::from_secs(60);
 
 /// Defaults of librdkafka that do not suit: partitions that are new, and members that were killed, are to be noticed soon.
 const DEFAULTS: [(&str, usize); 3] =
@@ -35,6 +39,7 @@ pub(super) struct Context {
     inner: client::Context,
     /// The workers; used by the thread that polls, in whose polls the callbacks come.
     crew: Arc<Mutex<Crew>>,
+    board: Arc<Board>,
     state: Mutex<State>,
 }
 
@@ -44,6 +49,25 @@ struct State {
     joined: bool,
     /// Commits under way.
     committing: usize,
+    /// What librdkafka said beside its last error.
+    reason: Option<String>,
+    heard: Option<Heard>,
+}
+
+/// An error.
+#[derive(Debug)]
+struct Heard {
+    said: String,
+    at: Instant,
+    /// A broker that does not answer: whoever needs it says so.
+    passing: bool,
+}
+
+impl State {
+    fn lose(&mut self, said: &str) {
+        self.joined = false;
+        self.heard = Some(Heard { said: said.to_owned(), at: Instant::now(), passing: false });
+    }
 }
 
 impl Context {
@@ -58,6 +82,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.state().reason = Some(reason.to_owned());
         self.inner.error(error, reason);
     }
 }
@@ -76,12 +101,14 @@ impl ConsumerContext for Context {
                 tracing::debug!(%error, "assigned partitions could not be paused");
             }
             let mut state = self.state();
-            state.joined = true;
+            (state.joined, state.heard) = (true, None);
             state.assigned.extend(which);
         } else {
             self.state().assigned.retain(|assigned| !which.contains(assigned));
             let left = self.crew.lock().unwrap_or_else(PoisonError::into_inner).dismiss(&which, PATIENCE);
-            if !member.assignment_lost() {
+            if member.assignment_lost() {
+                self.state().lose("its partitions were given to others, because it was not heard of in time");
+            } else {
                 self.commit(member, &left);
             }
             if let Err(error) = member.incremental_unassign(list) {
@@ -90,11 +117,16 @@ impl ConsumerContext for Context {
         }
     }
 
-    fn commit_callback(&self, outcome: KafkaResult<()>, _: &TopicPartitionList) {
+    fn commit_callback(&self, outcome: KafkaResult<()>, offsets: &TopicPartitionList) {
         let mut state = self.state();
         state.committing = state.committing.saturating_sub(1);
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "the group's offsets were not committed");
+        drop(state);
+        let elements = offsets.elements();
+        let failed = elements.iter().filter(|element| outcome.is_err() || element.error().is_err());
+        let failed: Vec<Which> = failed.map(|element| (element.topic().to_owned(), element.partition())).collect();
+        if !failed.is_empty() {
+            tracing::debug!(?outcome, "the group's offsets were not committed");
+            self.board.untell(|which| failed.contains(which));
         }
     }
 }
@@ -104,7 +136,7 @@ impl Context {
         let mut offsets = TopicPartitionList::with_capacity(hints.len());
         for ((topic, partition), hint) in hints {
             let mut element = offsets.add_partition(topic, *partition);
-            let metadata = hint.token.map(reader::metadata_of).unwrap_or_default();
+            let metadata = hint.told.as_ref().map(reader::metadata_of).unwrap_or_default();
             let said = element.set_offset(Offset::Offset(hint.next)).map(|()| element.set_metadata(metadata));
             if let Err(error) = said {
                 tracing::debug!(%error, "a hint is no offset");
@@ -115,7 +147,10 @@ impl Context {
         }
         match member.commit(&offsets, CommitMode::Async) {
             Ok(()) => self.state().committing += 1,
-            Err(error) => tracing::debug!(%error, "the group's offsets were not committed"),
+            Err(error) => {
+                tracing::debug!(%error, "the group's offsets were not committed");
+                self.board.untell(|which| hints.contains_key(which));
+            }
         }
     }
 }
@@ -134,10 +169,11 @@ impl Member {
         group: &str,
         topics: &[&str],
         crew: Arc<Mutex<Crew>>,
+        board: Arc<Board>,
     ) -> Result<Self, String> {
         let inner = client::Context::default();
         let trouble = inner.trouble.clone();
-        let context = Context { inner, crew, state: Mutex::default() };
+        let context = Context { inner, crew, board, state: Mutex::default() };
         let mut member = client::reader(config, client_id);
         member
             .set("group.id", group)
@@ -154,11 +190,22 @@ impl Member {
         Ok(Self { consumer, trouble })
     }
 
-    /// Serves the group for at most `long`.
-    pub(super) fn serve(&self, long: Duration) {
-        if let Some(Err(error)) = self.consumer.poll(long) {
-            tracing::debug!(%error, "the group");
+    /// Serves the group for at most `long`. The error is one after which it can never be a member again; a sentence.
+    pub(super) fn serve(&self, long: Duration) -> Result<(), String> {
+        let Some(Err(error)) = self.consumer.poll(long) else { return Ok(()) };
+        let mut state = self.consumer.context().state();
+        let code = error.rdkafka_error_code();
+        let reason = state.reason.take().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let said = format!("{}{reason}", code.map_or_else(|| error.to_string(), |code| code.to_string()));
+        tracing::debug!(said, "the group");
+        if let KafkaError::MessageConsumptionFatal(_) = error {
+            return Err(format!("this sink cannot be in its group any more: {said}"));
         }
+        let passing = code.is_some_and(is_passing);
+        if !passing || !state.joined {
+            state.heard = Some(Heard { said, at: Instant::now(), passing });
+        }
+        Ok(())
     }
 
     /// Partitions that have become ours since this was asked.
@@ -166,14 +213,17 @@ impl Member {
         std::mem::take(&mut self.consumer.context().state().assigned)
     }
 
-    /// Whether it was ever told what is its.
+    /// Whether it was told what is its, and has not lost that.
     pub(super) fn has_joined(&self) -> bool {
         self.consumer.context().state().joined
     }
 
-    /// What is wrong with the brokers, if something is.
+    /// What is wrong with the group or its brokers, if something is.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.take()
+        let state = self.consumer.context().state();
+        let Heard { said, at, passing } = state.heard.as_ref()?;
+        let counts = if state.joined { !passing && at.elapsed() < FRESH } else { true };
+        counts.then(|| said.clone())
     }
 
     /// Commits hints, some time.
@@ -185,25 +235,39 @@ impl Member {
     pub(super) fn finish(&self, long: Duration) {
         let end = Instant::now() + long;
         while self.consumer.context().state().committing > 0 && Instant::now() < end {
-            self.serve(Duration::from_millis(20));
+            if self.serve(Duration::from_millis(20)).is_err() {
+                return;
+            }
         }
     }
 
-    /// How many partitions each of `topics` has; 0 for one that is not there. The error is a sentence.
+    /// How many partitions each of `topics` has; 0 for one that is not there. Takes at most `long` for all. Errors are
+    /// sentences.
     pub(super) fn partitions(
         &self,
         config: &KafkaConfig,
         topics: &[&str],
         long: Duration,
-    ) -> Result<Vec<usize>, String> {
+    ) -> Vec<Result<usize, String>> {
+        let end = Instant::now() + long;
         let of = |topic: &&str| {
-            let metadata = self
-                .consumer
-                .fetch_metadata(Some(topic), long)
-                .map_err(|error| client::sentence(config, &format!("look for topic {topic}"), &error, &self.trouble))?;
-            let found = metadata.topics().iter().find(|found| found.name() == *topic && found.error().is_none());
-            Ok(found.map_or(0, |found| found.partitions().len()))
+            let said =
+                |error: &KafkaError| client::sentence(config, &format!("look for topic {topic}"), error, &self.trouble);
+            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            let metadata = self.consumer.fetch_metadata(Some(topic), left).map_err(|error| said(&error))?;
+            let Some(found) = metadata.topics().iter().find(|found| found.name() == *topic) else { return Ok(0) };
+            match found.error().map(RDKafkaErrorCode::from) {
+                None => Ok(found.partitions().len()),
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::LeaderNotAvailable) => Ok(0),
+                Some(code) => Err(said(&KafkaError::MetadataFetch(code))),
+            }
         };
         topics.iter().map(of).collect()
     }
+}
+
+/// Whether librdkafka goes on by itself, and whoever needs the broker says so.
+fn is_passing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
+    matches!(code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve)
 }

@@ -4,6 +4,7 @@
 //! - Each partition has a queue of its own, split off before it is first assigned, so that no record comes elsewhere. A queue
 //!   that is full is not fetched for: that is the backpressure.
 //! - After [`Reader::start`] the queue gives nothing of what was fetched before.
+//! - No error is passed over: librdkafka skips what it cannot read, and offsets have gaps anyway, so nobody would notice.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -22,7 +23,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::partition::{Hint, Survey};
+use crate::partition::{Hint, Print, Survey, Told};
 
 /// How often librdkafka says how far it is, milliseconds.
 const STATISTICS: &str = "2000";
@@ -34,6 +35,8 @@ thread_local! {
     /// Where the end was that this thread was last told of: rdkafka gives the error without its offset, and its text to
     /// the context, in the same poll.
     static END: Cell<Option<i64>> = const { Cell::new(None) };
+    /// What the last error said, which comes the same way.
+    static SAID: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// What is known of a partition from librdkafka's statistics.
@@ -78,6 +81,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             END.set(end_in(reason));
         } else {
+            SAID.set(Some(reason.to_owned()));
             self.inner.error(error, reason);
         }
     }
@@ -184,9 +188,11 @@ pub(super) enum Read<'a> {
     Record(BorrowedMessage<'a>),
     /// All records before this offset were given, and there is none behind it now.
     End(i64),
-    /// The offset that is due is not in the log, or there is no log; why.
+    /// Reading cannot go on from here, and why: librdkafka may have passed over something.
     Broken(String),
-    /// Nothing in this time, or a trouble that passes.
+    /// As [`Broken`](Self::Broken), because of what is in the log.
+    Damaged(String),
+    /// Nothing in this time.
     Nothing,
 }
 
@@ -216,7 +222,7 @@ impl Reader {
         };
         told.error().map_err(|error| source.said(&doing, &error))?;
         let group = match told.offset() {
-            Offset::Offset(next) => Some(Hint { next, token: token_in(told.metadata()) }),
+            Offset::Offset(next) => Some(Hint { next, told: told_in(told.metadata()) }),
             _ => None,
         };
         Ok(Survey { low, high, group })
@@ -252,20 +258,15 @@ impl Reader {
         match self.queue.poll(long) {
             Some(Ok(record)) => Read::Record(record),
             Some(Err(KafkaError::PartitionEOF(_))) => END.take().map_or(Read::Nothing, Read::End),
-            Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(
-                    RDKafkaErrorCode::OffsetOutOfRange
-                    | RDKafkaErrorCode::AutoOffsetReset
-                    | RDKafkaErrorCode::NoOffset
-                    | RDKafkaErrorCode::UnknownTopicOrPartition
-                    | RDKafkaErrorCode::UnknownPartition
-                    | RDKafkaErrorCode::UnknownTopic,
-                ) => {
-                    let Self { source, topic, partition, .. } = self;
-                    Read::Broken(source.said(&format!("read {topic}/{partition}"), &error))
-                }
-                _ => Read::Nothing,
-            },
+            // Whatever it is: what comes next may lie behind records that were not given.
+            Some(Err(error)) => {
+                let Self { source, topic, partition, .. } = self;
+                let heard = SAID.take().map(|said| format!(" ({said})")).unwrap_or_default();
+                let code = error.rdkafka_error_code();
+                let told = code.map_or_else(|| error.to_string(), |code| code.to_string());
+                let said = format!("cannot read {topic}/{partition} at Kafka {}: {told}{heard}", source.config.brokers);
+                if code.is_some_and(is_damage) { Read::Damaged(said) } else { Read::Broken(said) }
+            }
             None => Read::Nothing,
         }
     }
@@ -282,13 +283,48 @@ impl Drop for Reader {
     }
 }
 
-/// The metadata of a group's offset that this sink committed.
-pub(super) fn metadata_of(token: u64) -> String {
-    format!("token={token}")
+/// Whether it is the log that cannot be read, so that reading it again finds the same: a batch whose checksum does not fit,
+/// that cannot be decompressed or parsed, or that is greater than what may be fetched.
+fn is_damage(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{
+        BadCompression, BadMessage, InvalidMessage, InvalidMessageSize, MessageSizeTooLarge, NotImplemented,
+        UnsupportedCompressionType,
+    };
+    matches!(
+        code,
+        BadCompression
+            | BadMessage
+            | InvalidMessage
+            | InvalidMessageSize
+            | MessageSizeTooLarge
+            | NotImplemented
+            | UnsupportedCompressionType
+    )
 }
 
-fn token_in(metadata: &str) -> Option<u64> {
-    metadata.strip_prefix("token=")?.parse().ok()
+/// The metadata of a group's offset that this sink committed: `token=7 print=1700000000000/9a0b1c2d`. `none` is a warehouse
+/// without a token; no `print`, a record that is not known; `-`, one without a time stamp.
+pub(super) fn metadata_of(told: &Told) -> String {
+    let token = told.token.map_or_else(|| "none".to_owned(), |token| token.to_string());
+    let print = told.print.map_or_else(String::new, |Print { timestamp, crc }| {
+        let timestamp = timestamp.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        format!(" print={timestamp}/{crc:08x}")
+    });
+    format!("token={token}{print}")
+}
+
+fn told_in(metadata: &str) -> Option<Told> {
+    let mut words = metadata.split(' ');
+    let token = match words.next()?.strip_prefix("token=")? {
+        "none" => None,
+        token => Some(token.parse().ok()?),
+    };
+    let print = words.next().and_then(|word| {
+        let (timestamp, crc) = word.strip_prefix("print=")?.split_once('/')?;
+        let timestamp = if timestamp == "-" { None } else { Some(timestamp.parse().ok()?) };
+        Some(Print { timestamp, crc: u32::from_str_radix(crc, 16).ok()? })
+    });
+    Some(Told { token, print })
 }
 
 #[cfg(test)]
@@ -303,10 +339,20 @@ mod tests {
     }
 
     #[test]
-    fn a_group_s_offset_carries_the_token() {
-        assert_eq!(token_in(&metadata_of(7)), Some(7));
+    fn a_group_s_offset_carries_what_was_told() {
+        for timestamp in [Some(1_700_000_000_000), Some(-1), None] {
+            for crc in [0, 0x9a0b_1c2d, u32::MAX] {
+                let told = Told { token: Some(7), print: Some(Print { timestamp, crc }) };
+                assert_eq!(told_in(&metadata_of(&told)), Some(told));
+            }
+        }
+        for token in [Some(7), None] {
+            let told = Told { token, print: None };
+            assert_eq!(told_in(&metadata_of(&told)), Some(told));
+        }
+        assert_eq!(told_in("token=7 print=x"), Some(Told { token: Some(7), print: None }));
         for foreign in ["", "7", "token=", "token=x"] {
-            assert_eq!(token_in(foreign), None, "{foreign}");
+            assert_eq!(told_in(foreign), None, "{foreign}");
         }
     }
 }

@@ -10,6 +10,9 @@ use gaitway_proto::schema::Table;
 use gaitway_proto::topic::AgentId;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 
+use crate::partition::Print;
+use crate::snowflake;
+
 /// What a record takes in memory beside its bytes, about: itself and its cells while it is submitted.
 const OVERHEAD: usize = 768;
 
@@ -25,7 +28,12 @@ pub(super) struct Taken {
     name: Option<OwnedName>,
     /// Its headers, where they are more or less than a name.
     headers: Option<OwnedHeaders>,
+    /// Whether they can be read; else there are none here.
+    legible: bool,
 }
+
+/// What is wrong with a record whose headers cannot be read.
+const NOT_TEXT: &str = "the name of a header is not UTF-8";
 
 /// Why a record is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +42,8 @@ pub(super) enum Refusal {
     Unreadable(String),
     /// The warehouse can never hold it.
     Refused(String),
+    /// The warehouse accepted it and passed over it, also when it was appended again.
+    PassedOver(String),
 }
 
 impl Refusal {
@@ -42,13 +52,14 @@ impl Refusal {
         match self {
             Self::Unreadable(_) => "unreadable",
             Self::Refused(_) => "refused",
+            Self::PassedOver(_) => "passed_over",
         }
     }
 
     /// What is wrong.
     pub(super) fn said(&self) -> &str {
         match self {
-            Self::Unreadable(said) | Self::Refused(said) => said,
+            Self::Unreadable(said) | Self::Refused(said) | Self::PassedOver(said) => said,
         }
     }
 }
@@ -65,14 +76,22 @@ impl Taken {
             }
         }
         let told = headers.filter(|headers| name.is_none() || headers.count() != NAME_KEYS.len());
+        let legible = told.is_none_or(headers::are_text);
         Self {
+            legible,
             offset: message.offset(),
             timestamp: message.timestamp().to_millis(),
             key: message.key().map(Into::into),
             value: message.payload().map(Into::into),
-            headers: told.map(BorrowedHeaders::detach),
+            headers: told.filter(|_| legible).map(BorrowedHeaders::detach),
             name,
         }
+    }
+
+    /// What tells it from another record at its offset.
+    pub(super) fn print(&self) -> Print {
+        let crc = crc32c::crc32c(self.key.as_deref().unwrap_or_default());
+        Print { timestamp: self.timestamp, crc: crc32c::crc32c_append(crc, self.value.as_deref().unwrap_or_default()) }
     }
 
     /// Bytes of key and value.
@@ -86,7 +105,12 @@ impl Taken {
         self.bytes() + OVERHEAD
     }
 
-    /// Its headers as they were.
+    /// Whether [`headers`](Self::headers) are all that it had.
+    pub(super) fn is_legible(&self) -> bool {
+        self.legible
+    }
+
+    /// Its headers as they were, if they can be read.
     pub(super) fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
         let of_name;
         let headers = match (&self.headers, &self.name) {
@@ -105,6 +129,9 @@ impl Taken {
         let Some(value) = &self.value else {
             return Err(Refusal::Unreadable("the record has no value".to_owned()));
         };
+        if !self.legible {
+            return Err(Refusal::Unreadable(NOT_TEXT.to_owned()));
+        }
         if self.key.as_ref().is_some_and(|key| std::str::from_utf8(key).is_err()) {
             return Err(Refusal::Unreadable("the key is not UTF-8".to_owned()));
         }
@@ -112,14 +139,32 @@ impl Taken {
     }
 }
 
+/// Whether a store can ever hold a record.
+pub(super) trait Judge {
+    /// Why it cannot, if it cannot.
+    fn refuses(&self, record: &Record<'_>) -> Option<String>;
+}
+
+impl Judge for dyn Ledger {
+    fn refuses(&self, record: &Record<'_>) -> Option<String> {
+        Ledger::refuses(self, record)
+    }
+}
+
+impl Judge for snowflake::Client {
+    fn refuses(&self, record: &Record<'_>) -> Option<String> {
+        snowflake::Client::refuses(self, record)
+    }
+}
+
 /// Reads `taken`, records of `partition` of `topic`, and gives `store` those that `ledger` may take, and each of the others
-/// with its reason.
-pub(super) fn sorted<T>(
+/// with its reason, both in the order of their offsets.
+pub(super) fn sorted<L: Judge + ?Sized, T>(
     table: &'static Table,
     (topic, partition): (&str, i32),
     taken: &[Taken],
-    ledger: &mut dyn Ledger,
-    store: impl FnOnce(&mut dyn Ledger, &[Record<'_>], &[(&Taken, Refusal)]) -> T,
+    ledger: &mut L,
+    store: impl FnOnce(&mut L, &[Record<'_>], &[(&Taken, Refusal)]) -> T,
 ) -> T {
     let mut refused = Vec::new();
     let (mut rows, mut unknowns) = (Vec::with_capacity(taken.len()), Vec::with_capacity(taken.len()));
@@ -152,6 +197,7 @@ pub(super) fn sorted<T>(
             Some(said) => refused.push((taken, Refusal::Refused(said))),
         }
     }
+    refused.sort_by_key(|(taken, _)| taken.offset);
     store(ledger, &records, &refused)
 }
 
@@ -165,7 +211,7 @@ mod tests {
 
     fn taken(offset: i64, key: Option<&[u8]>, value: Option<&str>) -> Taken {
         let (key, value) = (key.map(Into::into), value.map(|value| value.as_bytes().into()));
-        Taken { offset, timestamp: None, key, value, name: None, headers: None }
+        Taken { offset, timestamp: None, key, value, name: None, headers: None, legible: true }
     }
 
     #[test]
@@ -181,7 +227,8 @@ mod tests {
         let refuses = |record: &Record<'_>| record.to_json().contains("bad").then(|| "it is bad".to_owned());
         let dir = tempfile::tempdir().unwrap();
         let warehouse = Warehouse::open(dir.path().join("w.db"), &Options::default()).unwrap();
-        sorted(&RAW, ("t", 7), &records, &mut Shared::new(warehouse, refuses), |_, stored, refused| {
+        let mut ledger = Shared::new(warehouse, refuses);
+        sorted(&RAW, ("t", 7), &records, &mut ledger as &mut dyn Ledger, |_, stored, refused| {
             let metadata: Vec<_> = stored.iter().map(|record| record.metadata.to_json()).collect();
             let first = r#"{"topic":"t","partition":7,"offset":3,"key":"d","unknown":{"new":1}}"#;
             assert_eq!(metadata, [first, r#"{"topic":"t","partition":7,"offset":10,"key":null}"#]);

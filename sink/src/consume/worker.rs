@@ -3,6 +3,7 @@
 //! - It holds at most one submit's records, and those only while it reads.
 //! - It ends within a poll of being asked, once the submit under way has its outcome.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use super::metrics::Of;
 use super::reader::{Read, Reader};
 use super::taken::{self, Taken};
 use crate::ledgers::Ledgers;
-use crate::partition::{Batch, Effect, Limits, Machine};
+use crate::partition::{Batch, Effect, Found, Limits, Machine, Print};
 
 /// Longest wait for a record: so soon a worker hears that it is to end.
 const POLL: Duration = Duration::from_millis(100);
@@ -63,7 +64,12 @@ pub(super) struct Shop {
     pub budget: Budget,
     pub limits: Limits,
     pub adopt: bool,
+    pub memories: Memories,
 }
+
+/// What the warehouse held of a partition when that was last known here, and the record there: for the partition's next
+/// worker.
+pub(super) type Memories = Arc<Mutex<BTreeMap<Which, (u64, Print)>>>;
 
 /// See the module.
 pub(super) struct Worker {
@@ -80,6 +86,8 @@ pub(super) struct Worker {
     tended: Instant,
     stopper: Stopper,
     stopped: bool,
+    /// All letters about records up to this offset are written.
+    lettered: i64,
 }
 
 impl Worker {
@@ -93,8 +101,9 @@ impl Worker {
         seed: u64,
     ) -> Self {
         shop.board.set(&which, Standing::Opening);
+        let memory = shop.memories.lock().unwrap_or_else(PoisonError::into_inner).get(&which).copied();
         Self {
-            machine: Machine::new(shop.limits, shop.adopt, seed),
+            machine: Machine::new(shop.limits, shop.adopt, seed, memory),
             claim: shop.budget.claim(),
             source: Source::partition(&which.0, which.1),
             shop,
@@ -106,6 +115,7 @@ impl Worker {
             tended: Instant::now(),
             stopper,
             stopped: false,
+            lettered: -1,
         }
     }
 
@@ -125,6 +135,9 @@ impl Worker {
                 self.stopper.wait(until.max(Duration::from_millis(1)));
             }
         }
+        if let Some(memory) = self.machine.memory() {
+            self.shop.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(self.which.clone(), memory);
+        }
     }
 
     fn show(&mut self) {
@@ -132,9 +145,9 @@ impl Worker {
             return;
         }
         let standing = match self.machine.trouble(Instant::now()) {
-            None => Standing::Moving,
-            Some(why) if why == "starting" => Standing::Opening,
-            Some(why) => Standing::Waiting(why),
+            Some(why) => Standing::Waiting(why.to_owned()),
+            None if self.machine.is_reading() => Standing::Moving,
+            None => Standing::Opening,
         };
         self.shop.board.set(&self.which, standing);
         if !self.machine.is_reading() {
@@ -152,7 +165,7 @@ impl Worker {
             Effect::Ask => {
                 let before = self.machine.token();
                 let outcome = self.committed();
-                if outcome.as_ref().is_ok_and(|token| self.machine.is_reading() && *token > before) {
+                if outcome.as_ref().is_ok_and(|found| self.machine.is_reading() && found.position > before) {
                     self.shop.board.metrics.committed_at.set(clock::now_micros() / 1_000_000);
                 }
                 self.machine.handle_committed(Instant::now(), self.counted(outcome));
@@ -161,8 +174,13 @@ impl Worker {
                 let outcome = self.reader.survey();
                 self.machine.handle_survey(Instant::now(), outcome);
             }
+            Effect::Adopt(token) => {
+                let outcome = self.begin_at(token);
+                self.machine.handle_adopted(Instant::now(), self.counted(outcome));
+            }
             Effect::Start(at) => {
                 self.claim.clear();
+                self.stopped = false;
                 let (topic, partition) = &self.which;
                 tracing::info!(topic, partition, offset = at, "reading");
                 if let Err(why) = self.reader.start(at) {
@@ -207,20 +225,35 @@ impl Worker {
         ledger.recover()
     }
 
-    fn committed(&mut self) -> Result<Option<u64>, LedgerError> {
-        let ledger = self.ledger.as_mut().ok_or_else(not_open)?;
-        let known = ledger.committed(std::slice::from_ref(&self.source))?;
-        Ok(known.get(&self.source).copied())
+    fn committed(&mut self) -> Result<Found, LedgerError> {
+        let Self { ledger, source, machine, .. } = self;
+        let ledger = ledger.as_mut().ok_or_else(not_open)?;
+        let position = ledger.committed(std::slice::from_ref(source))?.get(source).copied();
+        let marked_at = if machine.is_reading() { None } else { ledger.marked_at(source)? };
+        Ok(Found { position, kept: ledger.kept(source, position), marked_at: marked_at.map(|micros| micros / 1_000) })
+    }
+
+    fn begin_at(&mut self, token: u64) -> Result<(), LedgerError> {
+        let (topic, partition) = &self.which;
+        tracing::info!(
+            topic,
+            partition,
+            offset = token,
+            "the group's offset is adopted: records up to here are stored"
+        );
+        self.ledger.as_mut().ok_or_else(not_open)?.begin_at(&self.source, token)
     }
 
     fn submit(&mut self, batch: &Batch<Taken>) -> Result<(), LedgerError> {
-        let Self { shop, table, which: (topic, partition), source, ledger, .. } = self;
+        let Self { shop, table, which: (topic, partition), source, ledger, lettered, .. } = self;
         let ledger = ledger.as_mut().ok_or_else(not_open)?;
         let (letters, metrics, begun) = (&shop.letters, &shop.board.metrics, Instant::now());
         let marks = [Mark { source: source.clone(), from: batch.from, to: batch.to }];
         taken::sorted(table, (topic, *partition), &batch.records, &mut **ledger, |ledger, records, refused| {
-            // Before the mark passes them.
-            letters.write(topic, *partition, refused).map_err(LedgerError::Unavailable)?;
+            // Before the mark passes them; once, however often the warehouse is tried.
+            let unwritten = refused.partition_point(|(taken, _)| taken.offset <= *lettered);
+            letters.write(topic, *partition, &refused[unwritten..]).map_err(LedgerError::Unavailable)?;
+            *lettered = refused.last().map_or(*lettered, |(taken, _)| taken.offset.max(*lettered));
             ledger.submit(records, &marks)?;
             for (_, why) in refused {
                 metrics.dead_letters.get_or_create(&[("reason", why.kind())]).inc();
@@ -270,14 +303,15 @@ impl Worker {
             match self.reader.poll(long) {
                 Read::Record(message) => {
                     let taken = Taken::copy(&message, &mut self.agent);
-                    let (offset, bytes, weight) = (taken.offset, taken.bytes(), taken.weight());
+                    let (offset, bytes, weight, print) = (taken.offset, taken.bytes(), taken.weight(), taken.print());
                     drop(message);
-                    if self.machine.handle_record(Instant::now(), offset, bytes, taken) {
+                    if self.machine.handle_record(Instant::now(), offset, bytes, print, taken) {
                         self.claim.add(weight);
                     }
                 }
                 Read::End(next) => self.machine.handle_end(next),
                 Read::Broken(why) => self.machine.handle_unreadable(Instant::now(), why),
+                Read::Damaged(why) => self.machine.handle_damaged(Instant::now(), why),
                 Read::Nothing => return,
             }
             if !self.machine.wants_records() || !self.claim.has_room() {

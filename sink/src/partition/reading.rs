@@ -5,10 +5,19 @@ use std::time::{Duration, Instant};
 
 use gaitway_proto::ledger::LedgerError;
 
-use super::{Batch, Effect, Hint, Limits, SLOW, STUCK};
+use super::{Batch, Effect, Found, Hint, Limits, Print, SLOW, STUCK, Told};
 
 /// Between two questions whether what was accepted is committed: the first, and the longest.
 const CHECK: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// A record that was taken.
+#[derive(Debug)]
+struct Pending<R> {
+    offset: i64,
+    bytes: usize,
+    print: Print,
+    record: R,
+}
 
 #[derive(Debug)]
 pub(super) struct Reading<R> {
@@ -17,19 +26,22 @@ pub(super) struct Reading<R> {
     at: i64,
     /// Greatest offset taken, or the one before the first.
     taken: i64,
-    /// What waits for its submit, with offset and bytes.
-    pending: VecDeque<(i64, usize, R)>,
+    /// What waits for its submit.
+    pending: VecDeque<Pending<R>>,
     pending_bytes: usize,
     pending_since: Instant,
     pressed: bool,
-    /// The mark of the submit whose outcome is awaited.
-    submitted: Option<u64>,
-    /// Marks that were accepted and are not known to be committed.
-    accepted: VecDeque<u64>,
+    /// The mark of the submit whose outcome is awaited, and its record.
+    submitted: Option<(u64, Print)>,
+    /// Those that were accepted and are not known to be committed.
+    accepted: VecDeque<(u64, Print)>,
     /// Where the ledger's mark was left.
     mark: Option<u64>,
     /// The durable token.
     token: Option<u64>,
+    /// What of it the warehouse itself holds, and the record there if it is known.
+    kept: Option<u64>,
+    print: Option<Print>,
     /// When the token moved, or there was nothing that could have moved it.
     moved: Instant,
     check_at: Instant,
@@ -40,7 +52,7 @@ pub(super) struct Reading<R> {
 }
 
 impl<R> Reading<R> {
-    pub(super) fn new(now: Instant, at: i64, token: Option<u64>) -> Self {
+    pub(super) fn new(now: Instant, at: i64, found: Found, print: Option<Print>) -> Self {
         Self {
             begun: now,
             at,
@@ -51,8 +63,10 @@ impl<R> Reading<R> {
             pressed: false,
             submitted: None,
             accepted: VecDeque::new(),
-            mark: token,
-            token,
+            mark: found.position,
+            token: found.position,
+            kept: found.kept,
+            print,
             moved: now,
             check_at: now,
             check_pause: CHECK[0],
@@ -63,6 +77,16 @@ impl<R> Reading<R> {
 
     pub(super) fn token(&self) -> Option<u64> {
         self.token
+    }
+
+    /// What the warehouse itself holds, and the record there.
+    pub(super) fn kept(&self) -> Option<(u64, Print)> {
+        Some((self.kept?, self.print?))
+    }
+
+    /// The record at the token was seen.
+    pub(super) fn learn(&mut self, print: Print) {
+        self.print = Some(print);
     }
 
     pub(super) fn begun_before(&self, now: Instant, long: Duration) -> bool {
@@ -85,7 +109,7 @@ impl<R> Reading<R> {
         self.pending.len() < limits.max_rows && self.pending_bytes < limits.max_bytes
     }
 
-    pub(super) fn take(&mut self, now: Instant, offset: i64, bytes: usize, record: R) -> bool {
+    pub(super) fn take(&mut self, now: Instant, offset: i64, bytes: usize, print: Print, record: R) -> bool {
         if offset <= self.taken {
             return false;
         }
@@ -95,7 +119,7 @@ impl<R> Reading<R> {
         self.taken = offset;
         self.end = None;
         self.pending_bytes += bytes;
-        self.pending.push_back((offset, bytes, record));
+        self.pending.push_back(Pending { offset, bytes, print, record });
         true
     }
 
@@ -135,37 +159,38 @@ impl<R> Reading<R> {
     }
 
     fn cut(&mut self, limits: &Limits) -> Option<Batch<R>> {
-        let (mut records, mut bytes, mut to) = (Vec::with_capacity(self.pending.len()), 0_usize, None);
-        while let Some((_, size, _)) = self.pending.front() {
-            let fits = records.len() < limits.max_rows && bytes.saturating_add(*size) <= limits.max_bytes;
+        let (mut records, mut taken, mut last) = (Vec::with_capacity(self.pending.len()), 0_usize, None);
+        while let Some(next) = self.pending.front() {
+            let fits = records.len() < limits.max_rows && taken.saturating_add(next.bytes) <= limits.max_bytes;
             if !records.is_empty() && !fits {
                 break;
             }
-            let (offset, size, record) = self.pending.pop_front()?;
-            bytes += size;
-            to = u64::try_from(offset).ok();
+            let Pending { offset, bytes, print, record } = self.pending.pop_front()?;
+            taken += bytes;
+            last = u64::try_from(offset).ok().map(|to| (to, print));
             records.push(record);
         }
-        self.pending_bytes -= bytes;
+        self.pending_bytes -= taken;
         self.pressed &= !self.pending.is_empty();
-        self.submitted = to;
-        Some(Batch { from: self.mark, to: to?, records })
+        self.submitted = last;
+        Some(Batch { from: self.mark, to: last?.0, records })
     }
 
     /// The submit was accepted.
     pub(super) fn accepted(&mut self, now: Instant) {
-        let Some(to) = self.submitted.take() else { return };
+        let Some((to, print)) = self.submitted.take() else { return };
         if self.accepted.is_empty() {
             self.moved = now;
         }
         self.mark = Some(to);
-        self.accepted.push_back(to);
+        self.accepted.push_back((to, print));
         // Some ledgers commit before they return.
         (self.check_at, self.check_pause) = (now, CHECK[0]);
     }
 
     /// The ledger's token; whether it moved. An error: it is not where this owner can have left it.
-    pub(super) fn committed(&mut self, now: Instant, found: Option<u64>) -> Result<bool, LedgerError> {
+    pub(super) fn committed(&mut self, now: Instant, told: Found) -> Result<bool, LedgerError> {
+        let found = told.position;
         if found < self.token {
             let (found, token) = (shown(found), shown(self.token));
             return Err(LedgerError::Unavailable(format!("the warehouse's token went back from {token} to {found}")));
@@ -174,11 +199,15 @@ impl<R> Reading<R> {
             let (found, mark) = (shown(found), shown(self.mark));
             return Err(LedgerError::Fenced(format!("the warehouse's token is {found}, this owner left it at {mark}")));
         }
+        if told.kept != self.kept {
+            self.kept = told.kept;
+            self.print = self.accepted.iter().find(|(mark, _)| Some(*mark) == told.kept).map(|(_, print)| *print);
+        }
         let moved = found > self.token;
         if moved {
             self.token = found;
             self.moved = now;
-            self.accepted.retain(|mark| Some(*mark) > found);
+            self.accepted.retain(|(mark, _)| Some(*mark) > found);
             self.check_pause = CHECK[0];
         }
         self.check_at = now + self.check_pause;
@@ -197,7 +226,9 @@ impl<R> Reading<R> {
 
     /// What the group may be told: all records before an offset are durable.
     fn hint(&self) -> Option<Hint> {
-        let hint = Hint { next: self.next_unstored(), token: Some(self.token?) };
+        self.token?;
+        let told = Told { token: self.kept, print: self.print };
+        let hint = Hint { next: self.next_unstored(), told: Some(told) };
         (self.hinted != Some(hint)).then_some(hint)
     }
 }

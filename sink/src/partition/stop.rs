@@ -3,7 +3,8 @@
 //! - A token is followed by what is behind it, which must be in the log; what is missing there is told.
 //! - Records that are gone from the log are not missed if the group's offset says, beside the very same token, that there
 //!   were none: the log's end can be a transaction's marker, which retention takes like a record.
-//! - Without a token reading begins at the first record only where the group has no offset either.
+//! - Without a token reading begins at the first record only where the group has no offset either, or says that the
+//!   warehouse had no token when this sink committed it: everything before it was without rows.
 
 use super::Survey;
 
@@ -16,6 +17,12 @@ pub(crate) enum Stop {
          its offset from the group, and start the sink again"
     )]
     Beyond { token: u64, high: i64 },
+    #[error(
+        "the record at offset {token}, up to which the warehouse holds this partition, {how}: the topic was recreated; if its \
+         records are new ones, remove this partition's mark from the warehouse and its offset from the group, and start the \
+         sink again"
+    )]
+    Anew { token: u64, how: &'static str },
     #[error(
         "the warehouse holds records up to offset {token}, but the log begins at {low}: records between them were deleted by \
          the topic's retention before they were stored; to go on without them, set this partition's mark in the warehouse to {}; \
@@ -34,6 +41,12 @@ pub(crate) enum Stop {
          was recreated; remove the group's offset to store all records that the log still has"
     )]
     NotAdopted { group: i64, low: i64, high: i64 },
+    #[error(
+        "the log cannot be read, several times in a row: {0}; records there are damaged or greater than what may be fetched; \
+         mend the log or read with the properties that it needs, or, to go on without these records, set this partition's mark \
+         in the warehouse to the last of their offsets; then start the sink again"
+    )]
+    Damaged(String),
     #[error("the warehouse cannot take the records: {0}")]
     Rejected(String),
     #[error("the warehouse passed over records that it had accepted: {0}")]
@@ -54,23 +67,26 @@ impl Stop {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Beyond { .. } => "beyond_the_log",
+            Self::Anew { .. } => "recreated",
             Self::Gone { .. } => "records_gone",
             Self::Lost { .. } => "token_lost",
             Self::NotAdopted { .. } => "not_adopted",
+            Self::Damaged(_) => "damaged",
             Self::Rejected(_) => "rejected",
             Self::Skipped(_) => "skipped",
         }
     }
 }
 
-/// The offset at which to begin.
+/// The offset of the first record that may have to be stored.
 pub(super) fn begin(token: Option<u64>, survey: &Survey, adopt: bool) -> Result<i64, Stop> {
     let Survey { low, high, group } = *survey;
+    let told = group.and_then(|group| group.told).map(|told| told.token);
     match (token, group) {
         (Some(token), group) => {
             let next = i64::try_from(token).ok().and_then(|token| token.checked_add(1));
             let Some(next) = next.filter(|next| *next <= high) else { return Err(Stop::Beyond { token, high }) };
-            let nothing_between = group.is_some_and(|hint| hint.token == Some(token) && hint.next >= low);
+            let nothing_between = told == Some(Some(token)) && group.is_some_and(|group| group.next >= low);
             if next >= low {
                 Ok(next)
             } else if nothing_between {
@@ -80,6 +96,12 @@ pub(super) fn begin(token: Option<u64>, survey: &Survey, adopt: bool) -> Result<
             }
         }
         (None, None) => Ok(low),
+        // The log begins where another consumer left the group: there is nothing to choose.
+        (None, Some(group)) if told.is_none() && group.next == low => Ok(low),
+        (None, Some(group)) if told == Some(None) => match u64::try_from(group.next - 1) {
+            Ok(token) if group.next < low => Err(Stop::Gone { token, low }),
+            _ => Ok(low),
+        },
         (None, Some(group)) if adopt => {
             let group = group.next;
             if (low..=high).contains(&group) { Ok(group) } else { Err(Stop::NotAdopted { group, low, high }) }
@@ -90,11 +112,30 @@ pub(super) fn begin(token: Option<u64>, survey: &Survey, adopt: bool) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::super::Hint;
+    use super::super::{Hint, Told};
     use super::*;
 
+    /// `group`: its offset, and the token beside it if that is ours.
     fn survey(low: i64, high: i64, group: Option<(i64, Option<u64>)>) -> Survey {
-        Survey { low, high, group: group.map(|(next, token)| Hint { next, token }) }
+        let told = |token| Told { token: Some(token), print: None };
+        Survey { low, high, group: group.map(|(next, token)| Hint { next, told: token.map(told) }) }
+    }
+
+    #[test]
+    fn records_without_rows_are_not_missed_where_the_warehouse_keeps_no_mark_of_them() {
+        let without_rows = |low, next| {
+            let told = Some(Told { token: None, print: None });
+            begin(None, &Survey { low, high: 20, group: Some(Hint { next, told }) }, false)
+        };
+        assert_eq!(without_rows(0, 7), Ok(0));
+        assert_eq!(without_rows(7, 7), Ok(7));
+        assert_eq!(without_rows(8, 7), Err(Stop::Gone { token: 6, low: 8 }));
+    }
+
+    #[test]
+    fn where_the_log_begins_at_the_group_s_offset_there_is_nothing_to_adopt() {
+        assert_eq!(begin(None, &survey(5, 5, Some((5, None))), false), Ok(5));
+        assert_eq!(begin(None, &survey(5, 5, Some((5, Some(4)))), false), Err(Stop::Lost { group: 5 }));
     }
 
     #[test]

@@ -34,6 +34,9 @@ const MOVE: &str = "UPDATE raw_data.gaitway_progress AS held SET position = new.
 
 const POSITIONS: &str = "SELECT source, position FROM raw_data.gaitway_progress WHERE source = ANY($1::text[])";
 
+const MOVED_AT: &str = "SELECT (extract(epoch FROM updated_at) * 1000000)::bigint FROM raw_data.gaitway_progress
+    WHERE source = $1";
+
 /// What a connection has prepared.
 #[derive(Debug)]
 pub(super) struct Statements {
@@ -177,4 +180,10 @@ pub(super) async fn positions(
     }
     let known = sources.iter().filter_map(|source| found.get(source.as_str()).map(|at| (source.clone(), *at)));
     Ok(known.collect())
+}
+
+/// When the mark of `source` was moved, microseconds since the Unix epoch. Asked seldom, so it is not prepared.
+pub(super) async fn moved_at(client: &Client, source: &Source) -> Result<Option<i64>, Failure> {
+    let row = client.query_opt(MOVED_AT, &[&source.as_str()]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
 }

@@ -63,17 +63,7 @@ pub(super) struct Session {
 impl Session {
     /// Connects, and sets up what is missing.
     pub(super) async fn open(options: &Options, server: &Server, told: &mut Told) -> Result<Self, Failure> {
-        let wrong = |what: String| Failure::unavailable(format!("{server} cannot be used: {what}"));
-        let config = options.config().map_err(|error| wrong(error.to_string()))?;
-        let connect_timeout = options.connect_timeout;
-        let (mut client, task) = if config.get_ssl_mode() == SslMode::Require {
-            let tls = tls::connector(options.ca_file.as_deref()).map_err(wrong)?;
-            let (client, connection) = within(connect_timeout, config.connect(tls)).await?;
-            (client, tokio::spawn(connection))
-        } else {
-            let (client, connection) = within(connect_timeout, config.connect(NoTls)).await?;
-            (client, tokio::spawn(connection))
-        };
+        let (mut client, task) = connect(options, server).await?;
         let limit = options.statement_timeout;
         let prepared = async {
             let stronger = within(limit, client.query_one("SELECT current_setting('synchronous_commit')", &[])).await?;
@@ -83,7 +73,7 @@ impl Session {
             let timeout = format!("{settings}; SET statement_timeout TO {}", limit.as_millis());
             within(limit, client.batch_execute(&timeout)).await?;
             setup::set_up(&mut client, options, server, told).await?;
-            Statements::prepare(&client).await
+            within(limit, Statements::prepare(&client)).await
         };
         match prepared.await {
             Ok(statements) => Ok(Self { client, statements, task }),
@@ -108,6 +98,23 @@ impl Session {
         };
         failure.into_ledger(server)
     }
+}
+
+/// A connection and the task that drives it, nothing said on it yet.
+pub(super) async fn connect(
+    options: &Options,
+    server: &Server,
+) -> Result<(Client, JoinHandle<Result<(), tokio_postgres::Error>>), Failure> {
+    let wrong = |what: String| Failure::unavailable(format!("{server} cannot be used: {what}"));
+    let config = options.config().map_err(|error| wrong(error.to_string()))?;
+    let connect_timeout = options.connect_timeout;
+    if config.get_ssl_mode() == SslMode::Require {
+        let tls = tls::connector(options.ca_file.as_deref()).map_err(wrong)?;
+        let (client, connection) = within(connect_timeout, config.connect(tls)).await?;
+        return Ok((client, tokio::spawn(connection)));
+    }
+    let (client, connection) = within(connect_timeout, config.connect(NoTls)).await?;
+    Ok((client, tokio::spawn(connection)))
 }
 
 /// A connection that nobody speaks on is not left open.

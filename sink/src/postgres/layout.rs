@@ -111,32 +111,65 @@ pub(super) fn missing(found: &Found) -> Result<Vec<String>, String> {
             );
             continue;
         }
-        for (name, kind) in &columns {
-            match there.iter().find(|column| column.name == *name) {
-                None => {
-                    return Err(format!("table {table} lacks column {name} ({kind}): add it, or move the table away"));
-                }
-                Some(column) if column.kind != *kind => {
-                    let found = &column.kind;
-                    return Err(format!(
-                        "column {name} of table {table} is {found} and must be {kind}: change it, or move the table away"
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-        let foreign =
-            there.iter().find(|column| column.required && columns.iter().all(|(name, _)| *name != column.name));
-        if let Some(Column { name, .. }) = foreign {
-            return Err(format!(
-                "column {name} of table {table} is NOT NULL without a default, and gaitway does not know it: give it a default"
-            ));
+        if let Some(fault) = faults(&table, &columns, &there).into_iter().next() {
+            return Err(fault);
         }
     }
     match found.forbidden.first() {
-        Some((table, right)) if statements.is_empty() => Err(format!("its user may not {right} {table}: GRANT it")),
+        Some((table, right)) if statements.is_empty() => Err(forbidden_said(table, right)),
         _ => Ok(statements),
     }
+}
+
+/// Why rows cannot be stored in `table` as it is.
+fn faults(table: &str, wanted: &[(String, &'static str)], there: &[&Column]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, kind) in wanted {
+        match there.iter().find(|column| column.name == *name) {
+            None => {
+                faults.push(format!("table {table} lacks column {name} ({kind}): add it, or move the table away"));
+            }
+            Some(column) if column.kind != *kind => faults.push(format!(
+                "column {name} of table {table} is {} and must be {kind}: change it, or move the table away",
+                column.kind
+            )),
+            Some(_) => {}
+        }
+    }
+    let foreign = there.iter().filter(|column| column.required && wanted.iter().all(|(name, _)| *name != column.name));
+    faults.extend(foreign.map(|Column { name, .. }| {
+        format!(
+            "column {name} of table {table} is NOT NULL without a default, and gaitway does not know it: give it a default"
+        )
+    }));
+    faults
+}
+
+/// A table, whether it is there, and why rows cannot be stored in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// `schema.table`
+    pub(super) table: String,
+    pub(super) is_there: bool,
+    pub(super) faults: Vec<String>,
+}
+
+/// How each table stands.
+pub(super) fn standing(found: &Found) -> Vec<Standing> {
+    wanted()
+        .into_iter()
+        .map(|Wanted { table, columns, .. }| {
+            let there: Vec<_> = found.columns.iter().filter(|column| column.table == table).collect();
+            let mut faults = if there.is_empty() { Vec::new() } else { faults(&table, &columns, &there) };
+            let forbidden = found.forbidden.iter().filter(|(of, _)| *of == table);
+            faults.extend(forbidden.map(|(table, right)| forbidden_said(table, right)));
+            Standing { is_there: !there.is_empty(), faults, table }
+        })
+        .collect()
+}
+
+fn forbidden_said(table: &str, right: &str) -> String {
+    format!("its user may not {right} {table}: GRANT it")
 }
 
 #[cfg(test)]
@@ -185,5 +218,16 @@ mod tests {
         let mut found = whole();
         found.forbidden.push(("raw_data.gaps".to_owned(), "INSERT".to_owned()));
         assert!(missing(&found).unwrap_err().contains("may not INSERT raw_data.gaps"));
+    }
+
+    #[test]
+    fn each_table_tells_all_its_faults() {
+        assert!(standing(&whole()).iter().all(|table| table.is_there && table.faults.is_empty()));
+        assert!(standing(&Found::default()).iter().all(|table| !table.is_there && table.faults.is_empty()));
+        let mut found = whole();
+        found.columns.retain(|column| column.name != "readingindex" && column.name != "userid");
+        found.forbidden.push(("raw_data.activity_records".to_owned(), "INSERT".to_owned()));
+        let faults: Vec<_> = standing(&found).into_iter().filter(|table| !table.faults.is_empty()).collect();
+        assert_eq!((faults.len(), faults[0].faults.len()), (1, 3), "{faults:?}");
     }
 }

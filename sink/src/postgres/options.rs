@@ -129,9 +129,16 @@ impl Address {
 /// Without the password.
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
+
+/// `database NAME at HOST:PORT`, without the password.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.parse() {
-            Ok(config) => write!(f, "Address({})", Server::of(&config)),
-            Err(_) => f.write_str("Address(…)"),
+            Ok(config) => Server::of(&config).fmt(f),
+            Err(_) => f.write_str("…"),
         }
     }
 }

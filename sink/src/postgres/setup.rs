@@ -25,7 +25,7 @@ const LOCK: i64 = 0x67_6169_7477_6179;
 /// What records do not need does not wait longer for somebody's lock.
 const PATIENCE: &str = "SET LOCAL lock_timeout TO '2s'";
 
-const SETTINGS: &str = "SELECT current_setting('fsync'), current_setting('synchronous_commit'),
+pub(super) const SETTINGS: &str = "SELECT current_setting('fsync'), current_setting('synchronous_commit'),
     current_setting('server_encoding'), pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'";
 
 const COLUMNS: &str = "SELECT n.nspname || '.' || c.relname, a.attname::text, format_type(a.atttypid, a.atttypmod),
@@ -90,7 +90,12 @@ pub(super) async fn set_up(
 }
 
 /// Why a server with these settings must not be written to.
-fn unsafe_settings(fsync: &str, synchronous_commit: &str, encoding: &str, read_only: bool) -> Option<String> {
+pub(super) fn unsafe_settings(
+    fsync: &str,
+    synchronous_commit: &str,
+    encoding: &str,
+    read_only: bool,
+) -> Option<String> {
     if fsync == "off" {
         return Some("has fsync=off, so that a power cut loses what was committed: set fsync=on".to_owned());
     }
@@ -131,7 +136,7 @@ async fn create_tables(client: &mut Client, server: &Server) -> Result<(), Failu
     rest.first().map_or(Ok(()), |statement| Err(unusable(format!("`{statement}` had no effect"))))
 }
 
-async fn look(client: &impl GenericClient) -> Result<Found, tokio_postgres::Error> {
+pub(super) async fn look(client: &impl GenericClient) -> Result<Found, tokio_postgres::Error> {
     let (tables, schemas) = (layout::tables(), layout::schemas());
     let tables: [&(dyn ToSql + Sync); 1] = [&tables];
     let mut found = Found::default();
@@ -152,18 +157,26 @@ async fn look(client: &impl GenericClient) -> Result<Found, tokio_postgres::Erro
     Ok(found)
 }
 
-/// The schema of the views says which they are, so that readers are disturbed only where something changes.
-async fn create_views(client: &mut Client) -> Result<(), Failure> {
-    let mark = format!("gaitway views {:08x}", crc32c::crc32c(VIEWS.as_bytes()));
+fn views_mark() -> String {
+    format!("gaitway views {:08x}", crc32c::crc32c(VIEWS.as_bytes()))
+}
+
+/// Whether the views are those of this program: their schema says which they are.
+pub(super) async fn views_are_ours(client: &Client) -> Result<bool, tokio_postgres::Error> {
     let of_schema = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'activity'";
     let there = client.query_opt(of_schema, &[]).await?;
-    if there.map(|row| row.try_get::<_, Option<String>>(0)).transpose()?.flatten().as_ref() == Some(&mark) {
+    Ok(there.map(|row| row.try_get::<_, Option<String>>(0)).transpose()?.flatten() == Some(views_mark()))
+}
+
+/// Readers are disturbed only where something changes.
+async fn create_views(client: &mut Client) -> Result<(), Failure> {
+    if views_are_ours(client).await? {
         return Ok(());
     }
     let transaction = client.transaction().await?;
     transaction.batch_execute(PATIENCE).await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    let made = transaction.batch_execute(&format!("{VIEWS};\nCOMMENT ON SCHEMA activity IS '{mark}'")).await;
+    let made = transaction.batch_execute(&format!("{VIEWS};\nCOMMENT ON SCHEMA activity IS '{}'", views_mark())).await;
     end(transaction, made).await
 }
 

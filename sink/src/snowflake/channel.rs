@@ -6,6 +6,7 @@
 //! - An append is cut so that it compresses to about a megabyte, by what the last one came to; none of several rows is
 //!   sent above [`MOST_WIRE`].
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use super::client::{Body, Client, Reply, Request};
 use super::machine::{Answer, Effect, Identity, Machine, Next};
 use super::rows::{self, MOST_WIRE, Partition, Piece, Rows};
 use super::session::Session;
-use super::status::{Appended, Opened, Statuses};
+use super::status::{Appended, ChannelStatus, Opened, Statuses};
 
 /// What an append should come to on the wire, bytes.
 const AIM_WIRE: f64 = 1_000_000.0;
@@ -294,11 +295,26 @@ impl Channel {
         answer
     }
 
-    fn status(&mut self, session: &Session) -> Answer {
+    fn status(&self, session: &Session) -> Answer {
+        self.statuses(session).map_or_else(Answer::Failed, Answer::Statuses)
+    }
+
+    fn statuses(&self, session: &Session) -> Result<BTreeMap<String, ChannelStatus>, Failure> {
         let path = format!("{}:bulk-channel-status", self.pipe);
         let request = Request::json(Call::Status, Method::POST, &path, (Uuid::new_v4(), 0), self.names.clone());
         let answer = read(Call::Status, self.client.send(session, request));
-        answer.map_or_else(Answer::Failed, |(statuses, _): (Statuses, _)| Answer::Statuses(statuses.channel_statuses))
+        answer.map(|(Statuses { channel_statuses }, _)| channel_statuses)
+    }
+
+    /// What Snowflake says of the channel, which is not opened; none if it does not know it.
+    pub(super) fn look(&self) -> Result<Option<ChannelStatus>, LedgerError> {
+        let asked = self.client.insist(|| self.statuses(&self.client.session()?));
+        match asked {
+            Ok(mut statuses) => Ok(statuses.remove(&self.name)),
+            // There is no pipe before the first open.
+            Err(Failure::Missing(_)) => Ok(None),
+            Err(failure) => Err(LedgerError::Unavailable(format!("channel {}: {}", self.name, failure.why()))),
+        }
     }
 }
 
@@ -346,6 +362,16 @@ impl Ledger for Channel {
 
     fn refuses(&self, record: &Record<'_>) -> Option<String> {
         rows::refuses(record)
+    }
+
+    /// Snowflake's own token.
+    fn kept(&self, _: &Source, _: Option<u64>) -> Option<u64> {
+        self.machine.known()
+    }
+
+    /// Opens the channel with the position as its token.
+    fn begin_at(&mut self, _: &Source, position: u64) -> Result<(), LedgerError> {
+        self.adopt(position)
     }
 
     fn tend(&mut self) -> Result<(), LedgerError> {

@@ -9,7 +9,7 @@
 //! - But Snowflake deletes a channel that had no rows for 30 days. One that is gone while nothing is in flight, and whose token is
 //!   known here, is made anew with that token.
 //! - Rows that were accepted and passed over stop the channel, also after a restart, until the redrive channel's token
-//!   lies at or beyond them.
+//!   lies at or beyond them, and that channel has passed over none itself.
 //! - A mark without rows is held, because an append needs rows: it is told as committed once all rows before it are, and
 //!   rides with the next rows. A reopen forgets it; nothing lies between it and the token.
 

@@ -92,9 +92,8 @@ impl Client {
             "role": options.role.as_ref().map(|role| role.to_ascii_uppercase()),
         });
         let id = Uuid::new_v4();
-        let mut backoff = Backoff::new(Instant::now());
         let mut tries = 0;
-        let (status, reply) = self.insist(&mut backoff, || {
+        let (status, reply) = self.insist(|| {
             tries += 1;
             let request = self.http().post(&url).header(CONTENT_TYPE, "application/json").body(body.to_string());
             self.account_status(Call::Statement, named(request, id, tries - 1))
@@ -111,8 +110,7 @@ impl Client {
             if Instant::now() > end || !self.wait(wait(&self.pace(), polls, 0)) {
                 break;
             }
-            let mut backoff = Backoff::new(Instant::now());
-            let (status, reply) = self.insist(&mut backoff, || {
+            let (status, reply) = self.insist(|| {
                 let request = self.http().get(format!("{url}/{handle}"));
                 self.account_status(Call::Statement, named(request, Uuid::new_v4(), 0))
             })?;
@@ -124,20 +122,17 @@ impl Client {
     }
 
     /// Asks again as long as that may help.
-    fn insist(
-        &self,
-        backoff: &mut Backoff,
-        mut ask: impl FnMut() -> Result<(u16, Reply), Failure>,
-    ) -> Result<(u16, Reply), SqlError> {
+    pub(super) fn insist<T>(&self, mut ask: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+        let mut backoff = Backoff::new(Instant::now());
         loop {
             match ask() {
                 Err(Failure::Again { why, after }) => {
                     let wait = backoff.next(Instant::now(), &self.pace(), after, 0);
                     if wait.is_none_or(|wait| !self.wait(wait)) {
-                        return Err(SqlError::Unavailable(why));
+                        return Err(Failure::Again { why, after });
                     }
                 }
-                answered => return Ok(answered?),
+                answered => return answered,
             }
         }
     }

@@ -47,6 +47,24 @@ impl ChannelStatus {
         self.rows_error_count.max(self.rows_errors).unwrap_or(0)
     }
 
+    /// No passed over row lies beyond this offset, if that is told.
+    pub(super) fn bound(&self) -> Option<u64> {
+        self.last_error_offset_upper_bound.as_deref()?.parse().ok()
+    }
+
+    /// Of a redrive channel: up to where passed over rows are dealt with. One that passed over rows itself does not say.
+    pub(super) fn redriven(&self) -> Option<u64> {
+        (self.errors() == 0).then(|| self.last_committed_offset_token.as_deref()?.parse().ok()).flatten()
+    }
+
+    /// Whether all rows that this channel passed over are dealt with, as far as the redrive channel has come. Without a bound
+    /// one may lie anywhere up to the token.
+    pub(super) fn is_settled(&self, redriven: Option<u64>) -> bool {
+        let token = || self.last_committed_offset_token.as_deref()?.parse().ok();
+        let last: Option<u64> = self.bound().or_else(token);
+        last.is_some_and(|last| redriven >= Some(last))
+    }
+
     #[cfg(test)]
     pub(super) fn sample(committed: Option<u64>, errors: u64) -> Self {
         Self {

@@ -24,7 +24,7 @@ pub(super) type Spans = BTreeMap<String, (i64, i64)>;
 pub(super) struct Kept {
     pub(super) source: String,
     pub(super) position: i64,
-    /// When it was committed, for people.
+    /// When it was committed.
     pub(super) updated_at: String,
     /// The rows that were stored with it, [`Spans`] as JSON; none where there were none, or nobody noted them.
     pub(super) rows: Option<String>,
@@ -93,6 +93,13 @@ impl<'c> Find<'c> {
     pub(super) fn position(&mut self, source: &Source) -> Result<Option<u64>> {
         let Some(kept) = self.0.query_row([source.as_str()], Kept::read).optional()? else { return Ok(None) };
         u64::try_from(kept.position).map(Some).map_err(|_| Error::IntegralValueOutOfRange(1, kept.position))
+    }
+
+    /// When the mark of `source` was moved, microseconds since the Unix epoch.
+    pub(super) fn moved_at(&mut self, source: &Source) -> Result<Option<i64>> {
+        let kept = self.0.query_row([source.as_str()], Kept::read).optional()?;
+        let time = kept.and_then(|kept| kept.updated_at.parse::<jiff::Timestamp>().ok());
+        Ok(time.map(jiff::Timestamp::as_microsecond))
     }
 }
 

@@ -190,6 +190,19 @@ pub(super) fn open(path: &Path, missing: Missing) -> Result<(Connection, Place),
     Ok((conn, place))
 }
 
+/// A reader of the warehouse at `path`, which is looked over and not changed.
+pub(super) fn inspect(path: &Path) -> Result<Connection, OpenError> {
+    let opening = Opening { path, missing: Missing::Refuse };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(|error| opening.sqlite(error))?;
+    conn.busy_timeout(BUSY_TIMEOUT).map_err(|error| opening.sqlite(error))?;
+    if let Found::Warehouse = opening.look(&conn)? {
+        opening.check_tables(&conn)?;
+        opening.look_over(&conn)?;
+    }
+    Ok(conn)
+}
+
 struct Opening<'a> {
     path: &'a Path,
     missing: Missing,

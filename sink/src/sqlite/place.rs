@@ -116,7 +116,7 @@ fn identity(path: &Path) -> io::Result<Option<Identity>> {
 }
 
 #[cfg(unix)]
-fn disk(path: &Path) -> Option<Disk> {
+pub(super) fn disk(path: &Path) -> Option<Disk> {
     let told = nix::sys::statvfs::statvfs(path).ok()?;
     let fragment = told.fragment_size();
     // The fields are of other widths on other systems.
@@ -144,7 +144,7 @@ pub(super) fn has_room(_: &Path) -> bool {
 }
 
 #[cfg(not(unix))]
-fn disk(_: &Path) -> Option<Disk> {
+pub(super) fn disk(_: &Path) -> Option<Disk> {
     None
 }
 

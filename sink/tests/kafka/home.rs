@@ -13,6 +13,7 @@ use gaitway_sink::{BatchConfig, SinkConfig};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -30,7 +31,13 @@ pub(crate) struct Home {
 impl Home {
     /// Three topics; the one of readings has `partitions` and these settings.
     pub(crate) fn new(name: &str, partitions: i32, settings: &[(&str, &str)]) -> Self {
-        let home = Self::without_topics(name);
+        Self::at(broker(), name, partitions, settings)
+    }
+
+    /// The same on another broker.
+    pub(crate) fn at(broker: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Self {
+        let mut home = Self::without_topics(name);
+        broker.clone_into(&mut home.config.kafka.brokers);
         home.create(&home.config.kafka.topics.raw, partitions, settings);
         home.create(&home.config.kafka.topics.activity, 1, &[]);
         home.create(&home.config.kafka.topics.gaps, 1, &[]);
@@ -91,6 +98,28 @@ impl Home {
         let new = NewPartitions::new(self.raw(), count);
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         block_on(self.admin().create_partitions([&new], &options)).unwrap().remove(0).unwrap();
+    }
+
+    fn group(&self) -> BaseConsumer {
+        self.client().set("group.id", &self.config.group).create().unwrap()
+    }
+
+    /// The group's offset of partition 0 and what was said beside it.
+    pub(crate) fn group_offset(&self) -> String {
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(self.raw(), 0);
+        let told = self.group().committed_offsets(asked, PATIENCE).unwrap();
+        let told = told.find_partition(self.raw(), 0).unwrap();
+        format!("{} {}", told.offset().to_raw().unwrap(), told.metadata())
+    }
+
+    /// Commits it as somebody else would, while nobody is in the group.
+    pub(crate) fn set_group_offset(&self, next: i64, metadata: &str) {
+        let mut told = TopicPartitionList::new();
+        let mut element = told.add_partition(self.raw(), 0);
+        element.set_offset(Offset::Offset(next)).unwrap();
+        element.set_metadata(metadata);
+        self.group().commit(&told, CommitMode::Sync).unwrap();
     }
 
     /// As retention would: everything before `offset` of partition 0 goes.

@@ -20,6 +20,8 @@ pub(crate) struct Row {
 struct State {
     rows: BTreeMap<Source, Vec<Row>>,
     marks: Watermark,
+    /// When the marks were moved, as far as it tells.
+    dated: Option<i64>,
     down: bool,
 }
 
@@ -80,6 +82,11 @@ impl Store {
         self.state().marks.clear();
     }
 
+    /// Its marks were moved then, microseconds since the Unix epoch.
+    pub(crate) fn date_marks(&self, at: i64) {
+        self.state().dated = Some(at);
+    }
+
     pub(crate) fn rows(&self, topic: &str, partition: i32) -> Vec<Row> {
         self.state().rows.get(&Source::partition(topic, partition)).cloned().unwrap_or_default()
     }
@@ -129,6 +136,10 @@ impl Ledger for Store {
             return Err(LedgerError::Unavailable("the warehouse is away".to_owned()));
         }
         Ok(sources.iter().filter_map(|source| Some((source.clone(), *state.marks.get(source)?))).collect())
+    }
+
+    fn marked_at(&mut self, _: &Source) -> Result<Option<i64>, LedgerError> {
+        Ok(self.state().dated)
     }
 
     fn refuses(&self, record: &Record<'_>) -> Option<String> {

@@ -3,6 +3,8 @@
 use std::thread::Builder;
 
 use gaitway_proto::ledger::Ledger as _;
+use gaitway_service::checkup::{Checkup, Grade};
+use gaitway_sink::postgres::examine;
 
 use crate::postgres_server::{Database, Reader, Server};
 use crate::stored::{open, options, stored};
@@ -146,4 +148,40 @@ fn a_wrong_password_and_a_missing_database_are_told_without_the_password() {
     warehouse.recover().unwrap();
     let said = open(&database.url.replace(&database.name, "nowhere")).recover().unwrap_err().to_string();
     assert!(said.contains("CREATE DATABASE") && said.contains("nowhere"), "{said}");
+}
+
+fn looked_at(url: &str) -> Checkup {
+    let mut checkup = Checkup::new();
+    examine(&options(url), &mut checkup);
+    checkup
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn what_is_missing_or_wrong_is_told_to_whoever_looks_and_nothing_is_changed() {
+    let database = Database::new();
+    let role = Role::new(&database);
+    let url = as_user(&database.url, &role.0);
+    let fresh = looked_at(&database.url);
+    assert_eq!((fresh.worst(), fresh.count(Grade::Warn)), (Some(Grade::Warn), 4), "{fresh}");
+    assert_eq!(looked_at(&url).count(Grade::Fail), 4);
+    assert_eq!(database.reader().number("SELECT count(*) FROM pg_namespace WHERE nspname = 'raw_data'"), 0);
+
+    open(&database.url).recover().unwrap();
+    let whole = looked_at(&database.url);
+    assert_eq!(whole.worst(), Some(Grade::Ok), "{whole}");
+    let forbidden = looked_at(&url).to_string();
+    assert!(forbidden.contains("may not INSERT raw_data.gaps: GRANT it"), "{forbidden}");
+
+    let admin = database.reader();
+    admin.run("DROP SCHEMA activity CASCADE");
+    admin.run("ALTER TABLE raw_data.gaps DROP COLUMN reason");
+    admin.run("ALTER TABLE raw_data.gaps ADD COLUMN mine text NOT NULL");
+    let broken = looked_at(&database.url);
+    assert_eq!(broken.count(Grade::Fail), 2, "{broken}");
+    assert!(broken.to_string().contains("lacks column reason (text): add it"), "{broken}");
+    admin.run(&format!("ALTER DATABASE {} SET synchronous_commit = off", database.name));
+    assert!(looked_at(&database.url).to_string().contains("synchronous_commit=off"));
+    let away = looked_at(&database.url.replace("secret", "wrong"));
+    assert!(away.count(Grade::Fail) == 1 && !away.to_string().contains("wrong"), "{away}");
 }

@@ -16,9 +16,8 @@ fn open(account: &Account) -> Redrive {
     Redrive::open(&account.client(), &RAW, TOPIC, PARTITION, 5..=9).unwrap()
 }
 
-/// What [`Redrive::stored`] asks Snowflake for.
 fn stored(account: &Account) -> BTreeSet<u64> {
-    account.stored().into_iter().collect()
+    account.client().stored(&RAW, TOPIC, PARTITION, 5..=9).unwrap()
 }
 
 fn with_holes() -> Account {
@@ -47,6 +46,31 @@ fn a_redrive_appends_what_is_missing_and_the_partition_goes_on() {
     let mut rows = account.stored();
     rows.sort_unstable();
     assert_eq!(rows, (0..=14).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_table_is_asked_which_offsets_it_has() {
+    let account = with_holes();
+    let client = account.client();
+    let ask = |topic: &str, partition, offsets| client.stored(&RAW, topic, partition, offsets).unwrap();
+    assert_eq!(ask(TOPIC, PARTITION, 0..=100_000), BTreeSet::from([0, 1, 2, 3, 4, 7, 8, 9]));
+    assert_eq!(ask(TOPIC, PARTITION, 4..=7), BTreeSet::from([4, 7]));
+    for (topic, partition, offsets) in
+        [(TOPIC, PARTITION + 1, 0..=9), ("it's", PARTITION, 0..=9), (TOPIC, PARTITION, 10..=20)]
+    {
+        assert_eq!(ask(topic, partition, offsets), BTreeSet::new());
+    }
+}
+
+#[test]
+fn offsets_that_the_sink_may_still_store_are_not_opened_for() {
+    let account = with_holes();
+    for offsets in [5..=10, 10..=10] {
+        let opened = Redrive::open(&account.client(), &RAW, TOPIC, PARTITION, offsets);
+        assert!(matches!(opened, Err(LedgerError::Rejected(why)) if why.contains("offset 10")));
+    }
+    let fresh = Redrive::open(&account.client(), &RAW, TOPIC, PARTITION + 1, 0..=0);
+    assert!(matches!(fresh, Err(LedgerError::Rejected(_))));
 }
 
 #[test]

@@ -93,23 +93,23 @@ impl Identity {
 
     pub(super) fn foreign(&self, token: &str) -> LedgerError {
         let shown: String = token.chars().take(40).collect();
-        self.stop(format!(
-            "channel {} holds the token {shown:?}, which is no Kafka offset: another program writes to it; choose another \
-             `deployment`",
-            self.channel
+        self.rejected(&format!(
+            "it holds the token {shown:?}, which is no Kafka offset: another program writes to it; choose another `deployment`"
         ))
     }
 
     /// `sound` is the last offset up to which nothing was passed over, as far as that is known.
     pub(super) fn skipped(&self, status: &ChannelStatus, rows: u64, sound: Option<u64>) -> LedgerError {
         let bound = status.last_error_offset_upper_bound.as_ref().or(status.last_committed_offset_token.as_ref());
-        let bound = bound.map_or("the last one".to_owned(), ToString::to_string);
-        let first = sound.map_or("the first one".to_owned(), |sound| (sound + 1).to_string());
+        let bound = bound.map_or("LAST", String::as_str);
+        let first = sound.map_or(0, |sound| sound + 1);
         let said = status.last_error_message.as_deref().unwrap_or("it does not say why");
+        let (topic, partition) = self.source.as_str().rsplit_once('/').unwrap_or((self.source.as_str(), "N"));
         self.stop(format!(
             "Snowflake accepted {rows} rows of {} and did not store them, within the offsets {first} to {bound} of channel \
-             {}: {said}; they are still in Kafka: remove the cause in {}, then run `gaitway sink redrive` for these \
-             offsets, until then nothing more of this partition is stored",
+             {}: {said}; they are still in Kafka: remove the cause in {}, then run `gaitway sink redrive --topic {topic} \
+             --partition {partition} --offsets {first}-{bound}` with this sink's configuration; the sink goes on by itself \
+             then, and until then nothing more of this partition is stored",
             self.source, self.channel, self.table
         ))
     }

@@ -41,15 +41,11 @@ impl Machine {
         statuses: &BTreeMap<String, ChannelStatus>,
     ) -> Next {
         let status = &opened.channel_status;
-        let redriven = statuses.get(&self.identity.redrive).and_then(|it| it.last_committed_offset_token.as_deref());
-        let redriven = redriven.and_then(|token| token.parse::<u64>().ok());
-        let bound = status.last_error_offset_upper_bound.as_deref().and_then(|token| token.parse::<u64>().ok());
-        // Without a bound an error may lie anywhere below the token.
-        let last = bound.or(self.known);
-        if last.is_some_and(|last| redriven >= Some(last)) {
+        let redriven = statuses.get(&self.identity.redrive).and_then(ChannelStatus::redriven);
+        if status.is_settled(redriven) {
             return self.ready(now, opened);
         }
-        self.fail(self.identity.skipped(status, status.errors() - self.settled, self.sound))
+        self.fail(self.identity.skipped(status, status.errors() - self.settled, self.sound.or(redriven)))
     }
 
     fn ready(&mut self, now: Instant, opened: &Opened) -> Next {

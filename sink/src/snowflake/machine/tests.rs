@@ -281,14 +281,19 @@ fn rows_passed_over_stop_the_channel_until_they_are_redriven_also_after_a_restar
     for outcome in [owner.ask(&mut server), owner.recover(&mut server)] {
         let Err(LedgerError::Skipped { reason, .. }) = outcome else { panic!("{outcome:?}") };
         assert!(reason.contains("2 rows of /0") && reason.contains("offsets 4 to 8"), "{reason}");
-        assert!(reason.contains("gaitway sink redrive"), "{reason}");
+        assert!(reason.contains("`gaitway sink redrive --topic  --partition 0 --offsets 4-8`"), "{reason}");
     }
     let outcome = Owner::new().recover(&mut server);
     let Err(LedgerError::Skipped { reason, .. }) = outcome else { panic!("{outcome:?}") };
-    assert!(reason.contains("the first one to 8"), "{reason}");
-    server.redriven = Some(7);
+    assert!(reason.contains("--offsets 0-8`"), "{reason}");
+    server.redriven = Some((7, 0));
     assert!(owner.recover(&mut server).is_err());
-    server.redriven = Some(8);
+    let outcome = Owner::new().recover(&mut server);
+    let Err(LedgerError::Skipped { reason, .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(reason.contains("--offsets 8-8`"), "what an earlier redrive dealt with is left out: {reason}");
+    server.redriven = Some((8, 1));
+    assert!(owner.recover(&mut server).is_err(), "the redrive's own rows were passed over");
+    server.redriven = Some((8, 0));
     owner.recover(&mut server).unwrap();
     owner.ask(&mut server).unwrap();
     Owner::new().recover(&mut server).unwrap();
@@ -299,10 +304,10 @@ fn where_no_bound_is_told_only_a_redrive_up_to_the_token_settles() {
     let mut server = Server::new(1);
     Owner::with(&mut server, 8);
     server.pass();
-    (server.errors, server.bounds, server.redriven) = (2, false, Some(7));
+    (server.errors, server.bounds, server.redriven) = (2, false, Some((7, 0)));
     let outcome = Owner::new().recover(&mut server);
     assert!(matches!(outcome, Err(LedgerError::Skipped { .. })), "an earlier redrive settled it: {outcome:?}");
-    server.redriven = Some(8);
+    server.redriven = Some((8, 0));
     Owner::new().recover(&mut server).unwrap();
 }
 
@@ -407,6 +412,6 @@ fn a_token_that_is_no_offset_is_another_programs() {
     let Next::Do(Effect::Open { token: None }) = owner.machine.recover(Instant::now()) else { panic!("not opened") };
     let opened = Opened { next_continuation_token: "0_0".into(), channel_status: status };
     let outcome = owner.machine.handle(Instant::now(), Answer::Opened(opened));
-    let Next::Done(Err(LedgerError::Skipped { reason, .. })) = outcome else { panic!("{outcome:?}") };
+    let Next::Done(Err(LedgerError::Rejected(reason))) = outcome else { panic!("{outcome:?}") };
     assert!(reason.contains("\"abc\""), "{reason}");
 }

@@ -45,7 +45,8 @@ pub(super) struct Server {
     pub(super) errors: u64,
     /// Whether it tells the offset up to which rows were passed over.
     pub(super) bounds: bool,
-    pub(super) redriven: Option<u64>,
+    /// Token and errors of the redrive channel.
+    pub(super) redriven: Option<(u64, u64)>,
     pub(super) code: String,
     /// It was deleted, and not opened since.
     gone: bool,
@@ -264,8 +265,8 @@ impl Server {
         if !self.gone {
             statuses.insert("c".to_owned(), self.status());
         }
-        if self.redriven.is_some() {
-            statuses.insert("r".to_owned(), ChannelStatus::sample(self.redriven, 0));
+        if let Some((token, errors)) = self.redriven {
+            statuses.insert("r".to_owned(), ChannelStatus::sample(Some(token), errors));
         }
         Answer::Statuses(statuses)
     }

@@ -1,0 +1,160 @@
+//! What of a local warehouse is not as it should be. Nothing is created or changed, and no commit is held up.
+
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use gaitway_service::checkup::Checkup;
+use gaitway_service::config::bytes;
+use rusqlite::{Connection, ErrorCode};
+
+use super::options::Options;
+use super::{damage, marks, opening, place, trouble};
+
+/// How long the pages are looked at.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// Looks at the file at `path`, its pages and marks, and its disk.
+pub fn examine(path: &Path, options: &Options, checkup: &mut Checkup) {
+    let subject = format!("warehouse {}", path.display());
+    match fs::metadata(path) {
+        Ok(file) => {
+            if file.permissions().readonly() {
+                checkup.fail(&subject, "cannot be written: give the sink's user the right to write it");
+            }
+            of_file(path, &subject, checkup);
+            of_disk(path, file.len(), options, &subject, checkup);
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            checkup.warn(&subject, "is not there yet: it is made when gaitway up or gaitway sink starts");
+        }
+        Err(error) => checkup.fail(&subject, format!("cannot be looked at: {error}")),
+    }
+}
+
+fn of_file(path: &Path, subject: &str, checkup: &mut Checkup) {
+    let conn = match opening::inspect(path) {
+        Ok(conn) => conn,
+        Err(error @ opening::OpenError::Damaged { .. }) => {
+            return checkup
+                .fail(subject, format!("{error}: it is set aside when the sink starts, and a new one begun"));
+        }
+        Err(error) => return checkup.fail(subject, error.to_string()),
+    };
+    match integrity(&conn) {
+        Ok(Looked::Whole) => checkup.ok(subject, "its pages are whole"),
+        Ok(Looked::Partly) => {
+            checkup.ok(subject, format!("no page is damaged as far as it was read in {} s", LONGEST.as_secs()));
+        }
+        Ok(Looked::Ails(what)) => checkup.fail(
+            subject,
+            format!(
+                "is damaged ({what}): it is set aside when that is met; save what can be read of a copy with .recover"
+            ),
+        ),
+        Err(error) => checkup.fail(subject, trouble::sentence(path, &error)),
+    }
+    let (mut sources, mut wrong) = (0_u64, None);
+    let read = marks::each(&conn, false, |kept| match kept {
+        Ok(_) => sources += 1,
+        Err(error) => wrong = Some(error.to_string()),
+    });
+    match (read.map_err(|error| error.to_string()), wrong) {
+        (Ok(()), None) => {
+            let s = if sources == 1 { "" } else { "s" };
+            checkup.ok("stored so far", format!("from {sources} source{s}"));
+        }
+        (Ok(()), Some(error)) | (Err(error), _) => {
+            checkup.fail("stored so far", format!("how far was read cannot be told: {error}"));
+        }
+    }
+}
+
+fn of_disk(path: &Path, size: u64, options: &Options, subject: &str, checkup: &mut Checkup) {
+    let Some(disk) = place::disk(path) else { return };
+    let [free, size_shown, most] = [disk.free, size, options.max_bytes].map(about);
+    if disk.free < disk.size / 100 * u64::from(options.min_free_percent) {
+        checkup.warn(
+            subject,
+            format!("{free} are free, less than sqlite.min_free_percent: the oldest raw readings go; free space"),
+        );
+    } else if options.max_bytes.saturating_sub(size) > disk.free {
+        checkup.warn(
+            subject,
+            format!("has {size_shown}, may grow to {most}, and {free} are free: raw readings will go sooner than by sqlite.keep_raw; free space, or lower sqlite.max_bytes"),
+        );
+    } else {
+        checkup.ok(subject, format!("has {size_shown} of {most}, {free} are free"));
+    }
+}
+
+/// As people say it: whole GiB, or whole MiB of what is less than ten.
+fn about(size: u64) -> String {
+    let unit = if size >= 10 << 30 { 1 << 30 } else { 1 << 20 };
+    bytes::shown(if size < unit { size } else { size / unit * unit })
+}
+
+enum Looked {
+    Whole,
+    /// Time was up.
+    Partly,
+    Ails(String),
+}
+
+/// SQLite's own check of all pages, for as long as that may take.
+fn integrity(conn: &Connection) -> rusqlite::Result<Looked> {
+    let interrupt = conn.get_interrupt_handle();
+    let (done, wait) = sync_channel::<()>(0);
+    let alarm = std::thread::Builder::new().name("end of look".to_owned()).spawn(move || {
+        if wait.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+            interrupt.interrupt();
+        }
+    });
+    if alarm.is_err() {
+        return Ok(Looked::Partly);
+    }
+    let said = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    drop(done);
+    match said {
+        Ok(said) if said == "ok" => Ok(Looked::Whole),
+        Ok(said) => Ok(Looked::Ails(said.replace('\n', " "))),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(Looked::Partly),
+        Err(error) if damage::is_damage(&error) => Ok(Looked::Ails(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gaitway_service::checkup::Grade;
+
+    use super::*;
+    use crate::sqlite::Warehouse;
+
+    fn of(path: &Path) -> Checkup {
+        let mut checkup = Checkup::new();
+        examine(path, &Options { max_bytes: 1 << 20, min_free_percent: 0, ..Options::default() }, &mut checkup);
+        checkup
+    }
+
+    #[test]
+    fn a_warehouse_that_is_whole_is_told_from_one_that_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.db");
+        let none = of(&path);
+        assert_eq!(none.worst(), Some(Grade::Warn), "{none}");
+        assert!(!path.exists());
+        drop(Warehouse::open(&path, &Options::default()).unwrap());
+        let whole = of(&path);
+        assert_eq!(whole.worst(), Some(Grade::Ok), "{whole}");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[5000..20_000].fill(0x5a);
+        fs::write(&path, &bytes).unwrap();
+        let damaged = of(&path);
+        assert_eq!(damaged.worst(), Some(Grade::Fail), "{damaged}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "looking changes nothing");
+        fs::write(&path, "something else").unwrap();
+        assert_eq!(of(&path).worst(), Some(Grade::Fail));
+    }
+}
