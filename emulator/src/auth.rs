@@ -16,9 +16,6 @@ use serde_json::{Value, json};
 /// The longest time between `iat` and `exp`, as Snowflake documents it.
 const LONGEST_MS: u64 = 3_600_000;
 
-/// How far a client's clock may be ahead: Snowflake's own tolerance is not documented.
-const AHEAD_MS: u64 = 60_000;
-
 /// From here on a time is in milliseconds: as seconds it would lie beyond the year 5000.
 const MILLISECONDS: u64 = 100_000_000_000;
 
@@ -34,6 +31,7 @@ pub(crate) struct Auth {
     public_key: Vec<u8>,
     secret: hmac::Key,
     lifetime_ms: u64,
+    ahead_ms: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,8 +45,8 @@ struct Claims {
 }
 
 impl Auth {
-    /// Registers the test key for `user` of `account`. Scoped tokens live `lifetime_ms`.
-    pub(crate) fn new(account: &str, user: &str, role: &str, lifetime_ms: u64) -> anyhow::Result<Self> {
+    /// Registers the test key for `user` of `account`, whose clock may be ahead by `ahead_ms`. Scoped tokens live `lifetime_ms`.
+    pub(crate) fn new(account: &str, user: &str, role: &str, lifetime_ms: u64, ahead_ms: u64) -> anyhow::Result<Self> {
         let key = KeyPair::from_pem(PRIVATE_KEY).context("the test key cannot be read")?;
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).context("the system has no random numbers")?;
@@ -61,6 +59,7 @@ impl Auth {
             public_key: key.public_key_raw().to_vec(),
             secret: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             lifetime_ms,
+            ahead_ms,
         })
     }
 
@@ -92,7 +91,7 @@ impl Auth {
         if expires.saturating_sub(issued) > LONGEST_MS {
             return Err("exp is more than an hour after iat".into());
         }
-        if issued > now_ms + AHEAD_MS {
+        if issued > now_ms + self.ahead_ms {
             return Err(format!("iat is {} ms in the future", issued - now_ms));
         }
         if expires <= now_ms {
@@ -105,7 +104,7 @@ impl Auth {
     pub(crate) fn scoped_token(&self, now_ms: u64) -> String {
         let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let ends_ms = now_ms.saturating_add(self.lifetime_ms);
-        let (issued, expires) = (now_ms / 1_000, ends_ms.div_ceil(1_000));
+        let (issued, expires) = (now_ms / 1_000, ends_ms / 1_000);
         let signed = format!(
             "{}.{}",
             part(json!({"alg": "HS256", "typ": "JWT"})),
@@ -146,7 +145,7 @@ mod tests {
     const NOW: u64 = 1_700_000_000_000;
 
     fn auth() -> Auth {
-        Auth::new("my.acct", "user", "role", 1_500).unwrap()
+        Auth::new("my.acct", "user", "role", 1_500, 60_000).unwrap()
     }
 
     fn sign(header: &Value, claims: &Value) -> String {

@@ -37,7 +37,7 @@ mod tls;
 pub use emulator::Emulator;
 pub use faults::{Fault, FaultId, Injection};
 pub use options::{BodyForm, Options};
-pub use requests::{Call, Requests};
+pub use requests::{Append, Call, Requests};
 pub use streaming::batch::{Keep, Look};
 pub use streaming::channel::ChannelStatus;
 pub use streaming::table::{Column, ColumnType, Row, Table, gaitway_tables};

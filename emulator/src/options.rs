@@ -52,6 +52,8 @@ pub struct Options {
     pub hostname: Option<String>,
     /// How long a scoped token is good for.
     pub scoped_token_lifetime: Duration,
+    /// How far a client's clock may be ahead; Snowflake's own tolerance is not documented.
+    pub clock_tolerance: Duration,
     /// Threads that serve.
     pub worker_threads: usize,
 }
@@ -74,6 +76,7 @@ impl Default for Options {
             body_form: BodyForm::Auto,
             hostname: None,
             scoped_token_lifetime: Duration::from_secs(3_600),
+            clock_tolerance: Duration::from_secs(60),
             worker_threads: 2,
         }
     }

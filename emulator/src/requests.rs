@@ -1,6 +1,6 @@
 //! Which calls there are, and how often each was answered with what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,11 +29,40 @@ pub enum Call {
 
 /// Counts of calls by kind and HTTP status; status 0 is a call whose connection was closed without an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Requests(BTreeMap<(Call, u16), u64>);
+pub struct Requests {
+    counts: BTreeMap<(Call, u16), u64>,
+    appends: VecDeque<Append>,
+}
+
+/// How an append was named and answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// `requestId`
+    pub id: String,
+    /// `retryCount`, if it was a number.
+    pub retries: Option<u32>,
+    /// The answer's status, as in [`Requests`].
+    pub status: u16,
+}
+
+/// Appends whose names are kept.
+const APPENDS: usize = 64;
 
 impl Requests {
     pub(crate) fn count(&mut self, call: Call, status: u16) {
-        *self.0.entry((call, status)).or_default() += 1;
+        *self.counts.entry((call, status)).or_default() += 1;
+    }
+
+    pub(crate) fn note(&mut self, id: String, retries: Option<u32>, status: u16) {
+        if self.appends.len() == APPENDS {
+            self.appends.pop_front();
+        }
+        self.appends.push_back(Append { id, retries, status });
+    }
+
+    /// The last 64 appends that were answered, the oldest first.
+    pub fn appends(&self) -> impl Iterator<Item = &Append> {
+        self.appends.iter()
     }
 
     /// Calls of a kind, whatever they were answered.
@@ -43,11 +72,11 @@ impl Requests {
 
     /// Calls of a kind that were answered with `status`.
     pub fn with(&self, call: Call, status: u16) -> u64 {
-        self.0.get(&(call, status)).copied().unwrap_or(0)
+        self.counts.get(&(call, status)).copied().unwrap_or(0)
     }
 
     /// All counts, in the order of kinds and statuses.
     pub fn iter(&self) -> impl Iterator<Item = (Call, u16, u64)> {
-        self.0.iter().map(|((call, status), count)| (*call, *status, *count))
+        self.counts.iter().map(|((call, status), count)| (*call, *status, *count))
     }
 }

@@ -114,6 +114,9 @@ fn translate(expr: &mut Expr) -> ControlFlow<String> {
         }
         Expr::Cast { kind, data_type, .. } => match data_type {
             DataType::Varchar(None) => (*kind, *data_type) = (CastKind::Cast, DataType::Text),
+            DataType::Custom(name, of) if of.is_empty() && name.to_string() == "NUMBER" => {
+                (*kind, *data_type) = (CastKind::Cast, DataType::Integer(None));
+            }
             other => return ControlFlow::Break(format!("a cast to {other}")),
         },
         _ => {}

@@ -190,7 +190,7 @@ fn channel_target(path: ChannelPath, target: fn(PipeName, String) -> Target) -> 
 
 impl Service {
     pub(crate) fn new(options: Options, port: u16) -> anyhow::Result<Self> {
-        let lifetime = millis(options.scoped_token_lifetime);
+        let [lifetime, ahead] = [options.scoped_token_lifetime, options.clock_tolerance].map(millis);
         let settings = Settings {
             commit_lag_ms: millis(options.commit_lag),
             replay: options.replay,
@@ -198,7 +198,7 @@ impl Service {
         };
         Ok(Self {
             port,
-            auth: Auth::new(&options.account, &options.user, &options.role, lifetime)?,
+            auth: Auth::new(&options.account, &options.user, &options.role, lifetime, ahead)?,
             clock: Clock::new(),
             streaming: Mutex::new(Streaming::new(settings, &options.database, options.tables.iter().cloned())),
             faults: Mutex::default(),
@@ -229,6 +229,13 @@ impl Service {
         let closed = answer.extensions().get::<HangUp>().is_some();
         let status = if closed { 0 } else { answer.status().as_u16() };
         self.requests().count(target.call(), status);
+        if let Target::Append(..) = target {
+            let query = parts.uri.query().unwrap_or_default().as_bytes();
+            let field =
+                |name| form_urlencoded::parse(query).find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+            let retries = field("retryCount").and_then(|retries| retries.parse().ok());
+            self.requests().note(field("requestId").unwrap_or_default(), retries, status);
+        }
         answer
     }
 
@@ -280,10 +287,10 @@ impl Service {
     fn answer(&self, target: &Target, parts: &Parts, body: &[u8], bent: &Bent) -> Response {
         let known = match target {
             Target::Hostname | Target::Token | Target::Telemetry | Target::Statement | Target::Poll(_) => {
-                self.bearer(parts, "KEYPAIR_JWT", |now, jwt| self.auth.check_key_pair(now, jwt))
+                self.bearer(target, parts, "KEYPAIR_JWT", |now, jwt| self.auth.check_key_pair(now, jwt))
             }
             Target::Nothing => Ok(()),
-            _ => self.bearer(parts, "OAUTH", |now, token| self.auth.check_scoped(now, token)),
+            _ => self.bearer(target, parts, "OAUTH", |now, token| self.auth.check_scoped(now, token)),
         };
         let answer = known.and_then(|()| match target {
             Target::Hostname => Ok(self.hostname(parts)),
@@ -304,15 +311,18 @@ impl Service {
     /// The bearer token of a request, checked as one of the type that is asked for.
     fn bearer(
         &self,
+        target: &Target,
         parts: &Parts,
         wanted: &str,
         check: impl FnOnce(u64, &str) -> Result<(), String>,
     ) -> Result<(), Refusal> {
         let refuse = |why: String| Refusal::new(401, "390144", format!("token is invalid: {why}"));
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let kind = header("x-snowflake-authorization-token-type");
-        if let Some(kind) = kind.filter(|kind| *kind != wanted) {
-            return Err(refuse(format!("its type is said to be {kind}, not {wanted}")));
+        match header("x-snowflake-authorization-token-type") {
+            Some(kind) if kind == wanted => {}
+            // The reference of the SQL API says that there it may be left out.
+            None if matches!(target, Target::Statement | Target::Poll(_)) => {}
+            kind => return Err(refuse(format!("its type is said to be {}, not {wanted}", kind.unwrap_or("none")))),
         }
         let token = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         let token = token.ok_or_else(|| refuse("there is none".into()))?;

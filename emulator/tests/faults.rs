@@ -80,6 +80,7 @@ fn refusals_of_an_append_have_their_status_and_code_and_nothing_is_done() {
         (Fault::TooManyRequests { retry_after: None }, 429, "ERR_TOO_MANY_REQUESTS"),
         (Fault::InternalError, 500, "ERR_INTERNAL"),
         (Fault::Unavailable { retry_after: None }, 503, "ERR_SERVICE_UNAVAILABLE"),
+        (Fault::Answered { status: 418, body: r#"{"code":"ERR_TEAPOT"}"# }, 418, "ERR_TEAPOT"),
     ];
     for (fault, status, code) in cases {
         world.emulator.inject(fault);
@@ -228,7 +229,7 @@ fn a_service_that_is_away_refuses_connections_and_comes_back_as_it_was() {
     assert!(world.append("c", &token, 1).unwrap_err().is_connect());
     world.emulator.come_back();
     let token = next(world.append("c", &token, 1));
-    world.emulator.go_away_for(Duration::from_millis(100)).unwrap();
+    world.emulator.go_away_for(Duration::from_secs(2)).unwrap();
     assert!(world.append("c", &token, 2).unwrap_err().is_connect());
     wait_until("the service is back", || world.ask_status(&["c"]).send().is_ok());
     next(world.append("c", &token, 2));

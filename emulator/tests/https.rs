@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use gaitway_emulator::{BodyForm, Call, Emulator, Fault, Keep, Look, Options};
 use serde_json::json;
 
-use crate::support::{PATIENCE, World, body, client, jwt, next, options, refusal};
+use crate::support::{PATIENCE, TOKEN_TYPE, World, body, client, jwt, key_pair, next, options, refusal};
 
 mod support;
 
@@ -42,7 +42,7 @@ fn the_host_and_the_token_come_in_both_forms() {
     ] {
         let world = World::without_token(Options { body_form: form, ..options() });
         let jwt = jwt(&world.emulator, 0);
-        let host = world.get("/v2/streaming/hostname").bearer_auth(&jwt).header("user-agent", agent);
+        let host = key_pair(world.get("/v2/streaming/hostname"), &jwt).header("user-agent", agent);
         let host = host.send().unwrap().text().unwrap();
         let token = world.ask_token(&jwt).header("user-agent", agent).send().unwrap().text().unwrap();
         if bare {
@@ -59,11 +59,11 @@ fn the_host_and_the_token_come_in_both_forms() {
 fn a_hostname_with_an_underscore_is_asked_for_with_a_dash() {
     let world = World::without_token(Options { hostname: Some("my_host".into()), ..options() });
     let jwt = jwt(&world.emulator, 0);
-    let host = world.get("/v2/streaming/hostname").bearer_auth(&jwt).send().unwrap();
+    let host = key_pair(world.get("/v2/streaming/hostname"), &jwt).send().unwrap();
     assert_eq!(body(host), json!({"hostname": "my_host"}));
     let ask = |scope: &str| {
         let body = format!("grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&scope={scope}");
-        world.post("/oauth/token").bearer_auth(&jwt).body(body).send().unwrap().status().as_u16()
+        key_pair(world.post("/oauth/token"), &jwt).body(body).send().unwrap().status().as_u16()
     };
     assert_eq!((ask("my-host"), ask("my_host"), ask("elsewhere"), ask("")), (200, 200, 400, 400));
 }
@@ -168,13 +168,15 @@ fn a_channel_is_opened_asked_for_and_dropped_by_its_very_name() {
 #[test]
 fn only_a_good_token_opens_a_call() {
     let mut world = World::new(options());
-    let account = |token: &str| world.get("/v2/streaming/hostname").bearer_auth(token).send().unwrap().status();
+    let account = |token: &str| key_pair(world.get("/v2/streaming/hostname"), token).send().unwrap().status();
     assert_eq!(account(&jwt(&world.emulator, 0)), 200);
     assert_eq!(account(&world.token), 401, "a scoped token is none of the account's");
     let good = jwt(&world.emulator, 0);
-    let typed = world.get("/v2/streaming/hostname").bearer_auth(&good);
-    let typed = typed.header("x-snowflake-authorization-token-type", "OAUTH").send().unwrap();
-    assert_eq!(refusal(typed), (401, "390144".into()));
+    for kind in [None, Some("OAUTH")] {
+        let request = world.get("/v2/streaming/hostname").bearer_auth(&good);
+        let request = kind.into_iter().fold(request, |request, kind| request.header(TOKEN_TYPE, kind));
+        assert_eq!(refusal(request.send().unwrap()), (401, "390144".into()), "{kind:?}");
+    }
     let unsigned = world.get("/v2/streaming/hostname").send().unwrap();
     assert_eq!(unsigned.status(), 401);
     world.token = good;
@@ -194,6 +196,8 @@ fn a_clock_that_is_off_is_noticed() {
     assert_eq!(ask(0), 401);
     world.emulator.set_clock_offset(0);
     assert_eq!(ask(0), 200);
+    let strict = World::without_token(Options { clock_tolerance: Duration::from_secs(1), ..options() });
+    assert_eq!(strict.ask_token(&jwt(&strict.emulator, 50)).send().unwrap().status(), 401);
 }
 
 #[test]
@@ -235,6 +239,8 @@ fn requests_are_counted_by_kind_and_status() {
         ]
     );
     assert_eq!(requests.of(Call::Append), 2);
+    let statuses: Vec<_> = requests.appends().map(|append| append.status).collect();
+    assert_eq!(statuses, [200, 400]);
 }
 
 #[test]

@@ -237,8 +237,9 @@ fn topics_that_are_not_there_are_waited_for_and_new_partitions_are_read_from_the
 fn two_sinks_share_the_partitions_and_what_one_leaves_the_other_goes_on_with() {
     let (home, store) = (Home::new("shared", 6, &[]), Store::default());
     let owned = |sink: &Sink| sink.metric("gaitway_sink_partitions_owned").unwrap_or_default();
-    let one = Sink::start(&home.config, store.clone());
-    one.await_that("it owns all", || owned(&one) == 8);
+    let (ones, _) = store.beside();
+    let one = Sink::start(&home.config, ones.clone());
+    one.await_that("it owns all", || owned(&one) == 8 && ones.held() == 8);
     let other = Sink::start(&home.config, store.clone());
     let mut written = 0;
     let mut write = || {
@@ -252,8 +253,10 @@ fn two_sinks_share_the_partitions_and_what_one_leaves_the_other_goes_on_with() {
         write();
         owned(&one) == 4 && owned(&other) == 4
     });
+    one.await_that("its ledgers let go of the others", || ones.held() == 4);
     write();
     one.stop();
+    assert_eq!(ones.held(), 0);
     let all = write();
     other.await_that("it owns all", || owned(&other) == 8);
     other.await_that("all is stored", || store.count(home.raw()) as u64 >= 6 * all);

@@ -14,6 +14,9 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use serde_json::{Value, json};
 
+/// Says of which kind a bearer token is.
+pub(crate) const TOKEN_TYPE: &str = "x-snowflake-authorization-token-type";
+
 /// How long anything may take that is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -50,10 +53,15 @@ impl World {
         self.http.post(format!("{}{path}", self.emulator.url()))
     }
 
+    /// With the scoped token.
+    fn scoped(&self, request: RequestBuilder) -> RequestBuilder {
+        request.bearer_auth(&self.token).header(TOKEN_TYPE, "OAUTH")
+    }
+
     /// A request for a scoped token with `jwt`.
     pub(crate) fn ask_token(&self, jwt: &str) -> RequestBuilder {
         let body = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&scope=127.0.0.1";
-        let request = self.post("/oauth/token").bearer_auth(jwt);
+        let request = key_pair(self.post("/oauth/token"), jwt);
         request.header("content-type", "application/x-www-form-urlencoded").body(body)
     }
 
@@ -65,7 +73,7 @@ impl World {
 
     pub(crate) fn ask_open(&self, channel: &str, body: &Value) -> RequestBuilder {
         let path = format!("/v2/streaming/databases/ACTIVITY_DB/schemas/S/pipes/T-STREAMING/channels/{channel}");
-        let request = self.http.put(format!("{}{path}", self.emulator.url())).bearer_auth(&self.token);
+        let request = self.scoped(self.http.put(format!("{}{path}", self.emulator.url())));
         request.header("content-type", "application/json").body(body.to_string())
     }
 
@@ -79,8 +87,7 @@ impl World {
     pub(crate) fn ask_append(&self, channel: &str, token: &str, end: u64, rows: impl Into<Vec<u8>>) -> RequestBuilder {
         let path =
             format!("/v2/streaming/data/databases/activity_db/schemas/s/pipes/t-streaming/channels/{channel}/rows");
-        self.post(&path)
-            .bearer_auth(&self.token)
+        self.scoped(self.post(&path))
             .query(&[("startOffsetToken", "0"), ("endOffsetToken", &end.to_string()), ("continuationToken", token)])
             .header("content-type", "application/x-ndjson")
             .body(rows.into())
@@ -93,7 +100,7 @@ impl World {
 
     pub(crate) fn ask_status(&self, channels: &[&str]) -> RequestBuilder {
         let path = "/v2/streaming/databases/ACTIVITY_DB/schemas/S/pipes/T-STREAMING:bulk-channel-status";
-        self.post(path).bearer_auth(&self.token).body(json!({"channel_names": channels}).to_string())
+        self.scoped(self.post(path)).body(json!({"channel_names": channels}).to_string())
     }
 
     pub(crate) fn status(&self, channel: &str) -> Value {
@@ -104,7 +111,7 @@ impl World {
 
     pub(crate) fn drop_channel(&self, channel: &str) -> Response {
         let path = format!("/v2/streaming/databases/ACTIVITY_DB/schemas/S/pipes/T-STREAMING/channels/{channel}");
-        self.http.delete(format!("{}{path}", self.emulator.url())).bearer_auth(&self.token).send().unwrap()
+        self.scoped(self.http.delete(format!("{}{path}", self.emulator.url()))).send().unwrap()
     }
 
     pub(crate) fn statement(&self, statement: &str) -> Response {
@@ -116,6 +123,11 @@ impl World {
     pub(crate) fn numbers(&self) -> Vec<u64> {
         self.emulator.rows("S", "T").iter().map(|row| row["n"].as_u64().unwrap()).collect()
     }
+}
+
+/// With a key-pair JWT.
+pub(crate) fn key_pair(request: RequestBuilder, jwt: &str) -> RequestBuilder {
+    request.bearer_auth(jwt).header(TOKEN_TYPE, "KEYPAIR_JWT")
 }
 
 pub(crate) fn client(emulator: &Emulator, timeout: Duration) -> Client {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gaitway_proto::schema::{Dialect, TABLES, ddl_script};
+use gaitway_proto::schema::{Dialect, TABLES, Table, ddl_script};
 use sqlparser::dialect::SnowflakeDialect;
 
 use crate::files::{pieces, snowflake, text};
@@ -92,6 +92,38 @@ fn every_statement_may_be_run_again() {
             assert!(again, "{file}: {words}");
         }
     }
+}
+
+#[test]
+fn the_role_of_the_kafka_connector_parses_and_has_what_the_sinks_has() {
+    let of = |file: &str, role: &str| -> BTreeSet<String> {
+        let statements = pieces(&text(file), &SnowflakeDialect);
+        let grants = statements.iter().map(|s| &s.words).filter(|words| words.ends_with(&format!("TO ROLE {role}")));
+        grants.map(|words| words.replace(role, "")).filter(|words| !words.contains("WAREHOUSE")).collect()
+    };
+    let own = of("deploy/connectors/role.sql", "GAITWAY_CONNECT");
+    assert_eq!(own, of("deploy/snowflake/03_roles.sql", "GAITWAY_SINK"));
+    assert_eq!(own.len(), 6);
+    for statement in pieces(&text("deploy/connectors/role.sql"), &SnowflakeDialect) {
+        let known =
+            !statement.words.contains("NETWORK POLICY GAITWAY") && !statement.words.contains("NETWORK POLICY IF");
+        assert!(!known || statement.parse(&SnowflakeDialect).is_ok(), "{}", statement.words);
+    }
+}
+
+#[test]
+fn a_redrive_has_its_rows_and_its_warehouse() {
+    let has = |file: &str, words: &str| {
+        let statements = pieces(&text(&format!("deploy/snowflake/{file}")), &SnowflakeDialect);
+        assert!(statements.iter().any(|s| s.words.contains(words)), "{file}: {words}");
+    };
+    for table in TABLES {
+        let Table { schema, name, .. } = table;
+        let grant = format!("GRANT INSERT , SELECT ON TABLE ACTIVITY_DB . {schema} . {name} TO ROLE GAITWAY_SINK");
+        has("03_roles.sql", &grant);
+    }
+    has("04_users.sql", "ALTER USER GAITWAY_SINK_SERVICE SET DEFAULT_WAREHOUSE = GAITWAY_READ");
+    has("05_warehouse.sql", "GRANT USAGE ON WAREHOUSE GAITWAY_READ TO ROLE GAITWAY_SINK");
 }
 
 #[test]

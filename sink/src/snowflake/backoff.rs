@@ -2,7 +2,8 @@
 //!
 //! - The first wait is [`Pace::first`], each further one twice as long, at most [`Pace::most`]; a quarter of each is
 //!   left to chance, so that many channels do not come back together.
-//! - What the server asks for (`Retry-After`) is never undercut.
+//! - What the server asks for (`Retry-After`) is never undercut; where it is more than is left of [`Pace::patience`] the task ends, and
+//!   the machine keeps the next one off until then.
 //! - All waits of one task end with [`Pace::patience`].
 
 use std::time::{Duration, Instant};

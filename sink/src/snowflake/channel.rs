@@ -1,6 +1,7 @@
 //! One channel, the ledger of one Kafka partition: what its machine asks for is done here.
 //!
-//! - An append's bytes and request id are made once and kept until it is accepted or given up.
+//! - An append's bytes and request id are made once and kept until it is accepted or given up; between two submits a channel
+//!   holds next to no memory.
 //! - Once the partition is let go of, no call begins and no wait goes on: an open would fence the new owner.
 //! - An append is cut so that it compresses to about a megabyte, by what the last one came to; none of several rows is
 //!   sent above [`MOST_WIRE`].
@@ -50,7 +51,6 @@ pub struct Channel {
     names: String,
     machine: Machine,
     rows: Rows,
-    zstd: zstd::bulk::Compressor<'static>,
     /// Bytes of text for one on the wire.
     ratio: f64,
     opening: Option<(Uuid, u32)>,
@@ -67,7 +67,10 @@ pub struct Channel {
 /// An append on its way.
 struct Sending {
     piece: Piece,
+    continuation: String,
     id: Uuid,
+    /// How often it was sent.
+    tries: u32,
     zstd: Bytes,
     since_ms: i64,
 }
@@ -100,7 +103,6 @@ impl Channel {
             name,
             machine: Machine::new(identity, client.pace(), chance),
             rows: Rows::default(),
-            zstd: zstd::bulk::Compressor::new(LEVEL).expect("zstd has its own default level"),
             ratio: 8.0,
             opening: None,
             sending: None,
@@ -212,7 +214,7 @@ impl Channel {
         self.token = Some(session.token.text.clone());
         let answer = match effect {
             Effect::Open { token } => self.open(&session, token),
-            Effect::Append { piece, continuation, attempt } => self.append(&session, piece, &continuation, attempt),
+            Effect::Append { piece, continuation } => self.append(&session, piece, continuation),
             _ => self.status(&session),
         };
         if let Answer::Failed(Failure::Moved(why)) = &answer {
@@ -240,16 +242,17 @@ impl Channel {
         answer.map_or_else(Answer::Failed, Answer::Opened)
     }
 
-    fn append(&mut self, session: &Session, piece: Piece, continuation: &str, attempt: u32) -> Answer {
-        let ready = self.sending.take().filter(|sending| attempt > 0 && sending.piece == piece);
+    fn append(&mut self, session: &Session, piece: Piece, continuation: String) -> Answer {
+        let ready = self.sending.take().filter(|it| it.piece == piece && it.continuation == continuation);
         let text = self.rows.body(&piece);
         let length = text.len();
         let sending = match ready {
             Some(sending) => sending,
-            None => match self.zstd.compress(text) {
+            None => match zstd::bulk::compress(text, LEVEL) {
                 Ok(zstd) => {
                     self.ratio = length as f64 / zstd.len().max(1) as f64;
-                    Sending { piece, id: Uuid::new_v4(), zstd: zstd.into(), since_ms: self.client.now_ms() }
+                    let since_ms = self.client.now_ms();
+                    Sending { piece, continuation, id: Uuid::new_v4(), tries: 0, zstd: zstd.into(), since_ms }
                 }
                 Err(error) => return Answer::Failed(Failure::Refused(format!("rows cannot be compressed: {error}"))),
             },
@@ -265,9 +268,13 @@ impl Channel {
             call: Call::Append,
             method: Method::POST,
             path: &path,
-            query: &[("startOffsetToken", &start), ("endOffsetToken", &end), ("continuationToken", continuation)],
+            query: &[
+                ("startOffsetToken", &start),
+                ("endOffsetToken", &end),
+                ("continuationToken", &sending.continuation),
+            ],
             id: sending.id,
-            retries: attempt,
+            retries: sending.tries,
             body: Body::Rows {
                 zstd: sending.zstd.clone(),
                 length,
@@ -284,7 +291,7 @@ impl Channel {
             Err(Failure::TooLarge(why)) => too_large(&self.rows, format!("{why}, with {wire} bytes")),
             Err(failure) => Answer::Failed(failure),
         };
-        self.sending = Some(sending);
+        self.sending = Some(Sending { tries: sending.tries + 1, ..sending });
         answer
     }
 
@@ -340,7 +347,10 @@ impl Ledger for Channel {
         self.rows.encode(&self.of, records, mark).map_err(wrong)?;
         let aim = (AIM_WIRE * self.ratio).clamp(LEAST_TEXT, MOST_TEXT) as usize;
         let next = self.machine.submit(Instant::now(), mark, self.rows.pieces(mark.to, aim));
-        self.drive(next)
+        let outcome = self.drive(next);
+        self.sending = None;
+        self.rows.release();
+        outcome
     }
 
     fn committed(&mut self, sources: &[Source]) -> Result<Watermark, LedgerError> {

@@ -1,12 +1,12 @@
 //! The way to Snowflake that all channels share: one HTTP client, one ingest host, one scoped token.
 //!
-//! - A token is replaced before it ends, and once when it is not accepted; all channels use the new one.
+//! - A token is replaced before it ends, and once when it is not accepted; all channels use the new one (`access.rs`).
 //! - No redirect is followed and nothing but HTTPS is spoken: a token goes to the host it is for.
 //! - Calls block. They end with the answer, after [`Pace::answer`], or when the service stops.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gaitway_service::clock;
@@ -20,8 +20,12 @@ use super::answer::{Call, Failure, meaning};
 use super::backoff::Pace;
 use super::key::{BadKey, Key};
 use super::options::Options;
-use super::session::{Session, Token, read_host};
+use super::session::Session;
 use super::tls;
+
+mod access;
+
+use access::Access;
 
 /// The grant with which a key-pair token is exchanged for a scoped one (RFC 7523).
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -31,6 +35,9 @@ const TOKEN_TYPE: &str = "x-snowflake-authorization-token-type";
 
 /// Greatest answer that is read, bytes.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
+
+/// The longest that a channel is left alone because the server asks for it.
+const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 
 /// How far the clock may be off before it is blamed, seconds.
 const SKEW: i64 = 120;
@@ -72,13 +79,7 @@ struct Inner {
     stop: CancellationToken,
     pace: Pace,
     clock: fn() -> i64,
-    session: Mutex<Known>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    session: Option<Session>,
-    generation: u64,
+    access: Access,
 }
 
 /// One request to the ingest host.
@@ -138,8 +139,8 @@ impl Client {
             .build()
             .map_err(|error| Unusable::Tls(error.to_string()))?;
         let (pace, clock) = (Pace::default(), clock::now_micros as fn() -> i64);
-        let session = Mutex::default();
-        Ok(Self(Arc::new(Inner { options, key, http, runtime, stop, pace, clock, session })))
+        let access = Access::default();
+        Ok(Self(Arc::new(Inner { options, key, http, runtime, stop, pace, clock, access })))
     }
 
     /// With another pace, and with a wall clock in microseconds since the Unix epoch; for tests.
@@ -169,28 +170,6 @@ impl Client {
         self.0.key.fingerprint()
     }
 
-    /// Forgets the host of `generation` and its token.
-    pub(super) fn forget(&self, generation: u64) {
-        let mut known = self.known();
-        if known.generation == generation {
-            *known = Known { session: None, generation: generation + 1 };
-        }
-    }
-
-    /// Replaces the token, unless another thread has replaced `refused` already.
-    pub(super) fn renew(&self, refused: Option<&str>) -> Result<(), Failure> {
-        let mut known = self.known();
-        let Some(session) = &known.session else { return Ok(()) };
-        if refused.is_some_and(|refused| refused != session.token.text) {
-            return Ok(());
-        }
-        let token = self.exchange(&session.scope.clone())?;
-        if let Some(session) = &mut known.session {
-            session.token = token;
-        }
-        Ok(())
-    }
-
     /// Waits; false if the service stops meanwhile.
     pub(super) fn wait(&self, time: Duration) -> bool {
         self.wait_until(time, &self.0.stop)
@@ -205,30 +184,6 @@ impl Client {
                 () = tokio::time::sleep(time) => true,
             }
         })
-    }
-
-    /// The host and the token to use now. The lock is held meanwhile, so that one thread asks for all.
-    pub(super) fn session(&self) -> Result<Session, Failure> {
-        let mut known = self.known();
-        let now = Instant::now();
-        if let Some(session) = &mut known.session {
-            if session.token.is_due(now) {
-                match self.exchange(&session.scope) {
-                    Ok(token) => session.token = token,
-                    Err(failure) if !session.token.is_good(now) => return Err(failure),
-                    Err(failure) => tracing::warn!(error = failure.why(), "token not replaced yet"),
-                }
-            }
-            return Ok(session.clone());
-        }
-        let url = self.0.options.account_url();
-        let request = self.0.http.get(format!("{url}/v2/streaming/hostname"));
-        let reply = self.account(Call::Hostname, named(request, Uuid::new_v4(), 0))?;
-        let (base, scope) = read_host(&reply.body, &url).ok_or_else(|| unreadable(Call::Hostname, &reply.body))?;
-        let token = self.exchange(&scope)?;
-        let session = Session { base, scope, token, generation: known.generation };
-        known.session = Some(session.clone());
-        Ok(session)
     }
 
     /// Sends a request to the ingest host of `session`.
@@ -271,13 +226,6 @@ impl Client {
         &self.0.http
     }
 
-    fn exchange(&self, scope: &str) -> Result<Token, Failure> {
-        let url = format!("{}/oauth/token", self.0.options.account_url());
-        let request = self.0.http.post(url).form(&[("grant_type", GRANT), ("scope", scope)]);
-        let reply = self.account(Call::Token, named(request, Uuid::new_v4(), 0))?;
-        Token::read(&reply.body, Instant::now()).ok_or_else(|| unreadable(Call::Token, b""))
-    }
-
     fn execute(&self, call: Call, builder: RequestBuilder) -> Result<(u16, Reply), Failure> {
         let again = |why: String| Failure::Again { why: format!("{call}: {why}"), after: None };
         let whole = async {
@@ -303,7 +251,7 @@ impl Client {
             return Ok((status.as_u16(), Reply { headers, body }));
         }
         let text = |name| headers.get(&name).and_then(|value| value.to_str().ok());
-        let after = text(RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
+        let after = text(RETRY_AFTER).and_then(asked);
         match meaning(call, status, after, &body) {
             Failure::Denied(why) => Err(Failure::Denied(self.advise(call, &why, text(DATE)))),
             failure => Err(failure),
@@ -333,16 +281,18 @@ impl Client {
             ),
         }
     }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// With what every request has.
 pub(super) fn named(builder: RequestBuilder, id: Uuid, retries: u32) -> RequestBuilder {
     let query = [("requestId", id.to_string()), ("retryCount", retries.to_string())];
     builder.query(&query).header(ACCEPT, "application/json")
+}
+
+/// How long to wait by a `Retry-After` in seconds; its other form, a date, is not Snowflake's.
+fn asked(seconds: &str) -> Option<Duration> {
+    let seconds = seconds.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_ASKED))
 }
 
 /// How many seconds a clock is ahead of the one that wrote `date` (RFC 9110).
@@ -368,6 +318,13 @@ fn cause(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_server_asks_for_is_bounded() {
+        assert_eq!(asked(" 30 "), Some(Duration::from_secs(30)));
+        assert_eq!(asked("18446744073709551615"), Some(LONGEST_ASKED));
+        assert_eq!(asked("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+    }
 
     #[test]
     fn the_date_of_an_answer_tells_how_wrong_the_clock_is() {

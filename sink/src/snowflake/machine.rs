@@ -21,9 +21,11 @@ use gaitway_proto::ledger::{LedgerError, Mark};
 use super::answer::Failure;
 use super::backoff::{self, Backoff, Pace};
 use super::rows::Piece;
-use super::status::{ChannelStatus, Opened, SUCCESS};
+use super::status::{ChannelStatus, Opened};
 
+mod failures;
 mod sentences;
+mod successes;
 #[cfg(test)]
 mod tests;
 
@@ -41,8 +43,8 @@ const PATIENT_REFUSALS: u32 = 8;
 pub(super) enum Effect {
     /// Open the channel, and give it this token if there is one.
     Open { token: Option<u64> },
-    /// Send a piece under this continuation token; `attempt` counts from 0.
-    Append { piece: Piece, continuation: String, attempt: u32 },
+    /// Send a piece under this continuation token.
+    Append { piece: Piece, continuation: String },
     /// Ask for the status of the channel and of its redrive channel.
     Status,
     /// Get a new scoped token.
@@ -116,6 +118,7 @@ enum Doing {
     Checking(Opened),
     Appending {
         pieces: VecDeque<Piece>,
+        /// How often the first of them may have been taken.
         attempt: u32,
         reached: u64,
     },
@@ -147,6 +150,8 @@ pub(super) struct Machine {
     refusals: u32,
     /// When the status may be asked for again.
     ask_from: Option<Instant>,
+    /// No call is made before, and why: the server asked for it.
+    hold: Option<(Instant, String)>,
     /// When it was last told.
     told: Option<Instant>,
     silent: u32,
@@ -169,6 +174,7 @@ impl Machine {
             takeovers: 0,
             refusals: 0,
             ask_from: None,
+            hold: None,
             told: None,
             silent: 0,
             chance,
@@ -219,7 +225,12 @@ impl Machine {
             (_, 0) => return next,
             (_, refusals) => refusals - 1,
         };
-        Next::Do(Effect::Wait(backoff::wait(&self.pace, before, (self.chance)())))
+        let wait = backoff::wait(&self.pace, before, (self.chance)());
+        match next {
+            Next::Do(Effect::Wait(held)) => Next::Do(Effect::Wait(held.max(wait))),
+            Next::Do(_) => Next::Do(Effect::Wait(wait)),
+            done @ Next::Done(_) => done,
+        }
     }
 
     /// Begins an open that sets the position: somebody vouches that everything up to `token` is stored and nothing else.
@@ -310,7 +321,15 @@ impl Machine {
 
     fn begin(&mut self, now: Instant, doing: Doing) -> Next {
         self.task = Some(Task { doing, backoff: Backoff::new(now), renewed: false, rebuilt: false });
-        self.go_on()
+        let held = self.hold.as_ref().map(|(until, why)| (until.saturating_duration_since(now), why));
+        match held {
+            Some((wait, why)) if wait > self.pace.patience => {
+                let error = self.identity.held(wait, why);
+                self.fail(error)
+            }
+            Some((wait, _)) if wait > Duration::ZERO => Next::Do(Effect::Wait(wait)),
+            _ => self.go_on(),
+        }
     }
 
     /// The effect that the task is at.
@@ -318,10 +337,8 @@ impl Machine {
         let effect = match (self.task.as_ref().map(|task| &task.doing), &self.state) {
             (Some(Doing::Opening { token }), _) => Effect::Open { token: *token },
             (Some(Doing::Checking(_) | Doing::Asking | Doing::Diagnosing), _) => Effect::Status,
-            (Some(Doing::Appending { pieces, attempt, .. }), State::Open(open)) => match pieces.front() {
-                Some(piece) => {
-                    Effect::Append { piece: piece.clone(), continuation: open.continuation.clone(), attempt: *attempt }
-                }
+            (Some(Doing::Appending { pieces, .. }), State::Open(open)) => match pieces.front() {
+                Some(piece) => Effect::Append { piece: piece.clone(), continuation: open.continuation.clone() },
                 None => return Next::Done(Ok(())),
             },
             _ => return self.fail(self.identity.closed()),
@@ -333,222 +350,5 @@ impl Machine {
     fn fail(&mut self, error: LedgerError) -> Next {
         self.close();
         Next::Done(Err(error))
-    }
-
-    fn opened(&mut self, now: Instant, opened: Opened) -> Next {
-        let status = &opened.channel_status;
-        if status.code != SUCCESS {
-            return self.fail(self.identity.bad_status(status));
-        }
-        let vouched = matches!(self.task.as_ref().map(|task| &task.doing), Some(Doing::Opening { token: Some(_) }));
-        let made = status.created_on_ms.is_none() || status.created_on_ms != self.created;
-        let empty = made && status.last_committed_offset_token.is_none();
-        if empty && !vouched && self.idle.is_some() && self.idle == self.known {
-            return self.begin(now, Doing::Opening { token: self.known });
-        }
-        match self.token(status) {
-            Ok(token) => self.learn(token),
-            Err(error) => return self.fail(error),
-        }
-        if status.errors() > self.settled && !vouched {
-            if let Some(task) = &mut self.task {
-                task.doing = Doing::Checking(opened);
-            }
-            return self.go_on();
-        }
-        self.ready(now, &opened)
-    }
-
-    /// Whether the redrive channel has dealt with what was passed over.
-    fn checked(&mut self, now: Instant, opened: &Opened, statuses: &BTreeMap<String, ChannelStatus>) -> Next {
-        let status = &opened.channel_status;
-        let redriven = statuses.get(&self.identity.redrive).and_then(ChannelStatus::redriven);
-        if status.is_settled(redriven) {
-            return self.ready(now, opened);
-        }
-        self.fail(self.identity.skipped(status, status.errors() - self.settled, self.sound.or(redriven)))
-    }
-
-    fn ready(&mut self, now: Instant, opened: &Opened) -> Next {
-        let status = &opened.channel_status;
-        let committed = match self.token(status) {
-            Ok(token) => token,
-            Err(error) => return self.fail(error),
-        };
-        self.idle = None;
-        self.created = status.created_on_ms;
-        self.settled = status.errors();
-        self.sound = committed;
-        self.state = State::Open(Open {
-            continuation: opened.next_continuation_token.clone(),
-            committed,
-            submitted: committed,
-            reached: committed,
-        });
-        self.task = None;
-        self.heard(now);
-        Next::Done(Ok(()))
-    }
-
-    fn appended(&mut self, end: Option<u64>, finished: Option<u64>, continuation: String) -> Next {
-        let State::Open(open) = &mut self.state else { return self.fail(self.identity.closed()) };
-        open.continuation = continuation;
-        self.used = true;
-        open.submitted = end.or(open.submitted);
-        let Some(reached) = finished else { return self.go_on() };
-        open.reached = Some(reached);
-        self.task = None;
-        Next::Done(Ok(()))
-    }
-
-    fn asked(&mut self, now: Instant, statuses: &BTreeMap<String, ChannelStatus>) -> Result<(), LedgerError> {
-        self.heard(now);
-        let State::Open(open) = &self.state else { return Err(self.identity.closed()) };
-        let Some(status) = statuses.get(&self.identity.channel) else {
-            self.idle = open.idle();
-            return Err(self.identity.lost());
-        };
-        let (committed, submitted, before) = (self.token(status)?, open.submitted, open.committed);
-        if status.errors() > self.settled {
-            return Err(self.identity.skipped(status, status.errors() - self.settled, self.sound));
-        }
-        if committed > submitted {
-            return Err(self.identity.conflict(committed));
-        }
-        if status.code != SUCCESS {
-            return Err(self.identity.bad_status(status));
-        }
-        self.learn(committed);
-        self.sound = committed;
-        if committed > before {
-            self.takeovers = 0;
-        }
-        if let State::Open(open) = &mut self.state {
-            open.committed = committed;
-        }
-        Ok(())
-    }
-
-    /// Takes note of Snowflake's token.
-    fn learn(&mut self, token: Option<u64>) {
-        if token > self.known {
-            self.refusals = 0;
-        }
-        self.known = token;
-    }
-
-    /// The offset in a status; an error if there is something else, or less than there was.
-    fn token(&self, status: &ChannelStatus) -> Result<Option<u64>, LedgerError> {
-        let text = status.last_committed_offset_token.as_deref();
-        let token = match text.map(str::parse::<u64>) {
-            None => None,
-            Some(Ok(token)) => Some(token),
-            Some(Err(_)) => return Err(self.identity.foreign(text.unwrap_or_default())),
-        };
-        // Made anew: what the former channel committed of the first appends, its token told nobody.
-        let remade = token.is_none() && self.used && self.created.is_some() && status.created_on_ms != self.created;
-        if token < self.known || remade { Err(self.identity.wiped(self.known, token)) } else { Ok(token) }
-    }
-
-    fn heard(&mut self, now: Instant) {
-        self.told = Some(now);
-        self.ask_from = Some(now + self.pace.status);
-        self.silent = 0;
-    }
-
-    fn failed(&mut self, now: Instant, failure: &Failure) -> Next {
-        let Some(task) = &mut self.task else { return Next::Done(Err(self.identity.closed())) };
-        match (&task.doing, failure) {
-            (Doing::Asking, Failure::Again { why, after }) => {
-                let (why, after) = (why.clone(), *after);
-                self.unheard(now, &why, after)
-            }
-            (_, Failure::Denied(_)) if !task.renewed => {
-                task.renewed = true;
-                Next::Do(Effect::Renew)
-            }
-            (Doing::Opening { .. }, Failure::Moved(_)) if !task.rebuilt => {
-                task.rebuilt = true;
-                self.go_on()
-            }
-            (_, Failure::Again { why, after: asked }) => self.again(now, why, *asked),
-            (_, Failure::Busy(why)) => self.again(now, why, None),
-            (Doing::Appending { .. }, Failure::Taken(why)) => {
-                self.takeovers += 1;
-                if self.takeovers >= PATIENT_TAKEOVERS {
-                    let error = self.identity.contested(self.takeovers, why);
-                    return self.fail(error);
-                }
-                self.begin(now, Doing::Diagnosing)
-            }
-            // Perhaps the channel or the token, not the rows: an open tells what is committed, and they are sent once more.
-            (Doing::Appending { .. }, Failure::Refused(why)) => {
-                self.refusals += 1;
-                let error = match self.refusals {
-                    PATIENT_REFUSALS.. => self.identity.rejected(why),
-                    _ => self.identity.unavailable(why),
-                };
-                self.fail(error)
-            }
-            (Doing::Opening { .. }, Failure::Missing(why)) => {
-                let error = self.identity.missing(why);
-                self.fail(error)
-            }
-            // Never sent before, and not taken now.
-            (Doing::Appending { attempt: 0, .. }, Failure::Missing(why)) => {
-                if let State::Open(open) = &self.state {
-                    self.idle = open.idle();
-                }
-                let error = self.identity.unavailable(why);
-                self.fail(error)
-            }
-            (_, failure) => {
-                let error = self.identity.unavailable(failure.why());
-                self.fail(error)
-            }
-        }
-    }
-
-    /// Waits before the task's effect is done again, as long as there is patience.
-    fn again(&mut self, now: Instant, why: &str, asked: Option<Duration>) -> Next {
-        let (pace, chance) = (self.pace, (self.chance)());
-        let Some(task) = &mut self.task else { return Next::Done(Err(self.identity.closed())) };
-        if let Doing::Appending { attempt, .. } = &mut task.doing {
-            *attempt += 1;
-        }
-        // A renewal that did not come through may be tried again.
-        task.renewed = false;
-        match task.backoff.next(now, &pace, asked, chance) {
-            Some(wait) => Next::Do(Effect::Wait(wait)),
-            None => self.fail(self.identity.gave_up(pace.patience, why)),
-        }
-    }
-
-    /// A status call that did not come through says nothing about the channel, until it has been so for too long.
-    fn unheard(&mut self, now: Instant, why: &str, asked: Option<Duration>) -> Next {
-        let told = *self.told.get_or_insert(now);
-        if now.saturating_duration_since(told) > self.pace.patience {
-            let error = self.identity.gave_up(self.pace.patience, why);
-            return self.fail(error);
-        }
-        let wait = backoff::wait(&self.pace, self.silent, (self.chance)()).max(asked.unwrap_or_default());
-        self.silent += 1;
-        self.ask_from = Some(now + wait);
-        self.task = None;
-        Next::Done(Ok(()))
-    }
-
-    /// Where the channel is that was taken away, if that can be told.
-    fn diagnosed(&mut self, answer: Answer) -> Next {
-        let Answer::Statuses(statuses) = answer else {
-            let found = self.position();
-            return self.fail(self.identity.conflict(found));
-        };
-        let error = match statuses.get(&self.identity.channel).map(|status| self.token(status)) {
-            Some(Ok(found)) => self.identity.conflict(found),
-            Some(Err(error)) => error,
-            None => self.identity.lost(),
-        };
-        self.fail(error)
     }
 }

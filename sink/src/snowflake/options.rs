@@ -20,7 +20,7 @@ pub struct Options {
     /// The database that holds the tables, `ACTIVITY_DB` by default.
     #[serde(default = "database")]
     pub database: String,
-    /// The warehouse for checks in SQL; writing needs none.
+    /// The warehouse for questions in SQL, such as a redrive's; none for the user's default one. Writing needs none.
     #[serde(default)]
     pub warehouse: Option<String>,
     /// The private key in PEM form, PKCS#8.

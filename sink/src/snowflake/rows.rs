@@ -4,7 +4,7 @@
 //!   a time or a key twice, might be passed over. Objects alone go out as they are spelled; [`refuses`] has looked at them.
 //! - Rows of one offset are never parted; a piece's end token is the offset of its last row, and the last piece's is the
 //!   mark's, which lies beyond where transaction markers or dead letters moved it.
-//! - Buffers are kept from one submit to the next.
+//! - Buffers are kept from one submit to the next, unless they are large: there are as many as partitions.
 
 use std::collections::VecDeque;
 
@@ -24,6 +24,9 @@ pub(super) const MOST_WIRE: usize = 4_000_000;
 const MAX_ROW: usize = MOST_WIRE - 4 * 1024;
 
 const _: () = assert!(limits::MAX_RECORD + 32 * 1024 < MAX_ROW, "what an agent takes, an append holds");
+
+/// Most that is kept of a buffer between two submits, bytes.
+const KEPT: usize = 256 * 1024;
 
 /// Whose rows these are.
 #[derive(Debug, Clone)]
@@ -89,6 +92,14 @@ impl Rows {
             }
         }
         pieces
+    }
+
+    /// The rows are not needed any more.
+    pub(super) fn release(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(KEPT);
+        self.offsets.clear();
+        self.offsets.shrink_to(KEPT / size_of::<(u64, usize)>());
     }
 
     /// The two halves of a piece; none if it is the rows of one offset.
@@ -309,6 +320,16 @@ mod tests {
         let long = format!("{{\"x\":\"{}\"}}", "x".repeat(MAX_ROW));
         let place = Place { unknown: Some(&long), ..place };
         assert!(refuses(&record(&place, "{}")).is_some());
+    }
+
+    #[test]
+    fn a_great_submit_leaves_no_great_buffer_behind() {
+        let offsets: Vec<_> = (0..20_000).collect();
+        let mut rows = rows(&offsets, 20_000);
+        assert!(rows.text.capacity() > 8 * KEPT);
+        rows.release();
+        assert!(rows.text.capacity() <= KEPT, "{}", rows.text.capacity());
+        assert!(rows.offsets.capacity() * size_of::<(u64, usize)>() <= KEPT);
     }
 
     #[test]

@@ -55,6 +55,8 @@ impl Gate {
 pub(crate) struct Store {
     state: Arc<Mutex<State>>,
     gate: Gate,
+    /// What its ledgers were given with their partitions.
+    let_go: Arc<Mutex<Vec<CancellationToken>>>,
 }
 
 impl Store {
@@ -65,7 +67,12 @@ impl Store {
     /// The same store for another sink, whose submits wait at its own gate.
     pub(crate) fn beside(&self) -> (Self, Gate) {
         let gate = Gate::default();
-        (Self { state: Arc::clone(&self.state), gate: gate.clone() }, gate)
+        (Self { state: Arc::clone(&self.state), gate: gate.clone(), let_go: Arc::default() }, gate)
+    }
+
+    /// The partitions that its ledgers were not told to let go of.
+    pub(crate) fn held(&self) -> usize {
+        self.let_go.lock().unwrap().iter().filter(|let_go| !let_go.is_cancelled()).count()
     }
 
     pub(crate) fn down(&self, down: bool) {
@@ -148,7 +155,14 @@ impl Ledger for Store {
 }
 
 impl Ledgers for Store {
-    fn open(&self, _: &'static Table, _: &str, _: i32, _: &CancellationToken) -> Result<Box<dyn Ledger>, LedgerError> {
+    fn open(
+        &self,
+        _: &'static Table,
+        _: &str,
+        _: i32,
+        let_go: &CancellationToken,
+    ) -> Result<Box<dyn Ledger>, LedgerError> {
+        self.let_go.lock().unwrap().push(let_go.clone());
         Ok(Box::new(self.clone()))
     }
 }

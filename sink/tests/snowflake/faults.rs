@@ -1,5 +1,6 @@
 //! Faults after which everything is stored exactly once.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -140,10 +141,11 @@ fn retry_after_is_kept() {
 
 #[test]
 fn more_requests_than_a_channel_may_make_are_slowed_down() {
-    let account = Account::with(Emulated { requests_per_second: Some(10), ..Emulated::default() });
+    // Two of three in a row come within a second on any machine.
+    let account = Account::with(Emulated { requests_per_second: Some(1), ..Emulated::default() });
     let mut channel = account.channel();
-    deliver(&mut channel, 99).unwrap();
-    assert_eq!(account.stored(), (0..=99).collect::<Vec<_>>());
+    deliver(&mut channel, 14).unwrap();
+    assert_eq!(account.stored(), (0..=14).collect::<Vec<_>>());
     assert!(account.emulator.requests().with(Call::Append, 429) > 0);
 }
 
@@ -270,32 +272,87 @@ fn a_token_that_is_refused_once_is_replaced_once() {
 }
 
 #[test]
-fn a_token_that_has_ended_is_replaced() {
-    let lifetime = Duration::from_secs(1);
-    let account = Account::with(Emulated { scoped_token_lifetime: lifetime, ..Emulated::default() });
+fn an_append_that_is_refused_for_its_token_is_sent_again_under_its_name() {
+    let account = Account::new();
+    let mut channel = account.channel();
+    channel.recover().unwrap();
+    account.emulator.inject(Fault::Unauthorized);
+    account.emulator.inject(Fault::InternalError);
+    submit(&mut channel, None, 4).unwrap();
+    submit(&mut channel, Some(4), 9).unwrap();
+    let requests = account.emulator.requests();
+    let appends: Vec<_> = requests.appends().collect();
+    let named: Vec<_> = appends.iter().map(|append| (append.status, append.retries)).collect();
+    assert_eq!(named, [(401, Some(0)), (500, Some(1)), (200, Some(2)), (200, Some(0))]);
+    assert!(appends[..3].iter().all(|append| append.id == appends[0].id) && appends[3].id != appends[0].id);
+}
+
+/// Short, and long enough for a slow machine to see its last quarter.
+const LIFETIME: Duration = Duration::from_secs(6);
+
+fn short_lived() -> Account {
+    Account::with(Emulated { scoped_token_lifetime: LIFETIME, ..Emulated::default() })
+}
+
+#[test]
+fn a_token_is_replaced_before_it_ends() {
+    let account = short_lived();
     let mut channel = account.channel();
     deliver(&mut channel, 4).unwrap();
-    thread::sleep(lifetime);
+    thread::sleep(LIFETIME.mul_f64(0.8));
     assert!(deliver(&mut channel, LAST).unwrap().is_empty());
     assert_eq!(account.stored(), (0..=LAST).collect::<Vec<_>>());
-    assert_eq!(account.emulator.requests().with(Call::Append, 401), 0, "replaced before it was refused");
+    let requests = account.emulator.requests();
+    assert_eq!((requests.of(Call::Token), requests.with(Call::Token, 200)), (2, 2));
+    assert!(requests.iter().all(|(_, status, _)| status != 401), "replaced before it was refused: {requests:?}");
+}
+
+#[test]
+fn a_token_that_cannot_be_replaced_is_used_while_it_is_good_and_nobody_waits_for_another() {
+    let account = short_lived();
+    let [hasty, patient] = [PACE.answer, Duration::from_secs(60)]
+        .map(|answer| account.client_with(account.options(), Pace { answer, ..PACE }, clock::now_micros));
+    let mut one = hasty.channel(&RAW, TOPIC, PARTITION);
+    let [mut waits, mut other] = [PARTITION + 1, PARTITION + 2].map(|number| patient.channel(&RAW, TOPIC, number));
+    for channel in [&mut one, &mut waits, &mut other] {
+        channel.recover().unwrap();
+    }
+    assert_eq!(account.emulator.requests().of(Call::Token), 2);
+    thread::sleep(LIFETIME.mul_f64(0.8));
+    let refused = account.emulator.inject(Fault::Unavailable { retry_after: None }.always().at(&[Call::Token]));
+    for _ in 0..10 {
+        thread::sleep(PACE.status);
+        one.committed(&[]).unwrap();
+    }
+    assert_eq!(account.emulator.met(refused), 1, "tried once, and not with each call");
+
+    account.emulator.clear_faults();
+    let unanswered = account.emulator.inject(Fault::NoAnswer.always().at(&[Call::Token]));
+    let asking = thread::Builder::new().spawn(move || waits.committed(&[]).is_ok()).unwrap();
+    while account.emulator.met(unanswered) == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    other.committed(&[]).unwrap();
+    assert!(!asking.is_finished(), "the token was replaced");
+    account.stop.cancel();
+    asking.join().unwrap();
 }
 
 #[test]
 fn a_token_that_ends_early_at_snowflake_is_replaced_once_it_is_refused() {
+    /// How far both clocks are ahead: Snowflake's, and this machine's wall clock, by which its own tokens are made.
+    static AHEAD: AtomicI64 = AtomicI64::new(0);
     let account = Account::new();
-    let mut channel = account.channel();
-    deliver(&mut channel, 4).unwrap();
-    // For Snowflake two hours have passed, for this machine none; its own tokens are made for the time it is there.
-    let ahead: fn() -> i64 = || clock::now_micros() + 7_200_000_000;
-    let client = account.client_with(account.options(), PACE, ahead);
+    let client =
+        account.client_with(account.options(), PACE, || clock::now_micros() + AHEAD.load(Ordering::Relaxed) * 1_000);
     let mut channel = client.channel(&RAW, TOPIC, PARTITION);
-    account.emulator.set_clock_offset(7_200_000);
     deliver(&mut channel, 9).unwrap();
-    account.emulator.set_clock_offset(2 * 7_200_000);
-    let outcome = submit(&mut channel, Some(9), LAST);
-    assert!(outcome.is_err(), "a token of two hours ago was taken");
+    // Two hours pass that the token's age, which no wall clock tells, knows nothing of.
+    AHEAD.store(7_200_000, Ordering::Relaxed);
     account.emulator.set_clock_offset(7_200_000);
+    submit(&mut channel, Some(9), 14).unwrap();
+    let requests = account.emulator.requests();
+    assert_eq!((requests.of(Call::Token), requests.with(Call::Append, 401)), (2, 1));
     deliver(&mut channel, LAST).unwrap();
     assert_eq!(account.stored(), (0..=LAST).collect::<Vec<_>>());
 }
@@ -303,7 +360,11 @@ fn a_token_that_ends_early_at_snowflake_is_replaced_once_it_is_refused() {
 #[test]
 fn a_clock_that_is_a_minute_off_does_no_harm() {
     for minute in [60_000, -60_000] {
-        let account = Account::new();
+        let account = Account::with(Emulated {
+            commit_lag: Duration::from_millis(20),
+            clock_tolerance: Duration::from_secs(1),
+            ..Emulated::default()
+        });
         account.emulator.set_clock_offset(minute);
         assert!(survives(&account, vec![]).is_empty());
         let requests = account.emulator.requests();

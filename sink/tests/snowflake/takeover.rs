@@ -59,7 +59,7 @@ fn a_sink_that_was_fenced_by_the_sdk_is_told_so_without_an_append() {
     let mut sdk = session(&account);
     sdk.ask(&format!("open {CHANNEL}")).unwrap();
     append(&mut sdk, 5, 8);
-    let outcome = submit(&mut channel, Some(4), 7);
-    assert!(matches!(outcome, Err(LedgerError::Conflict { .. } | LedgerError::Unavailable(_))), "{outcome:?}");
+    let outcome = position(&mut channel);
+    assert!(matches!(outcome, Err(LedgerError::Conflict { found: Some(7), .. })), "{outcome:?}");
     assert_eq!(account.stored(), (0..8).collect::<Vec<_>>());
 }

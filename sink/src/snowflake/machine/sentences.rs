@@ -40,6 +40,10 @@ impl Identity {
         self.unavailable(&format!("no success for {} s: {why}", patience.as_secs()))
     }
 
+    pub(super) fn held(&self, wait: Duration, why: &str) -> LedgerError {
+        self.unavailable(&format!("Snowflake asked to be left alone for {} s more: {why}", wait.as_secs()))
+    }
+
     pub(super) fn conflict(&self, found: Option<u64>) -> LedgerError {
         LedgerError::Conflict { source_name: self.source.clone(), found }
     }

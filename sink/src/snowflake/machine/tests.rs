@@ -141,12 +141,10 @@ fn an_append_that_may_have_been_taken_is_never_cut_anew() {
     let mark = Mark { source: Source::partition("", 0), from: Some(3), to: 9 };
     let pieces = owner.rows.pieces(9, 10_000);
     let halves = owner.rows.split(&pieces[0]);
-    let Next::Do(Effect::Append { attempt: 0, .. }) = owner.machine.submit(server.now, &mark, pieces) else {
-        panic!("no append")
-    };
+    let Next::Do(Effect::Append { .. }) = owner.machine.submit(server.now, &mark, pieces) else { panic!("no append") };
     let lost = Answer::Failed(Failure::Again { why: "reset".into(), after: None });
     assert!(matches!(owner.machine.handle(server.now, lost), Next::Do(Effect::Wait(_))));
-    assert!(matches!(owner.machine.handle(server.now, Answer::Done), Next::Do(Effect::Append { attempt: 1, .. })));
+    assert!(matches!(owner.machine.handle(server.now, Answer::Done), Next::Do(Effect::Append { .. })));
     let outcome = owner.machine.handle(server.now, Answer::TooLarge("413".into(), halves));
     assert!(matches!(outcome, Next::Done(Err(LedgerError::Unavailable(_)))), "{outcome:?}");
     assert!(!owner.machine.is_open());
@@ -332,6 +330,33 @@ fn a_status_that_does_not_come_is_borne_for_a_while() {
         }
     }
     assert!(server.now - started > Pace::default().patience);
+}
+
+#[test]
+fn no_call_is_made_before_the_server_wants_one_however_often_somebody_recovers() {
+    let mut server = Server::new(1);
+    let mut owner = Owner::with(&mut server, 3);
+    let begun = server.now;
+    let mark = Mark { source: Source::partition("", 0), from: Some(3), to: 4 };
+    assert!(matches!(
+        owner.machine.submit(begun, &mark, owner.rows.pieces(4, 10_000)),
+        Next::Do(Effect::Append { .. })
+    ));
+    let later = Failure::Again { why: "429".into(), after: Some(Duration::from_secs(300)) };
+    let given_up = owner.machine.handle(begun, Answer::Failed(later));
+    assert!(matches!(given_up, Next::Done(Err(LedgerError::Unavailable(_)))), "{given_up:?}");
+    for seconds in [0, 1, 60, 239] {
+        let Next::Done(Err(LedgerError::Unavailable(why))) =
+            owner.machine.recover(begun + Duration::from_secs(seconds))
+        else {
+            panic!("a call after {seconds} s")
+        };
+        assert!(why.contains(&format!("{} s more: 429", 300 - seconds)), "{why}");
+    }
+    let at = begun + Duration::from_secs(250);
+    let Next::Do(Effect::Wait(wait)) = owner.machine.recover(at) else { panic!("no wait") };
+    assert_eq!(wait, Duration::from_secs(50));
+    assert!(matches!(owner.machine.handle(at + wait, Answer::Done), Next::Do(Effect::Open { token: None })));
 }
 
 #[test]
