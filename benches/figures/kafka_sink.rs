@@ -17,7 +17,8 @@ use super::postgres_server::{self, Server};
 use super::table::{Aim, Figure, median, number};
 use super::{machine, recordings};
 
-const PHONES: usize = 10;
+/// So many that no partition has much more than another.
+const PHONES: usize = 60;
 
 const READINGS_A_PUSH: u64 = 400;
 
@@ -27,16 +28,17 @@ const FETCHES: [(&str, &str); 5] = [
     ("queued.max.messages.kbytes", "227"),
     ("queued.min.messages", "455"),
     ("fetch.wait.max.ms", "100"),
-    ("fetch.queue.backoff.ms", "20"),
+    ("fetch.queue.backoff.ms", "2"),
 ];
 
 pub(crate) fn figures(bench: &Bench) -> Vec<Figure> {
     broker::with("sink from Kafka", |broker| {
         let traces = recordings::traces();
         let phones: Vec<_> = (0..PHONES).map(|number| Phone::new(number, Platform::Android, 4, &traces)).collect();
-        let rows = bench.size(1_000_000, 200_000);
+        let pushes = bench.size(40, 8);
         let kafka = broker::topics(broker);
-        Committer::open(&kafka).commit_all(&frames(&phones, rows / READINGS_A_PUSH / PHONES as u64));
+        Committer::open(&kafka).commit_all(&frames(&phones, pushes));
+        let rows = pushes * READINGS_A_PUSH * PHONES as u64;
         let run = Run { kafka, rows };
         vec![run.into_snowflake(bench.size(3, 1)), run.into_postgres(), run.into_sqlite()]
     })

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use gaitway_proto::ledger::Mark;
 use gaitway_proto::record::{Body, Cells, Record};
 use gaitway_proto::schema::{RECORD_METADATA, Table};
+use memchr::memchr2;
 
 /// Greatest row, bytes of JSON: an append of 4 MiB holds it whatever compression makes of it. Below the 16 MiB of a
 /// `VARIANT` or `VARCHAR`.
@@ -75,7 +76,7 @@ impl Rows {
         let value = out.len();
         record.write_json(out);
         // A value read from Kafka is spelled as its writer spelled it, over several lines if it liked.
-        if out[start..].contains(['\n', '\r']) {
+        if memchr2(b'\n', b'\r', &out.as_bytes()[start..]).is_some() {
             let flat = out[start..].replace(['\n', '\r'], " ");
             out.truncate(start);
             out.push_str(&flat);
@@ -144,8 +145,21 @@ pub(super) fn refuses(record: &Record<'_>) -> Option<String> {
         Body::Cells(Cells { json: Some(json), .. }) => json.len(),
         _ => record.to_json().len(),
     };
+    if value + most_metadata(record) <= MAX_ROW {
+        return None;
+    }
     let length = record.metadata.to_json().len() + value;
     (length > MAX_ROW).then(|| format!("row of {length} bytes is longer than {MAX_ROW}, the most that an append holds"))
+}
+
+/// What the metadata of `record` cannot be longer than, without spelling it: a byte of text is at most `\u0000`.
+fn most_metadata(record: &Record<'_>) -> usize {
+    const NAMES_AND_NUMBERS: usize = 1024;
+    let place = record.metadata.place.map_or(0, |place| {
+        let spelled = place.topic.len() + place.key.map_or(0, str::len);
+        spelled * "\\u0000".len() + place.unknown.map_or(0, str::len)
+    });
+    place + NAMES_AND_NUMBERS
 }
 
 #[cfg(test)]
