@@ -19,9 +19,9 @@ use super::table::{Aim, Figure, median, number};
 /// Different seconds of a recording, so that no digits are known by heart.
 const BODIES: usize = 16;
 
-/// The agent's part.
+/// The agent's part, for one phone.
 #[derive(Default)]
-struct Agent {
+pub(crate) struct Agent {
     seen: Seen,
     windows: SessionWindows,
     params: Params,
@@ -29,7 +29,7 @@ struct Agent {
 
 impl Agent {
     /// Everything between a body and the bytes that the spool stores.
-    fn take(&mut self, body: &[u8]) -> Vec<u8> {
+    pub(crate) fn take(&mut self, body: &[u8]) -> Vec<u8> {
         let push = ingest::parse(body).unwrap();
         let Verdict::New(message_id) = self.seen.judge(push.message_id, push.hash) else {
             panic!("every push is a new one")

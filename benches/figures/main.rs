@@ -10,24 +10,43 @@
 #![allow(clippy::print_stdout, reason = "the table is the output")]
 
 mod body;
+#[cfg(feature = "kafka")]
+mod broker;
 mod build;
+#[cfg(feature = "kafka")]
+mod commits;
 mod drain;
 mod frame;
 mod ingest;
+#[cfg(feature = "kafka")]
+mod kafka_latency;
+#[cfg(feature = "kafka")]
+mod kafka_relay;
+#[cfg(feature = "kafka")]
+mod kafka_sink;
 mod light;
 mod machine;
 mod memory;
 mod parsers;
 mod proc;
 mod recordings;
+#[cfg(feature = "kafka")]
+mod relay_memory;
 mod serve;
 mod size;
 mod spool;
 mod table;
 mod wear;
 
+#[cfg(feature = "kafka")]
+#[allow(dead_code, reason = "what is hostile is not needed here")]
+#[path = "../../tests/hostile/client.rs"]
+mod client;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
+#[cfg(feature = "kafka")]
+#[path = "../../sink/tests/postgres_server/mod.rs"]
+mod postgres_server;
 
 use std::process::ExitCode;
 
@@ -41,7 +60,7 @@ struct Row {
     long: bool,
 }
 
-const ROWS: [Row; 8] = [
+const ROWS: &[Row] = &[
     Row { name: "frame", run: frame::figures, long: false },
     Row { name: "ingest", run: ingest::figures, long: false },
     Row { name: "size", run: size::figures, long: false },
@@ -49,6 +68,14 @@ const ROWS: [Row; 8] = [
     Row { name: "light", run: light::figures, long: false },
     Row { name: "memory", run: memory::figures, long: false },
     Row { name: "wear", run: wear::figures, long: false },
+    #[cfg(feature = "kafka")]
+    Row { name: "kafka-relay", run: kafka_relay::figures, long: false },
+    #[cfg(feature = "kafka")]
+    Row { name: "kafka-sink", run: kafka_sink::figures, long: false },
+    #[cfg(feature = "kafka")]
+    Row { name: "kafka-latency", run: kafka_latency::figures, long: false },
+    #[cfg(feature = "kafka")]
+    Row { name: "relay-memory", run: relay_memory::figures, long: false },
     Row { name: "build", run: build::figures, long: true },
 ];
 
@@ -83,7 +110,7 @@ fn main() -> ExitCode {
 
     println!("{}{}\n", machine::line(), if quick { "; a quick run, its long rows are shortened" } else { "" });
     table::head();
-    for row in &ROWS {
+    for row in ROWS {
         let asked = if wanted.is_empty() { !(row.long && quick) } else { wanted.iter().any(|name| name == row.name) };
         if asked {
             eprintln!("  … {}", row.name);

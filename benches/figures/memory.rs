@@ -96,6 +96,6 @@ fn start(traces: &[Trace]) -> Figure {
 }
 
 /// A port that was free just now.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }

@@ -42,9 +42,10 @@ impl OwnedName {
     }
 }
 
-/// Writes names as headers.
+/// Writes names as headers. What a name has in common with the one before is not spelled anew.
 #[derive(Debug, Default)]
 pub struct Writer {
+    last: Option<(Epoch, u64, u64)>,
     epoch: String,
     ordinal: String,
     seq: String,
@@ -54,14 +55,17 @@ pub struct Writer {
 impl Writer {
     /// The headers of a record named `name`.
     pub fn write(&mut self, name: &Name<'_>) -> OwnedHeaders {
-        let Self { epoch, ordinal, seq, index } = self;
+        let Self { last, epoch, ordinal, seq, index } = self;
         let spell = |text: &mut String, value: &dyn fmt::Display| {
             text.clear();
             let _ = write!(text, "{value}");
         };
-        spell(epoch, &name.epoch);
-        spell(ordinal, &name.ordinal);
-        spell(seq, &name.seq);
+        let frame = (name.epoch, name.ordinal, name.seq);
+        if last.replace(frame) != Some(frame) {
+            spell(epoch, &name.epoch);
+            spell(ordinal, &name.ordinal);
+            spell(seq, &name.seq);
+        }
         spell(index, &name.index);
         let synced = name.clock_synced.map_or("null", |synced| if synced { "true" } else { "false" });
         let values = [name.agent.as_str(), epoch, ordinal, name.stream.as_str(), seq, index, synced];
@@ -175,6 +179,31 @@ mod tests {
         assert!(!are_text(&NotText) && are_text(&OwnedHeaders::new()));
         let loud = panic::catch_unwind(|| panic!("not while headers are read"));
         assert!(loud.is_err() && !READING.get());
+    }
+
+    #[test]
+    fn names_of_one_writer_come_back_whatever_they_have_in_common() {
+        let mut writer = Writer::default();
+        let mut name = OwnedName {
+            agent: "pi".parse().unwrap(),
+            epoch: Epoch::from_random(1),
+            ordinal: 1,
+            stream: Stream::Raw,
+            seq: 1,
+            index: 0,
+            clock_synced: None,
+        };
+        let changes: [fn(&mut OwnedName); 5] = [
+            |name| name.index = 1,
+            |name| name.seq = 2,
+            |name| name.ordinal = 2,
+            |name| name.epoch = Epoch::from_random(2),
+            |name| name.agent = "attic".parse().unwrap(),
+        ];
+        for change in changes {
+            change(&mut name);
+            assert_eq!(read(Some(&writer.write(&name.as_name()))), Some(name.clone()));
+        }
     }
 
     #[test]

@@ -139,7 +139,8 @@ impl Source {
             ("queued.max.messages.kbytes", fetch / 1024),
             ("queued.min.messages", (fetch / MESSAGE_OVERHEAD).max(1)),
             ("fetch.wait.max.ms", 100),
-            ("fetch.queue.backoff.ms", 20),
+            // A queue holds little more than one fetch: so long a partition stands still behind each.
+            ("fetch.queue.backoff.ms", 2),
         ];
         for (property, value) in bounds {
             super::unless_set(&mut reader, property, value);

@@ -298,14 +298,15 @@ impl Worker {
             // Others hold the memory; what is here goes first.
             return self.stopper.wait(Duration::from_millis(5));
         }
-        let mut long = until;
+        let (mut long, mut now) = (until, None);
         for _ in 0..BURST {
             match self.reader.poll(long) {
                 Read::Record(message) => {
+                    let now = *now.get_or_insert_with(Instant::now);
                     let taken = Taken::copy(&message, &mut self.agent);
                     let (offset, bytes, weight, print) = (taken.offset, taken.bytes(), taken.weight(), taken.print());
                     drop(message);
-                    if self.machine.handle_record(Instant::now(), offset, bytes, print, taken) {
+                    if self.machine.handle_record(now, offset, bytes, print, taken) {
                         self.claim.add(weight);
                     }
                 }

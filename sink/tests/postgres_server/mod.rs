@@ -166,16 +166,22 @@ fn command(program: &str, dir: &Path) -> Command {
     command
 }
 
+/// Whether there is a server to be started.
+pub(crate) fn is_installed() -> bool {
+    find("postgres").is_some()
+}
+
 fn binary(program: &str) -> PathBuf {
+    let found = find(program);
+    found.unwrap_or_else(|| panic!("{program} is not there: install PostgreSQL's server, or set GAITWAY_TEST_POSTGRES"))
+}
+
+fn find(program: &str) -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     versions.sort();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .chain(versions.into_iter().rev())
-        .map(|dir| dir.join(program))
-        .find(|p| p.exists());
-    found.unwrap_or_else(|| panic!("{program} is not there: install PostgreSQL's server, or set GAITWAY_TEST_POSTGRES"))
+    std::env::split_paths(&path).chain(versions.into_iter().rev()).map(|dir| dir.join(program)).find(|p| p.exists())
 }
 
 /// The user that PostgreSQL runs as where this process is root's, which it refuses.
