@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod harness;
+#[path = "../sink/tests/postgres_server/mod.rs"]
+mod postgres_server;
 
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +19,9 @@ use harness::process::Process;
 use harness::small_disk::on_small_disk;
 use harness::warehouse::{assert_exact, await_drained, count};
 use harness::{await_that, http, topic};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use postgres_server::Server;
 use rdkafka::Message as _;
 use serde_json::{Value, json};
 
@@ -307,6 +311,61 @@ fn rows_that_snowflake_passes_over_stop_their_partition_which_names_the_offsets_
     let places: std::collections::BTreeSet<_> = rows.iter().map(place).collect();
     assert_eq!(places.len(), rows.len(), "a row is there twice");
     path.end();
+}
+
+/// Stops `process` without its knowledge, or lets it go on.
+fn signal(process: &Process, signal: Signal) {
+    kill(Pid::from_raw(process.pid() as i32), signal).unwrap();
+}
+
+#[test]
+#[ignore = "needs kafka and postgres"]
+fn a_sink_that_was_frozen_stores_nothing_twice_beside_the_new_owner_of_its_partitions() {
+    const SOON: &str = "[kafka.properties]\n\"session.timeout.ms\" = 1500\n\"heartbeat.interval.ms\" = 300\n";
+    let house = House::new(kafka::broker(), "partitions = 3\n");
+    let (emulator, server) = (emulator(), Server::start(&[]));
+    let (database, password) = (server.database(), house.path("password"));
+    std::fs::write(&password, "secret").unwrap();
+    let url = database.url.replace(":secret@", "@");
+    let postgres = format!(
+        "{SOON}[postgres]\nurl = \"{url}\"\npassword_file = \"{}\"\nstatement_timeout = \"5s\"\n",
+        password.display()
+    );
+    let snowflake = format!("{SOON}{}", house.snowflake_table(&emulator));
+    let start = |which: usize| match which {
+        0 => house.sink("postgres", "warehouse = \"postgres\"", &postgres),
+        _ => house.sink("snowflake", "warehouse = \"snowflake\"", &snowflake),
+    };
+    let mut relay = house.relay();
+    let mut agent = house.agent(&relay.mqtt_address());
+    let url = agent.agent_push_url();
+    let mut phones: Vec<_> = (0..6).map(|number| (Phone::new(number, 11), Pushed::new())).collect();
+    let mut owners = [start(0), start(1)];
+    let reader = database.reader();
+    let stored = || [reader.number("SELECT count(*) FROM raw_data.activity_records") as usize, in_snowflake(&emulator)];
+    let is_set_up = || reader.number("SELECT count(*) FROM pg_tables WHERE tablename = 'activity_records'") == 1;
+    await_that("the tables are there", is_set_up);
+    for round in 0..3 {
+        // Records are under way when the owners freeze, and wait when they wake.
+        for (phone, pushed) in &mut phones {
+            push(&url, phone, round * 10..round * 10 + 5, pushed);
+        }
+        owners.iter().for_each(|owner| signal(owner, Signal::SIGSTOP));
+        for (phone, pushed) in &mut phones {
+            push(&url, phone, round * 10 + 5..round * 10 + 10, pushed);
+        }
+        let others = [start(0), start(1)];
+        let expected: usize = phones.iter().map(|(_, pushed)| readings(pushed)).sum();
+        await_that("the new owners have stored everything", || stored().iter().all(|rows| *rows >= expected));
+        owners.iter().for_each(|owner| signal(owner, Signal::SIGCONT));
+        std::thread::sleep(Duration::from_secs(2));
+        end(std::mem::replace(&mut owners, others));
+        assert_eq!(stored(), [expected; 2]);
+    }
+    assert_places(&house, &emulator);
+    let names = "SELECT count(DISTINCT (record_metadata ->> 'partition', record_metadata ->> 'offset')) FROM raw_data.activity_records";
+    assert_eq!(reader.number(names) as usize, stored()[0]);
+    end([agent, relay].into_iter().chain(owners));
 }
 
 #[test]

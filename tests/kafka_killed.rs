@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use gaitway_emulator::{self as emulator, Emulator};
 use harness::crowd::Crowd;
+use harness::house::snowflake_table;
 use harness::kafka::Broker;
 use harness::process::Process;
 use harness::proxy::Proxy;
@@ -72,18 +73,8 @@ impl House {
         let sink = format!("{kafka}{SOON}[sqlite]\npath = \"{}\"\n", warehouse.display());
         std::fs::write(dir.path().join(SINKS[0]), sink).unwrap();
         let emulator = Emulator::start(emulator::Options::default()).unwrap();
-        let (ca, key) = (dir.path().join("ca.pem"), dir.path().join("key.pem"));
-        emulator.write_ca(&ca).unwrap();
-        std::fs::write(&key, emulator.private_key_pem()).unwrap();
-        let snowflake = format!(
-            "group = \"snowflake\"\nwarehouse = \"snowflake\"\n{kafka}{SOON}[snowflake]\nurl = \"{}\"\naccount = \"{}\"\nuser = \"{}\"\nca_file = \"{}\"\nprivate_key_file = \"{}\"\ndatabase = \"{}\"\n",
-            emulator.url(),
-            emulator.account(),
-            emulator.user(),
-            ca.display(),
-            key.display(),
-            emulator.database(),
-        );
+        let table = snowflake_table(dir.path(), &emulator);
+        let snowflake = format!("group = \"snowflake\"\nwarehouse = \"snowflake\"\n{kafka}{SOON}{table}");
         std::fs::write(dir.path().join(SINKS[1]), snowflake).unwrap();
         let postgres = Server::start(&[]);
         let database = postgres.database();

@@ -1,6 +1,6 @@
 //! The whole path through Kafka, a process for each part: topics and folders of its own, and configuration for each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gaitway_emulator::Emulator;
 
@@ -68,25 +68,34 @@ impl House {
     }
 
     /// Into the SQLite file at `path`.
-    pub(crate) fn sqlite_sink(&self, path: &std::path::Path) -> Process {
+    pub(crate) fn sqlite_sink(&self, path: &Path) -> Process {
         self.sink("sqlite", "", &format!("[sqlite]\npath = \"{}\"\nmin_free_percent = 0\n", path.display()))
     }
 
     /// Into the emulated account.
     pub(crate) fn snowflake_sink(&self, emulator: &Emulator) -> Process {
-        let (ca, key) = (self.path("ca.pem"), self.path("key.p8"));
-        emulator.write_ca(&ca).unwrap();
-        std::fs::write(&key, emulator.private_key_pem()).unwrap();
-        let table = format!(
-            "[snowflake]\nurl = \"{}\"\naccount = \"{}\"\nuser = \"{}\"\nca_file = \"{}\"\nprivate_key_file = \"{}\"\n",
-            emulator.url(),
-            emulator.account(),
-            emulator.user(),
-            ca.display(),
-            key.display(),
-        );
-        self.sink("snowflake", "warehouse = \"snowflake\"", &table)
+        self.sink("snowflake", "warehouse = \"snowflake\"", &self.snowflake_table(emulator))
     }
+
+    /// The table `snowflake` for the emulated account.
+    pub(crate) fn snowflake_table(&self, emulator: &Emulator) -> String {
+        snowflake_table(self.dir.path(), emulator)
+    }
+}
+
+/// The table `snowflake` for the emulated account, whose key and certificate are written into `dir`.
+pub(crate) fn snowflake_table(dir: &Path, emulator: &Emulator) -> String {
+    let (ca, key) = (dir.join("ca.pem"), dir.join("key.p8"));
+    emulator.write_ca(&ca).unwrap();
+    std::fs::write(&key, emulator.private_key_pem()).unwrap();
+    format!(
+        "[snowflake]\nurl = \"{}\"\naccount = \"{}\"\nuser = \"{}\"\nca_file = \"{}\"\nprivate_key_file = \"{}\"\n",
+        emulator.url(),
+        emulator.account(),
+        emulator.user(),
+        ca.display(),
+        key.display(),
+    )
 }
 
 /// Where a relay or sink serves health and metrics.

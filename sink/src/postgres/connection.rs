@@ -70,7 +70,11 @@ impl Session {
             let stronger = stronger.try_get::<_, &str>(0)? == "remote_apply";
             let settings =
                 if stronger { SETTINGS.replace("commit TO on", "commit TO remote_apply") } else { SETTINGS.into() };
-            let timeout = format!("{settings}; SET statement_timeout TO {}", limit.as_millis());
+            // A sink that is frozen keeps its connection, and must not keep the marks of its partitions with it.
+            let limit_ms = limit.as_millis();
+            let timeout = format!(
+                "{settings}; SET statement_timeout TO {limit_ms}; SET idle_in_transaction_session_timeout TO {limit_ms}"
+            );
             within(limit, client.batch_execute(&timeout)).await?;
             setup::set_up(&mut client, options, server, told).await?;
             within(limit, Statements::prepare(&client)).await
