@@ -118,8 +118,14 @@ trait Reader {
 
 fn open(at: At, table: &'static Table, places: &Places, start: Start) -> Result<Box<dyn Reader>, String> {
     Ok(match at {
+        At::Agent if !places.spool.exists() => {
+            return Err(format!("there is no spool at {}: name its folder with --data-dir", places.spool.display()));
+        }
         At::Agent => Box::new(agent::Spool::open(&places.spool, table, start)?),
-        At::Kafka => Box::new(kafka::Committed::open(&places.kafka.clone().unwrap_or_default(), table, start)?),
+        At::Kafka => match &places.kafka {
+            Some(config) => Box::new(kafka::Committed::open(config, table, start)?),
+            None => return Err("no Kafka is configured here: give --kafka HOST:PORT, or --config".to_owned()),
+        },
         At::Warehouse => match &places.warehouse {
             Warehouse::File(path) => Box::new(warehouse::Rows::open(path, table, start)?),
             Warehouse::Postgres(options) => in_sql(Sql::postgres(options)?, table, places, start)?,

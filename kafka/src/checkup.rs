@@ -126,7 +126,7 @@ fn of_progress(config: &KafkaConfig, checkup: &mut Checkup) {
         None => "nothing committed yet".to_owned(),
     };
     let s = if agents.len() == 1 { "" } else { "s" };
-    let said = format!("owned by {owner}; {} agent{s}, {heard}", agents.len());
+    let said = format!("last begun by {owner}; {} agent{s}, {heard}", agents.len());
     match ago {
         Some(seconds) if seconds > SILENT.as_secs() as i64 => {
             checkup.warn(subject, format!("{said}: see who is away with gaitway relay agents"));

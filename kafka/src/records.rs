@@ -29,6 +29,21 @@ pub enum Start {
     Last(u32),
 }
 
+/// The ends of `topic`'s partitions for readers of committed records: everything before them is decided. Blocks; the error is a
+/// sentence.
+pub fn ends(config: &KafkaConfig, client_id: &str, topic: &str) -> Result<HashMap<i32, i64>, String> {
+    let context = Context::default();
+    let trouble = context.trouble.clone();
+    let [_, committed] = readers(config, client_id, &context)?;
+    let stop = CancellationToken::new();
+    let end = |partition| {
+        let found = watermarks(&committed, topic, partition, &stop).map(|(_, end)| (partition, end));
+        let doing = format!("find the end of {topic}/{partition}");
+        found.map_err(|error| client::sentence(config, &doing, &error, &trouble))
+    };
+    (0..partitions(&committed, config, topic, &trouble)?).map(end).collect()
+}
+
 /// A committed record.
 #[derive(Debug)]
 pub struct Seen<'a> {

@@ -35,7 +35,9 @@ use crate::status::RelayStatus;
 use crate::throttle::{Before, Throttle, Trouble};
 
 mod inlet;
+mod patience;
 pub(crate) use inlet::{Closed, Event, Inlet, inlet};
+pub(crate) use patience::Patience;
 
 /// How long the commit under way is waited for at shutdown.
 pub(crate) const FINISH_WITHIN: Duration = Duration::from_secs(7);
@@ -61,6 +63,7 @@ pub(crate) struct Intake {
     pub links: HashMap<LinkId, Linked>,
     pub throttle: Throttle,
     pub trouble: Trouble,
+    pub patience: Patience,
 }
 
 /// A connection as the intake sees it.
@@ -85,7 +88,7 @@ impl Intake {
             if closing.is_some_and(|deadline| self.machine.is_settled() || Instant::now() >= deadline) {
                 return Ok(());
             }
-            let wake = self.machine.poll_timeout().into_iter().chain(closing).min();
+            let wake = self.machine.poll_timeout().into_iter().chain(closing).chain(self.patience.poll_timeout()).min();
             let has_room = closing.is_none() && self.machine.held() < self.most_held;
             tokio::select! {
                 biased;
@@ -94,7 +97,13 @@ impl Intake {
                     closing = Some(Instant::now() + FINISH_WITHIN);
                 }
                 outcome = outcomes.recv() => self.conclude(outcome.context("the ledger's thread ended")?),
-                () = sleep_until(wake) => self.machine.handle_timeout(Instant::now()),
+                () = sleep_until(wake) => {
+                    let now = Instant::now();
+                    self.machine.handle_timeout(now);
+                    if let Some(waited) = self.patience.handle_timeout(now) {
+                        self.health.not_ready(format!("the ledger has not answered for {} s: agents keep what comes", waited.as_secs()));
+                    }
+                }
                 event = events.recv(), if has_room => self.handle(event.context("the listener ended")?),
             }
         }
@@ -157,6 +166,9 @@ impl Intake {
 
     fn conclude(&mut self, outcome: Outcome) {
         let now = Instant::now();
+        if self.patience.handle_answer(now) {
+            self.health.ready();
+        }
         match outcome {
             Outcome::Recovered(outcome) => self.machine.handle_recovered(now, outcome),
             Outcome::Known { id, found } => self.machine.handle_known(now, id, &found),
@@ -191,8 +203,9 @@ impl Intake {
         Ok(())
     }
 
-    fn ask(&self, request: Request) -> anyhow::Result<()> {
+    fn ask(&mut self, request: Request) -> anyhow::Result<()> {
         // One look-up, one commit and one recovery at most are under way: the channel holds them.
+        self.patience.handle_asked(Instant::now());
         self.requests.try_send(request).map_err(|error| anyhow!("the ledger's thread takes no request: {error}"))
     }
 
@@ -276,6 +289,7 @@ impl Intake {
                 }
             }
             Notice::LedgerReady => {
+                self.patience.handle_state(true);
                 self.health.ready();
                 self.status.set_error(None);
                 if self.trouble.ends() {
@@ -284,6 +298,7 @@ impl Intake {
             }
             Notice::LedgerFailed { error, failure, pause } => {
                 self.metrics.ledger_errors.inc();
+                self.patience.handle_state(false);
                 self.health.not_ready(error.clone());
                 self.status.set_error(Some(error.clone()));
                 let Some(before) = self.trouble.tell(Instant::now(), &error) else { return };
@@ -366,6 +381,7 @@ mod tests {
             links: HashMap::new(),
             throttle: Throttle::default(),
             trouble: Trouble::default(),
+            patience: Patience::default(),
         };
         (intake, asked)
     }

@@ -131,6 +131,7 @@ pub async fn run(
         links: HashMap::new(),
         throttle: Throttle::default(),
         trouble: Trouble::default(),
+        patience: intake::Patience::default(),
     };
     let context = Context::new(access, way_in, config.max_connections, counters, status, shutdown.clone());
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gaitway_agent::spool::look::{Held, Look};
 use gaitway_kafka::KafkaConfig;
-use gaitway_kafka::records::{Reader, Seen, Start};
+use gaitway_kafka::records::{self, Reader, Seen, Start};
 use gaitway_proto::activity::ActivityFrame;
 use gaitway_proto::frame::Frame;
 use gaitway_proto::ledger::{Epoch, Stream};
@@ -95,10 +95,15 @@ struct Value {
 }
 
 /// What is committed in Kafka. `marks`: how far the warehouse has read of it.
+///
+/// Partitions are not read at one moment. A stream is committed in the order of its seqs: what stood before a frame that was
+/// there before the reading began must be met by the reading.
 pub(super) fn kafka(config: &KafkaConfig, marks: &Marks) -> Result<Store, String> {
     let mut store = Store::default();
-    for table in schema::TABLES {
-        let topic = config.topics.of(table);
+    store.settled = Some(BTreeMap::new());
+    let ends = schema::TABLES.map(|table| records::ends(config, CLIENT, config.topics.of(table)));
+    for (table, ends) in schema::TABLES.into_iter().zip(ends) {
+        let (topic, ends) = (config.topics.of(table), ends?);
         let mut reader = Reader::open(config, CLIENT, topic, Start::Beginning)?;
         store.is_shortened |= reader.is_shortened();
         let due: BTreeMap<i32, i64> = marks
@@ -111,7 +116,11 @@ pub(super) fn kafka(config: &KafkaConfig, marks: &Marks) -> Result<Store, String
         while !reader.is_caught_up() {
             reader.next(Duration::from_millis(200), |seen| {
                 let is_due = due.get(&seen.partition).is_some_and(|offset| seen.offset <= *offset);
+                let is_settled = ends.get(&seen.partition).is_some_and(|end| seen.offset < *end);
                 take(&mut store, table, &seen, is_due);
+                if let Some(name) = seen.name.as_ref().filter(|_| is_settled) {
+                    store.settle(StreamName::of(name), name.seq);
+                }
             })?;
         }
     }
@@ -123,7 +132,7 @@ fn take(store: &mut Store, table: &Table, seen: &Seen<'_>, is_due: bool) {
         store.nameless += 1;
         return;
     };
-    let stream = StreamName { agent: name.agent.to_string(), epoch: name.epoch, stream: name.stream };
+    let stream = StreamName::of(name);
     if table.name == schema::GAPS.name {
         let gap = Gap { to: value.to_seq.unwrap_or(name.seq), readings: value.readings };
         store.take_gap(stream, name.seq, gap);

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use gaitway_kafka::headers::OwnedName;
 use gaitway_proto::ledger::{Epoch, Stream};
 
 use super::ranges::Ranges;
@@ -27,6 +28,13 @@ pub(super) struct StreamName {
     pub(super) agent: String,
     pub(super) epoch: Epoch,
     pub(super) stream: Stream,
+}
+
+impl StreamName {
+    /// That of a record's name.
+    pub(super) fn of(name: &OwnedName) -> Self {
+        Self { agent: name.agent.to_string(), epoch: name.epoch, stream: name.stream }
+    }
 }
 
 impl std::fmt::Display for StreamName {
@@ -72,6 +80,8 @@ pub(super) struct Store {
     pub(super) sessions: BTreeMap<Key, Tally>,
     /// Seqs of frames and gaps.
     pub(super) streams: BTreeMap<StreamName, Ranges>,
+    /// The last seq of each stream that was there before the reading began; none of a place that is read at one moment.
+    pub(super) settled: Option<BTreeMap<StreamName, u64>>,
     /// By their first seq.
     pub(super) gaps: BTreeMap<(StreamName, u64), Gap>,
     pub(super) gaps_again: u64,
@@ -189,6 +199,19 @@ impl Store {
             self.open.remove(&oldest);
         }
         New::Frame { torn: record.index }
+    }
+
+    /// A frame was there before the reading began.
+    pub(super) fn settle(&mut self, name: StreamName, seq: u64) {
+        if let Some(settled) = &mut self.settled {
+            let last = settled.entry(name).or_default();
+            *last = seq.max(*last);
+        }
+    }
+
+    /// Whether a frame of this seq must have been met, if there are later ones.
+    pub(super) fn is_settled(&self, name: &StreamName, seq: u64) -> bool {
+        self.settled.as_ref().is_none_or(|settled| settled.get(name).is_some_and(|last| seq < *last))
     }
 
     /// Whether a frame, or a gap in its place, is there.

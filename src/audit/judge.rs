@@ -139,8 +139,11 @@ pub(super) fn judge(books: &Books, only: Option<&str>) -> Report {
     if only.is_none() {
         let lags = report.sessions.iter().any(|line| line.to_warehouse > 0);
         for (place, store) in &stores {
-            let may_lag = *place == WAREHOUSE && (books.is_fed && (books.kafka.is_none() || lags));
-            streams(place, store, books.agent.as_ref(), may_lag, &mut report);
+            let fed = books.is_fed && *place == WAREHOUSE;
+            // What a warehouse misses of a whole Kafka was found above, session by session.
+            let may_lag = fed && (lags || books.kafka.as_ref().is_none_or(|kafka| !kafka.is_shortened));
+            let met = if fed { books.kafka.as_ref().unwrap_or(store) } else { store };
+            streams(place, (store, met), books.agent.as_ref(), may_lag, &mut report);
         }
     }
     report
@@ -281,8 +284,8 @@ fn itself(place: &str, store: &Store, key: &Key, tally: &Tally, said: &mut Vec<M
     }
 }
 
-/// Frames that are missing in a place, and what is to be known of it.
-fn streams(place: &str, store: &Store, agent: Option<&Agent>, may_lag: bool, report: &mut Report) {
+/// Frames that are missing in a place, and what is to be known of it. `met` tells which ones must be there.
+fn streams(place: &str, (store, met): (&Store, &Store), agent: Option<&Agent>, may_lag: bool, report: &mut Report) {
     for ((name, from), gap) in &store.gaps {
         let readings = gap.readings.map_or_else(|| "nobody knows how many".to_owned(), |n| n.to_string());
         report.notes.push(format!("{place} tells of a gap: {name} seq {from} to {}, {readings} readings", gap.to));
@@ -312,7 +315,7 @@ fn streams(place: &str, store: &Store, agent: Option<&Agent>, may_lag: bool, rep
         if !is_whole || may_lag {
             continue;
         }
-        for (from, to) in seqs.holes(1) {
+        for (from, to) in seqs.holes(1).into_iter().filter(|(from, _)| met.is_settled(name, *from)) {
             let count = to - from + 1;
             let said = match count {
                 1 => format!("frame {from} of {name} is not in {place}"),

@@ -178,6 +178,25 @@ fn what_kafka_does_not_keep_any_more_is_looked_for_in_the_warehouse() {
 }
 
 #[test]
+fn what_comes_while_partitions_are_read_one_after_another_leaves_no_holes() {
+    let frames = vec![(0, 2); 6];
+    let mut all = records(&frames, 6);
+    // The third and the fifth frame came to a partition that had been read.
+    all.retain(|(seq, ..)| *seq != 3 && *seq != 5);
+    let holes = |settled: Option<u64>| {
+        let mut kafka = store(&all, 0);
+        kafka.settled = Some(BTreeMap::new());
+        settled.into_iter().for_each(|seq| kafka.settle(raw(), seq));
+        let report = judge(&Books { kafka: Some(kafka), ..Books::default() }, None);
+        report.mistakes.iter().map(|mistake| mistake.said.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(holes(None), [""; 0]);
+    assert_eq!(holes(Some(2)), [""; 0]);
+    assert_eq!(holes(Some(4)), [format!("frame 3 of {} is not in Kafka", raw())]);
+    assert_eq!(holes(Some(6)).len(), 2);
+}
+
+#[test]
 fn what_moves_while_it_is_asked_is_no_mistake() {
     let frames: Frames = vec![(0, 3), (0, 4)];
     // The second frame was in the spool and is stored by now; a third one was accepted and stored meanwhile.

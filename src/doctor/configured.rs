@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use gaitway_agent::config::AgentConfig;
 use gaitway_kafka::KafkaConfig;
 use gaitway_relay::RelayConfig;
-use gaitway_service::config::{is_combined_file, load};
+use gaitway_service::config::{ConfigError, is_combined_file, load};
 use gaitway_sink::{SinkConfig, WarehouseKind, postgres, snowflake, sqlite};
 use serde::Serialize;
 
@@ -75,7 +76,16 @@ impl Configured {
         let relay = load::<RelayConfig>("relay", Some(file), None, flags);
         let sink = load::<SinkConfig>("sink", Some(file), None, flags);
         if let (Err(as_relays), Err(as_sinks)) = (&relay, &sink) {
-            bail!("neither a relay's nor a sink's configuration: {as_relays}; {as_sinks}");
+            let is_of_another = |error: &ConfigError| matches!(error, ConfigError::UnknownKey { .. });
+            match (is_of_another(as_relays), is_of_another(as_sinks)) {
+                _ if load::<AgentConfig>("agent", Some(file), None, Flags { kafka: None }).is_ok() => bail!(
+                    "{} is an agent's configuration, which has neither Kafka nor a warehouse: name a relay's, a sink's or up's",
+                    file.display()
+                ),
+                (false, true) => bail!("{as_relays}"),
+                (true, false) => bail!("{as_sinks}"),
+                _ => bail!("neither a relay's nor a sink's configuration: {as_relays}; {as_sinks}"),
+            }
         }
         if let Ok(relay) = relay {
             self.add_relay(relay);
@@ -171,6 +181,11 @@ mod tests {
 
         let local = found("up.toml", "[relay]\nmqtt = \"127.0.0.1:1\"\n[sink]\n").unwrap();
         assert!(local.kafka.is_empty() && local.warehouses.len() == 1);
+
+        let agent = found("agent.toml", "agent_id = \"attic\"\n").unwrap_err().to_string();
+        assert!(agent.contains("is an agent's configuration"), "{agent}");
+        let wrong = found("sink.toml", "group = \"\"\n").unwrap_err().to_string();
+        assert!(wrong.contains("`group` is \"\"") && !wrong.contains("neither"), "{wrong}");
 
         let said = found("other.toml", "colour = \"red\"\n").unwrap_err().to_string();
         assert!(said.contains("neither a relay's nor a sink's"), "{said}");

@@ -58,7 +58,11 @@ async fn ask(admin: SocketAddr) -> anyhow::Result<Answer> {
     let answer = client.get(format!("http://{admin}/agents")).send().await.with_context(|| {
         format!("no relay answers at {admin}: is it running, and does it serve health and metrics there (key admin)?")
     })?;
-    ensure!(answer.status().is_success(), "what answers at {admin} does not know of agents ({})", answer.status());
+    ensure!(
+        answer.status().is_success(),
+        "what answers at {admin} does not know of agents ({}): give the address of relay.admin",
+        answer.status()
+    );
     answer.json().await.with_context(|| format!("what answers at {admin} is no relay that this program knows"))
 }
 

@@ -24,7 +24,8 @@ pub fn examine(path: &Path, options: &Options, checkup: &mut Checkup) {
                 checkup.fail(&subject, "cannot be written: give the sink's user the right to write it");
             }
             of_file(path, &subject, checkup);
-            of_disk(path, file.len(), options, &subject, checkup);
+            let log = fs::metadata(place::log_of(path)).map_or(0, |log| log.len());
+            of_disk(path, (file.len(), log), options, &subject, checkup);
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             checkup.warn(&subject, "is not there yet: it is made when gaitway up or gaitway sink starts");
@@ -71,8 +72,10 @@ fn of_file(path: &Path, subject: &str, checkup: &mut Checkup) {
     }
 }
 
-fn of_disk(path: &Path, size: u64, options: &Options, subject: &str, checkup: &mut Checkup) {
+fn of_disk(path: &Path, (file, log): (u64, u64), options: &Options, subject: &str, checkup: &mut Checkup) {
     let Some(disk) = place::disk(path) else { return };
+    // What lies in the log is mostly not in the file yet, and some of it in both.
+    let size = file + log;
     let [free, size_shown, most] = [disk.free, size, options.max_bytes].map(about);
     if disk.free < disk.size / 100 * u64::from(options.min_free_percent) {
         checkup.warn(
@@ -85,7 +88,7 @@ fn of_disk(path: &Path, size: u64, options: &Options, subject: &str, checkup: &m
             format!("has {size_shown}, may grow to {most}, and {free} are free: raw readings will go sooner than by sqlite.keep_raw; free space, or lower sqlite.max_bytes"),
         );
     } else {
-        checkup.ok(subject, format!("has {size_shown} of {most}, {free} are free"));
+        checkup.ok(subject, format!("file and log have {size_shown}, {most} are the most, {free} are free"));
     }
 }
 
