@@ -107,21 +107,29 @@ fn translate(expr: &mut Expr) -> ControlFlow<String> {
                 keys.extend([".\"", &key.replace(['"', '\''], ""), "\""]);
             }
             let call = format!("json_extract({value}, '{keys}')");
-            match Parser::new(&SnowflakeDialect).try_with_sql(&call).and_then(|mut parser| parser.parse_expr()) {
-                Ok(read) => *expr = read,
-                Err(error) => return ControlFlow::Break(error.to_string()),
+            match parsed(&call) {
+                Ok(call) => *expr = call,
+                Err(why) => return ControlFlow::Break(why),
             }
         }
-        Expr::Cast { kind, data_type, .. } => match data_type {
+        Expr::Cast { kind, data_type, expr: of, .. } => match data_type {
             DataType::Varchar(None) => (*kind, *data_type) = (CastKind::Cast, DataType::Text),
-            DataType::Custom(name, of) if of.is_empty() && name.to_string() == "NUMBER" => {
-                (*kind, *data_type) = (CastKind::Cast, DataType::Integer(None));
+            DataType::Custom(name, more) if more.is_empty() && name.to_string() == "NUMBER" => {
+                match parsed(&format!("TO_NUMBER({of})")) {
+                    Ok(call) => *expr = call,
+                    Err(why) => return ControlFlow::Break(why),
+                }
             }
             other => return ControlFlow::Break(format!("a cast to {other}")),
         },
         _ => {}
     }
     ControlFlow::Continue(())
+}
+
+fn parsed(expr: &str) -> Result<Expr, String> {
+    let read = Parser::new(&SnowflakeDialect).try_with_sql(expr).and_then(|mut parser| parser.parse_expr());
+    read.map_err(|error| error.to_string())
 }
 
 /// The tables `named`, each in a database of its schema's name, and Snowflake's functions.
@@ -139,6 +147,7 @@ fn copy(stored: &Streaming, named: &BTreeSet<(String, String)>) -> rusqlite::Res
     // A VARIANT is kept as JSON.
     copy.create_scalar_function("TO_JSON", 1, flags, |call| call.get::<Option<String>>(0))?;
     copy.create_scalar_function("TRY_TO_NUMBER", 1, flags, |call| Ok(try_to_number(call)))?;
+    copy.create_scalar_function("TO_NUMBER", 1, flags, to_number)?;
     Ok(copy)
 }
 
@@ -183,6 +192,23 @@ fn to_varchar(call: &Context<'_>) -> rusqlite::Result<Option<String>> {
     let instant: DateTime =
         value.trim_end_matches('Z').parse().map_err(|error: jiff::Error| wrong(error.to_string()))?;
     Ok(Some(instant.strftime(FORMAT.1).to_string()))
+}
+
+/// A whole number, or its text. Of another Snowflake would round, or say what this says.
+fn to_number(call: &Context<'_>) -> rusqlite::Result<Option<i64>> {
+    let unknown = |text: &str| {
+        rusqlite::Error::UserFunctionError(format!("Numeric value '{text}' is not recognized here").into())
+    };
+    match call.get_raw(0) {
+        ValueRef::Null => Ok(None),
+        ValueRef::Integer(number) => Ok(Some(number)),
+        ValueRef::Text(text) => {
+            let text = String::from_utf8_lossy(text);
+            text.parse().map(Some).map_err(|_| unknown(&text))
+        }
+        ValueRef::Real(number) => Err(unknown(&number.to_string())),
+        ValueRef::Blob(_) => Err(unknown("…")),
+    }
 }
 
 fn try_to_number(call: &Context<'_>) -> Option<i64> {
@@ -262,6 +288,8 @@ mod tests {
             "SELECT g.agentId FROM RAW_DATA.MISSING AS g",
             "SELECT r.RECORD_METADATA:a[0] FROM RAW_DATA.ACTIVITY_RECORDS AS r",
             "SELECT r.x::NUMBER FROM RAW_DATA.ACTIVITY_RECORDS AS r",
+            "SELECT r.RECORD_METADATA:offset::NUMBER FROM RAW_DATA.ACTIVITY_RECORDS AS r",
+            "SELECT r.x::DATE FROM RAW_DATA.ACTIVITY_RECORDS AS r",
             "SELECT TO_VARCHAR(r.receivedAt, 'YY') FROM RAW_DATA.ACTIVITY_RECORDS AS r",
             "SELECT FROM WHERE",
         ] {

@@ -261,6 +261,8 @@ mod tests {
         survey.topics.get_mut("raw_sensor_data").unwrap().replication = 1;
         let progress = survey.topics.get_mut("gaitway_progress").unwrap();
         progress.settings.as_mut().unwrap().insert("cleanup.policy".to_owned(), "delete".to_owned());
+        let raw = survey.topics.get_mut("raw_sensor_data").unwrap();
+        raw.settings.as_mut().unwrap().insert("min.insync.replicas".to_owned(), "1".to_owned());
         assert_eq!(graded(&survey), (2, 1, 1));
     }
 }
