@@ -14,8 +14,9 @@ GRANT ROLE GAITWAY_SINK TO ROLE SYSADMIN;
 GRANT ROLE GAITWAY_READER TO ROLE GAITWAY_OPERATOR;
 GRANT ROLE GAITWAY_OPERATOR TO ROLE SYSADMIN;
 
--- Sink: rows into three tables, and to see what is there. It changes and deletes nothing. Appending needs no warehouse; a redrive
--- first asks the table which rows it misses, in SQL, and for that 05_warehouse.sql lets it use the one for reading.
+-- Sink: rows into three tables, and to see what is there. It changes and deletes nothing. Neither appending nor
+-- `gaitway doctor` needs a warehouse; redrive, audit and tail ask the tables, and for that 05_warehouse.sql lets it use
+-- the one for reading.
 GRANT USAGE ON DATABASE ACTIVITY_DB TO ROLE GAITWAY_SINK;
 GRANT USAGE ON SCHEMA ACTIVITY_DB.RAW_DATA TO ROLE GAITWAY_SINK;
 GRANT USAGE ON SCHEMA ACTIVITY_DB.PROCESSED_DATA TO ROLE GAITWAY_SINK;

@@ -13,7 +13,7 @@ CREATE USER IF NOT EXISTS GAITWAY_SINK_SERVICE
   COMMENT = 'gaitway sink';
 -- Snowpipe Streaming takes the user's default role: there is no other place to name it.
 ALTER USER GAITWAY_SINK_SERVICE SET DEFAULT_ROLE = GAITWAY_SINK;
--- For the questions of a redrive; appending uses none.
+-- For the questions of a redrive; audit and tail want it named, `snowflake.warehouse`. Appending and doctor use none.
 ALTER USER GAITWAY_SINK_SERVICE SET DEFAULT_WAREHOUSE = GAITWAY_READ;
 ALTER USER GAITWAY_SINK_SERVICE SET RSA_PUBLIC_KEY = 'SINK_PUBLIC_KEY';
 GRANT ROLE GAITWAY_SINK TO USER GAITWAY_SINK_SERVICE;
@@ -31,7 +31,8 @@ GRANT ROLE GAITWAY_READER TO USER GAITWAY_GRAFANA_SERVICE;
 -- The operator is a person with a login of their own:
 -- GRANT ROLE GAITWAY_OPERATOR TO USER ...;
 
--- A stolen key is worth nothing elsewhere. Until the addresses are yours, nobody gets in.
+-- A stolen key is worth nothing elsewhere. Until the addresses are yours, nobody gets in. The sink's user gets in from
+-- the sink's addresses only, so tail, audit, redrive and doctor, which log in as it, are refused from anywhere else.
 CREATE NETWORK POLICY IF NOT EXISTS GAITWAY_SINK_ADDRESSES
   ALLOWED_IP_LIST = ('192.0.2.10')
   COMMENT = 'where the gaitway sink runs';

@@ -1,4 +1,5 @@
--- The one warehouse: for reading. The sink appends without any; only its redrive asks in SQL.
+-- The one warehouse: for reading. The sink appends without any, and `gaitway doctor` asks without any; dashboards, and
+-- `gaitway sink redrive`, audit and tail with the sink's role, ask here.
 
 USE ROLE ACCOUNTADMIN;
 
@@ -11,7 +12,8 @@ CREATE WAREHOUSE IF NOT EXISTS GAITWAY_READ
   STATEMENT_TIMEOUT_IN_SECONDS = 600
   COMMENT = 'gaitway: dashboards and people';
 
--- At most 20 credits a month, which is 20 hours awake.
+-- At most 20 credits a month, which is 20 hours awake, whoever uses them: once dashboards have used them up, redrive,
+-- audit and tail end too. A tail, which asks every 10 s, keeps the warehouse awake.
 CREATE RESOURCE MONITOR IF NOT EXISTS GAITWAY_MONTHLY WITH
   CREDIT_QUOTA = 20
   FREQUENCY = MONTHLY
