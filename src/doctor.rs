@@ -9,15 +9,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use gaitway_kafka::checkup::{self, Users};
+use gaitway_kafka::checkup::{self, Seen, Users};
 use gaitway_kafka::topics::Survey;
 use gaitway_proto::schema::TABLES;
 use gaitway_service::checkup::{Checkup, Grade};
+use gaitway_sink::checkup::Marks;
 use gaitway_sink::{postgres, snowflake, sqlite};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use configured::{Brokers, Configured, Warehouse};
+use configured::{Brokers, Configured, Fed, Warehouse};
 
 /// Exit status if it is not known what to look at.
 const UNASKED: u8 = 2;
@@ -68,28 +69,46 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn look(configured: &Configured, runtime: &Handle) -> Checkup {
     let mut checkup = Checkup::new();
-    let mut surveys = Vec::new();
-    for Brokers { config, relay, group } in &configured.kafka {
-        let users = Users { relay: *relay, group: group.as_deref() };
-        surveys.push((config, checkup::examine(config, users, &mut checkup)));
+    let mut seen = Vec::new();
+    for brokers in &configured.kafka {
+        let users = Users { relay: brokers.relay, group: brokers.group.as_deref() };
+        if let Some(found) = checkup::examine(&brokers.config, users, &mut checkup) {
+            seen.push((brokers, found));
+        }
     }
-    for warehouse in &configured.warehouses {
-        match warehouse {
+    for (warehouse, fed) in &configured.warehouses {
+        let marks = match warehouse {
             Warehouse::Sqlite(path, options) => sqlite::examine(path, options, &mut checkup),
             Warehouse::Postgres(options) => postgres::examine(options, &mut checkup),
             Warehouse::Snowflake(options) => {
-                let feeds: Vec<_> = surveys
+                let feeds: Vec<_> = seen
                     .iter()
-                    .filter_map(|(config, survey)| Some((config, survey.as_ref()?)))
-                    .flat_map(|(config, survey)| {
-                        TABLES.iter().map(|table| feed(table, config.topics.of(table), survey))
+                    .flat_map(|(Brokers { config, .. }, found)| {
+                        TABLES.iter().map(|table| feed(table, config.topics.of(table), &found.survey))
                     })
                     .collect();
                 snowflake::examine(options, &feeds, runtime.clone(), &mut checkup);
+                None
             }
+        };
+        if let (Some(fed), Some(marks)) = (fed, marks) {
+            hold_against(fed, &seen, &marks, &mut checkup);
         }
     }
     checkup
+}
+
+/// Holds a warehouse's marks against the partitions that its sink reads.
+fn hold_against(fed: &Fed, seen: &[(&Brokers, Seen)], marks: &Marks, checkup: &mut Checkup) {
+    let own = |brokers: &Brokers| brokers.config == fed.kafka && brokers.group.as_ref() == Some(&fed.group);
+    let Some((_, Seen { partitions, .. })) = seen.iter().find(|(brokers, _)| own(brokers)) else { return };
+    if partitions.is_empty() {
+        return;
+    }
+    match checkup::ends(&fed.kafka, partitions) {
+        Ok(ends) => gaitway_sink::checkup::judge(partitions.iter().zip(ends), marks, fed.adopt, checkup),
+        Err(said) => checkup.warn("stored so far", said),
+    }
 }
 
 fn feed<'a>(table: &'static gaitway_proto::schema::Table, topic: &'a str, survey: &Survey) -> snowflake::Feed<'a> {

@@ -92,4 +92,16 @@ fn a_whole_path_is_in_order_from_before_it_starts_until_it_runs() {
     assert!(up.terminate(Signal::SIGTERM).success());
     let stopped = report(&args);
     assert_eq!(grades(&stopped, &format!("sinks of group {group}")), ["warn"], "{stopped}");
+    assert!(!grades(&stopped, "").iter().any(|grade| grade == "fail"), "{stopped}");
+
+    // A warehouse of another, in the same group.
+    let other = dir.path().join("other");
+    let mut up = Process::up(&other, &["--config", &config]);
+    let args = ["--config", &config, "--data-dir", other.to_str().unwrap()];
+    harness::await_that("the partitions are told that a sink stops", || {
+        grades(&report(&args), &format!("partition {}", names[0].1)) == ["fail"]
+    });
+    let (code, shown) = doctor(&args);
+    assert!(code == Some(1) && shown.contains("another warehouse needs a `group` of its own"), "{shown}");
+    assert!(up.terminate(Signal::SIGTERM).success());
 }

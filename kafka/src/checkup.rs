@@ -32,9 +32,29 @@ pub struct Users<'a> {
     pub group: Option<&'a str>,
 }
 
+/// What is there.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// The topics.
+    pub survey: Survey,
+    /// The partitions that a sink of the group reads; none if that could not be asked, or there is no group.
+    pub partitions: Vec<Partition>,
+}
+
+/// A partition of a topic of records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub number: i32,
+    /// The group's offset, with the metadata beside it; none if it has none.
+    pub group: Option<(i64, String)>,
+}
+
 /// Looks at brokers and topics, at who owns them, and at how far they were read. Blocks. Gives what is there, if that could
 /// be asked.
-pub fn examine(config: &KafkaConfig, users: Users<'_>, checkup: &mut Checkup) -> Option<Survey> {
+pub fn examine(config: &KafkaConfig, users: Users<'_>, checkup: &mut Checkup) -> Option<Seen> {
     let kafka = format!("Kafka {}", config.brokers);
     let all = |config: &KafkaConfig, brokers| {
         let mut wanted = topics::written_by_relay(config, brokers);
@@ -57,10 +77,24 @@ pub fn examine(config: &KafkaConfig, users: Users<'_>, checkup: &mut Checkup) ->
     if users.relay && survey.topics.contains_key(&config.topics.progress) {
         of_progress(config, checkup);
     }
-    if let Some(group) = users.group {
-        of_sinks(config, group, &survey, checkup);
-    }
-    Some(survey)
+    let partitions = users.group.map_or_else(Vec::new, |group| of_sinks(config, group, &survey, checkup));
+    Some(Seen { survey, partitions })
+}
+
+/// First offset and end of each of `partitions`, for those who read what is committed. Blocks. Asked for after marks were read
+/// they are not before them. The error is a sentence.
+pub fn ends(config: &KafkaConfig, partitions: &[Partition]) -> Result<Vec<(i64, i64)>, String> {
+    let context = Context::default();
+    let trouble = context.trouble.clone();
+    let consumer: Result<BaseConsumer<Context>, _> =
+        client::reader(config, CLIENT).set("group.id", CLIENT).create_with_context(context);
+    let found = consumer.and_then(|consumer| {
+        let ends = partitions.iter().map(|Partition { topic, number, .. }| {
+            progress::watermarks(&consumer, topic, *number, &CancellationToken::new())
+        });
+        ends.collect()
+    });
+    found.map_err(|error| client::sentence(config, "find the ends of the topics", &error, &trouble))
 }
 
 fn of_topics(config: &KafkaConfig, wanted: &[Wanted], survey: &Survey, checkup: &mut Checkup) {
@@ -135,32 +169,38 @@ fn of_progress(config: &KafkaConfig, checkup: &mut Checkup) {
     }
 }
 
-fn of_sinks(config: &KafkaConfig, group: &str, survey: &Survey, checkup: &mut Checkup) {
+fn of_sinks(config: &KafkaConfig, group: &str, survey: &Survey, checkup: &mut Checkup) -> Vec<Partition> {
     let subject = format!("sinks of group {group}");
     let context = Context::default();
     let trouble = context.trouble.clone();
     let consumer: Result<BaseConsumer<Context>, _> =
         client::reader(config, CLIENT).set("group.id", group).create_with_context(context);
-    match consumer.and_then(|consumer| ask_group(config, &consumer, group, survey)) {
+    let partitions = match consumer.and_then(|consumer| ask_group(config, &consumer, group, survey)) {
         Err(error) => {
             let said = client::sentence(config, "look at the group", &error, &trouble);
             checkup.warn(subject, format!("{said}: the user needs DESCRIBE and READ on it"));
+            Vec::new()
         }
-        Ok(Group { members: 0, .. }) => checkup.warn(subject, "none is running: start gaitway sink"),
-        Ok(Group { members, behind, .. }) => {
+        Ok(Group { members, behind, partitions }) => {
             let s = if members == 1 { "" } else { "s" };
             let behind =
                 behind.map_or_else(|| "nothing stored yet".to_owned(), |n| format!("{n} offsets behind the end"));
-            checkup.ok(subject, format!("{members} member{s}, {behind}"));
+            match members {
+                0 => checkup.warn(subject, "none is running: start gaitway sink"),
+                _ => checkup.ok(subject, format!("{members} member{s}, {behind}")),
+            }
+            partitions
         }
-    }
+    };
     letters(config, survey, &trouble, checkup);
+    partitions
 }
 
 struct Group {
     members: usize,
     /// Offsets between what the group was told is stored and the ends of the topics; none if it was told nothing.
     behind: Option<i64>,
+    partitions: Vec<Partition>,
 }
 
 fn ask_group(
@@ -178,14 +218,21 @@ fn ask_group(
             asked.add_partition(name, partition);
         }
     }
-    let mut behind = None;
+    let (mut behind, mut partitions) = (None, Vec::new());
     for told in consumer.committed_offsets(asked, ASK)?.elements() {
-        if let Offset::Offset(stored) = told.offset() {
-            let (_, end) = progress::watermarks(consumer, told.topic(), told.partition(), &CancellationToken::new())?;
-            *behind.get_or_insert(0) += (end - stored).max(0);
-        }
+        told.error()?;
+        let (topic, number) = (told.topic().to_owned(), told.partition());
+        let group = match told.offset() {
+            Offset::Offset(stored) => {
+                let (_, end) = progress::watermarks(consumer, &topic, number, &CancellationToken::new())?;
+                *behind.get_or_insert(0) += (end - stored).max(0);
+                Some((stored, told.metadata().to_owned()))
+            }
+            _ => None,
+        };
+        partitions.push(Partition { topic, number, group });
     }
-    Ok(Group { members, behind })
+    Ok(Group { members, behind, partitions })
 }
 
 fn letters(config: &KafkaConfig, survey: &Survey, trouble: &Trouble, checkup: &mut Checkup) {

@@ -47,6 +47,7 @@ use dead_letter::DeadLetters;
 use group::Member;
 use metrics::SinkMetrics;
 use reader::Source;
+pub(crate) use reader::told_in;
 use worker::{Memories, Shop};
 
 /// The name of the sink's clients.

@@ -18,6 +18,7 @@
 //! `gaitway_proto::ledger::conformance` holds every warehouse to the law.
 
 #[cfg(feature = "kafka")]
+pub mod checkup;
 pub mod command;
 mod config;
 #[cfg(feature = "kafka")]

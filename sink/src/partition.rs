@@ -30,7 +30,7 @@ mod told;
 use pause::Pause;
 use proof::Proof;
 use reading::Reading;
-pub(crate) use stop::Stop;
+pub(crate) use stop::{Stop, begin};
 pub(crate) use told::{Found, Hint, Print, Survey, Told};
 
 /// How long a token may lie beyond the end of the log: a broker that was killed knows its end again only after a while.

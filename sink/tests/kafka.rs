@@ -181,8 +181,12 @@ fn a_lost_token_stops_where_the_group_has_an_offset_and_adopting_it_begins_there
     let sink = Sink::start(&home.config, store.clone());
     let said = sink.await_stopped();
     assert!(said.contains("has no mark") && said.contains("--adopt-from-group"), "{said}");
+    let lag = format!("gaitway_sink_lag{{topic=\"{}\",partition=\"0\"}}", home.raw());
+    assert_eq!(sink.metric(&lag), Some(10));
+    home.write(0, 10..12);
+    sink.await_that("the lag of what is stopped grows", || sink.metric(&lag) == Some(12));
     sink.stop();
-    home.write(0, 10..13);
+    home.write(0, 12..13);
     let mut config = home.config.clone();
     config.adopt_from_group = true;
     let sink = Sink::start(&config, store.clone());

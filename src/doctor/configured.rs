@@ -35,11 +35,20 @@ pub(super) enum Warehouse {
     Snowflake(snowflake::Options),
 }
 
+/// Whose offsets, in which Kafka, a warehouse's marks can be held against.
+#[derive(Debug)]
+pub(super) struct Fed {
+    pub(super) kafka: KafkaConfig,
+    pub(super) group: String,
+    pub(super) adopt: bool,
+}
+
 /// What there is to look at.
 #[derive(Debug, Default)]
 pub(super) struct Configured {
     pub(super) kafka: Vec<Brokers>,
-    pub(super) warehouses: Vec<Warehouse>,
+    /// With what feeds them, if that is Kafka.
+    pub(super) warehouses: Vec<(Warehouse, Option<Fed>)>,
 }
 
 /// The flag `--kafka` in the shape of a service's configuration.
@@ -115,12 +124,13 @@ impl Configured {
         let section = |name: &'static str| file.map(|_| name);
         let relay: RelayConfig = load("relay", file, section("relay"), flags)?;
         let sink: SinkConfig = load("sink", file, section("sink"), Flags { kafka: None })?;
-        if let Some(kafka) = relay.kafka {
+        let fed = relay.kafka.map(|kafka| {
             let own = if sink.kafka == KafkaConfig::default() { kafka.clone() } else { sink.kafka };
             self.add_brokers(kafka, true, None);
-            self.add_brokers(own, false, Some(sink.group));
-        }
-        self.warehouses.push(Warehouse::Sqlite(data_dir.join("warehouse.db"), sink.sqlite));
+            self.add_brokers(own.clone(), false, Some(sink.group.clone()));
+            Fed { kafka: own, group: sink.group, adopt: sink.adopt_from_group }
+        });
+        self.warehouses.push((Warehouse::Sqlite(data_dir.join("warehouse.db"), sink.sqlite), fed));
         Ok(())
     }
 
@@ -129,12 +139,14 @@ impl Configured {
     }
 
     fn add_sink(&mut self, sink: SinkConfig) {
-        self.add_brokers(sink.kafka, false, Some(sink.group));
-        self.warehouses.extend(match (sink.warehouse, sink.snowflake) {
+        self.add_brokers(sink.kafka.clone(), false, Some(sink.group.clone()));
+        let fed = Fed { kafka: sink.kafka, group: sink.group, adopt: sink.adopt_from_group };
+        let warehouse = match (sink.warehouse, sink.snowflake) {
             (WarehouseKind::Sqlite, _) => Some(Warehouse::Sqlite(sink.sqlite.path.clone(), sink.sqlite)),
             (WarehouseKind::Postgres, _) => Some(Warehouse::Postgres(sink.postgres)),
             (WarehouseKind::Snowflake, options) => options.map(Warehouse::Snowflake),
-        });
+        };
+        self.warehouses.extend(warehouse.map(|warehouse| (warehouse, Some(fed))));
     }
 
     /// What two services share is looked at once.
@@ -163,7 +175,9 @@ mod tests {
     #[test]
     fn each_kind_of_file_tells_what_its_service_uses() {
         let sink = found("sink.toml", "warehouse = \"postgres\"\n[kafka]\nbrokers = \"a:1\"\n").unwrap();
-        assert!(matches!(sink.warehouses.as_slice(), [Warehouse::Postgres(_)]));
+        assert!(
+            matches!(sink.warehouses.as_slice(), [(Warehouse::Postgres(_), Some(fed))] if fed.group == "gaitway-sink")
+        );
         assert_eq!((sink.kafka[0].config.brokers.as_str(), sink.kafka[0].relay), ("a:1", false));
         assert_eq!(sink.kafka[0].group.as_deref(), Some("gaitway-sink"));
 
@@ -175,12 +189,12 @@ mod tests {
 
         let up = found("up.toml", "[relay.kafka]\nbrokers = \"a:1\"\n[sink]\ngroup = \"g\"\n").unwrap();
         assert!(
-            matches!(up.warehouses.as_slice(), [Warehouse::Sqlite(path, _)] if path == Path::new("data/warehouse.db"))
+            matches!(up.warehouses.as_slice(), [(Warehouse::Sqlite(path, _), Some(fed))] if path == Path::new("data/warehouse.db") && fed.group == "g")
         );
         assert_eq!((up.kafka.len(), up.kafka[0].group.as_deref()), (1, Some("g")));
 
         let local = found("up.toml", "[relay]\nmqtt = \"127.0.0.1:1\"\n[sink]\n").unwrap();
-        assert!(local.kafka.is_empty() && local.warehouses.len() == 1);
+        assert!(local.kafka.is_empty() && matches!(local.warehouses.as_slice(), [(_, None)]));
 
         let agent = found("agent.toml", "agent_id = \"attic\"\n").unwrap_err().to_string();
         assert!(agent.contains("is an agent's configuration"), "{agent}");

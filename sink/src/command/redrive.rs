@@ -73,7 +73,11 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if config.warehouse != WarehouseKind::Snowflake {
         bail!(
             "the configured warehouse is not Snowflake: the others store all rows of a batch or none, so there is nothing to \
-             redrive; name the file of the sink that stopped with --config"
+             redrive; {}",
+            match &file {
+                Some(file) => format!("is {} the file of the sink that stopped?", file.display()),
+                None => "name the file of the sink that stopped with --config".to_owned(),
+            }
         );
     }
     let topics = &config.kafka.topics;

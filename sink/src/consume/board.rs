@@ -3,6 +3,8 @@
 //! - The sink is ready when it is of its group and every partition that it owns moves.
 //! - A trouble is told when it comes and once a minute while it lasts, however many partitions have it: sentences that differ
 //!   in names with numbers (channels, partitions, offsets) or in brackets are the same trouble.
+//! - When the last of them is over that is told once, if a trouble was told since.
+//! - Dead letters are told once a minute: the last one, and how many there were.
 //! - What the group was told is kept, so that it can be told again.
 
 use std::collections::BTreeMap;
@@ -45,6 +47,30 @@ struct State {
     /// With whether the group was told.
     hints: BTreeMap<Which, (Hint, bool)>,
     told: BTreeMap<String, Instant>,
+    /// A trouble was told, and not that it is over.
+    waits: bool,
+    letters: Letters,
+}
+
+/// Dead letters that were not told.
+#[derive(Debug, Default)]
+struct Letters {
+    count: usize,
+    /// Place, offset and reason of the last one.
+    last: Option<(Which, i64, String)>,
+    told: Option<Instant>,
+}
+
+impl Letters {
+    /// What is to be told now, with how many there were since that was done before.
+    fn due(&mut self, now: Instant) -> Option<(Which, i64, String, usize)> {
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < EVERY) {
+            return None;
+        }
+        let (which, offset, reason) = self.last.take()?;
+        self.told = Some(now);
+        Some((which, offset, reason, std::mem::take(&mut self.count)))
+    }
 }
 
 impl Board {
@@ -67,6 +93,13 @@ impl Board {
     /// What the group may be told of `which`.
     pub(super) fn hint(&self, which: &Which, hint: Hint) {
         self.state().hints.insert(which.clone(), (hint, false));
+    }
+
+    /// `count` records of `which` were set aside, the last one at `offset` for this reason.
+    pub(super) fn set_aside(&self, which: &Which, count: usize, offset: i64, reason: String) {
+        let letters = &mut self.state().letters;
+        letters.count += count;
+        letters.last = Some((which.clone(), offset, reason));
     }
 
     /// `which` is another's.
@@ -124,7 +157,21 @@ impl Board {
             if state.told.get(kind).is_none_or(|told| now.saturating_duration_since(*told) >= EVERY) {
                 tracing::warn!("the sink waits: {trouble}");
                 state.told.insert(kind.clone(), now);
+                state.waits = true;
             }
+        }
+        if troubles.is_empty() && opening == 0 && std::mem::take(&mut state.waits) {
+            tracing::info!("the sink goes on: it waits for nothing any more");
+        }
+        if let Some(((topic, partition), offset, reason, records)) = state.letters.due(now) {
+            tracing::warn!(
+                topic,
+                partition,
+                offset,
+                reason,
+                records,
+                "set aside as dead letters since this was last said"
+            );
         }
         state.told.retain(|_, told| now.saturating_duration_since(*told) < EVERY);
         let why: Vec<_> = stopped.into_iter().chain(troubles.into_iter().map(|(_, said)| said)).collect();
@@ -186,6 +233,43 @@ mod tests {
         assert!(board.state().told.values().all(|told| *told == now), "it was told already");
         board.show(now + EVERY, &[]);
         assert!(board.state().told.values().all(|told| *told == now + EVERY));
+    }
+
+    #[test]
+    fn that_a_told_trouble_is_over_is_told_once() {
+        let board = Board::new(Health::new().part("sink"), SinkMetrics::register(&Metrics::new()));
+        let (which, now) = (("t".to_owned(), 0), Instant::now());
+        board.set(&which, Standing::Waiting("no warehouse".to_owned()));
+        board.show(now, &[]);
+        assert!(board.state().waits);
+        board.set(&which, Standing::Opening);
+        board.show(now, &[]);
+        assert!(board.state().waits, "it has not begun to read");
+        board.set(&which, Standing::Moving);
+        board.show(now, &[]);
+        assert!(!board.state().waits);
+        board.set(&which, Standing::Waiting("no warehouse".to_owned()));
+        board.show(now, &[]);
+        assert!(!board.state().waits, "what was not told again is not told to be over");
+    }
+
+    #[test]
+    fn dead_letters_are_told_once_a_minute_with_how_many_there_were() {
+        let (mut letters, now) = (Letters::default(), Instant::now());
+        assert_eq!(letters.due(now), None);
+        let board = Board::new(Health::new().part("sink"), SinkMetrics::register(&Metrics::new()));
+        let which = ("t".to_owned(), 3);
+        board.set_aside(&which, 2, 7, "no JSON".to_owned());
+        std::mem::swap(&mut letters, &mut board.state().letters);
+        assert_eq!(letters.due(now), Some((which.clone(), 7, "no JSON".to_owned(), 2)));
+        std::mem::swap(&mut letters, &mut board.state().letters);
+        for offset in 8..10 {
+            board.set_aside(&which, 1, offset, "no JSON".to_owned());
+        }
+        std::mem::swap(&mut letters, &mut board.state().letters);
+        assert_eq!(letters.due(now + EVERY / 2), None);
+        assert_eq!(letters.due(now + EVERY), Some((which, 9, "no JSON".to_owned(), 2)));
+        assert_eq!(letters.due(now + 3 * EVERY), None);
     }
 
     #[test]

@@ -207,13 +207,17 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    /// The first record that is left, and behind the last. Blocks; the error is a sentence.
+    pub(super) fn ends(&self) -> Result<(i64, i64), String> {
+        let Self { source, topic, partition, .. } = self;
+        let found = source.consumer.fetch_watermarks(topic, *partition, ASK);
+        found.map_err(|error| source.said(&format!("find the ends of {topic}/{partition}"), &error))
+    }
+
     /// What the log and the group say. Blocks; the error is a sentence.
     pub(super) fn survey(&self) -> Result<Survey, String> {
         let Self { source, topic, partition, .. } = self;
-        let (low, high) = source
-            .consumer
-            .fetch_watermarks(topic, *partition, ASK)
-            .map_err(|error| source.said(&format!("find the ends of {topic}/{partition}"), &error))?;
+        let (low, high) = self.ends()?;
         let doing = format!("find the group's offset of {topic}/{partition}");
         let mut asked = TopicPartitionList::new();
         asked.add_partition(topic, *partition);
@@ -314,7 +318,7 @@ pub(super) fn metadata_of(told: &Told) -> String {
     format!("token={token}{print}")
 }
 
-fn told_in(metadata: &str) -> Option<Told> {
+pub(crate) fn told_in(metadata: &str) -> Option<Told> {
     let mut words = metadata.split(' ');
     let token = match words.next()?.strip_prefix("token=")? {
         "none" => None,

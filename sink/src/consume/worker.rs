@@ -28,8 +28,14 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often the ledger keeps house.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the end of a partition that is not read is asked for.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+
 /// So many records are taken before anything else is looked at.
 const BURST: usize = 256;
+
+/// Characters of a dead letter's reason in the log; its header has more.
+const MOST_OF_REASON: usize = 200;
 
 /// Asks a worker to end, and its ledger to let go of the partition. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +90,9 @@ pub(super) struct Worker {
     claim: Claim,
     agent: Option<AgentId>,
     tended: Instant,
+    measured: Instant,
+    /// The first offset that may not be stored, as far as that was seen.
+    next: Option<i64>,
     stopper: Stopper,
     stopped: bool,
     /// All letters about records up to this offset are written.
@@ -113,6 +122,8 @@ impl Worker {
             ledger: None,
             agent: None,
             tended: Instant::now(),
+            measured: Instant::now(),
+            next: None,
             stopper,
             stopped: false,
             lettered: -1,
@@ -130,8 +141,9 @@ impl Worker {
                 self.tend(now);
                 self.read(now);
             } else {
-                let until = self.machine.poll_timeout().map_or(POLL, |until| until.saturating_duration_since(now));
                 self.show();
+                self.measure_unread(now);
+                let until = self.machine.poll_timeout().map_or(POLL, |until| until.saturating_duration_since(now));
                 self.stopper.wait(until.max(Duration::from_millis(1)));
             }
         }
@@ -165,6 +177,9 @@ impl Worker {
             Effect::Ask => {
                 let before = self.machine.token();
                 let outcome = self.committed();
+                if let (Ok(found), false) = (&outcome, self.machine.is_reading()) {
+                    self.next = found.position.and_then(|token| i64::try_from(token).ok()?.checked_add(1));
+                }
                 if outcome.as_ref().is_ok_and(|found| self.machine.is_reading() && found.position > before) {
                     self.shop.board.metrics.committed_at.set(clock::now_micros() / 1_000_000);
                 }
@@ -172,6 +187,11 @@ impl Worker {
             }
             Effect::Survey => {
                 let outcome = self.reader.survey();
+                if let Ok(survey) = &outcome {
+                    self.measured = Instant::now();
+                    self.next = self.next.or(Some(survey.low));
+                    self.show_lag(survey.high);
+                }
                 self.machine.handle_survey(Instant::now(), outcome);
             }
             Effect::Adopt(token) => {
@@ -245,14 +265,20 @@ impl Worker {
     }
 
     fn submit(&mut self, batch: &Batch<Taken>) -> Result<(), LedgerError> {
-        let Self { shop, table, which: (topic, partition), source, ledger, lettered, .. } = self;
+        let Self { shop, table, which, source, ledger, lettered, .. } = self;
+        let (topic, partition) = &*which;
         let ledger = ledger.as_mut().ok_or_else(not_open)?;
         let (letters, metrics, begun) = (&shop.letters, &shop.board.metrics, Instant::now());
         let marks = [Mark { source: source.clone(), from: batch.from, to: batch.to }];
         taken::sorted(table, (topic, *partition), &batch.records, &mut **ledger, |ledger, records, refused| {
             // Before the mark passes them; once, however often the warehouse is tried.
             let unwritten = refused.partition_point(|(taken, _)| taken.offset <= *lettered);
-            letters.write(topic, *partition, &refused[unwritten..]).map_err(LedgerError::Unavailable)?;
+            let unwritten = &refused[unwritten..];
+            letters.write(topic, *partition, unwritten).map_err(LedgerError::Unavailable)?;
+            if let Some((taken, why)) = unwritten.last() {
+                let reason = why.said().chars().take(MOST_OF_REASON).collect();
+                shop.board.set_aside(which, unwritten.len(), taken.offset, reason);
+            }
             *lettered = refused.last().map_or(*lettered, |(taken, _)| taken.offset.max(*lettered));
             ledger.submit(records, &marks)?;
             for (_, why) in refused {
@@ -280,8 +306,28 @@ impl Worker {
         self.show();
     }
 
-    fn measure(&self) {
-        if let (Some(end), Some(next)) = (self.reader.end(), self.machine.next_unstored()) {
+    fn measure(&mut self) {
+        if let Some(next) = self.machine.next_unstored() {
+            self.next = Some(next);
+            if let Some(end) = self.reader.end() {
+                self.show_lag(end);
+            }
+        }
+    }
+
+    /// The client knows the ends only of what it reads. Whoever watches the lag is to see one that stands still.
+    fn measure_unread(&mut self, now: Instant) {
+        if self.next.is_none() || now.saturating_duration_since(self.measured) < MEASURE_EVERY {
+            return;
+        }
+        if let Ok((_, end)) = self.reader.ends() {
+            self.show_lag(end);
+        }
+        self.measured = Instant::now();
+    }
+
+    fn show_lag(&self, end: i64) {
+        if let (Some(next), false) = (self.next, self.stopper.is_stopped()) {
             let (topic, partition) = self.which.clone();
             self.shop.board.metrics.lag.get_or_create(&Of { topic, partition }).set(end.saturating_sub(next).max(0));
         }

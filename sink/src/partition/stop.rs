@@ -32,8 +32,9 @@ pub(crate) enum Stop {
     Gone { token: u64, low: i64 },
     #[error(
         "the warehouse has no mark of this partition, but the group has read it up to offset {group}: the mark was lost, or the \
-         warehouse is another; put the mark back, or start once with --adopt-from-group if the records before offset {group} are \
-         in the warehouse, or remove the group's offset to store all records that the log still has"
+         warehouse is another; another warehouse needs a `group` of its own in the sink's configuration; else put the mark back, \
+         or start once with --adopt-from-group if the records before offset {group} are in the warehouse, or remove the group's \
+         offset to store all records that the log still has"
     )]
     Lost { group: i64 },
     #[error(
@@ -79,7 +80,7 @@ impl Stop {
 }
 
 /// The offset of the first record that may have to be stored.
-pub(super) fn begin(token: Option<u64>, survey: &Survey, adopt: bool) -> Result<i64, Stop> {
+pub(crate) fn begin(token: Option<u64>, survey: &Survey, adopt: bool) -> Result<i64, Stop> {
     let Survey { low, high, group } = *survey;
     let told = group.and_then(|group| group.told).map(|told| told.token);
     match (token, group) {
@@ -169,7 +170,9 @@ mod tests {
     #[test]
     fn without_a_token_it_begins_at_the_first_record_only_if_the_group_has_no_offset_either() {
         assert_eq!(begin(None, &survey(5, 20, None), false), Ok(5));
-        assert_eq!(begin(None, &survey(5, 20, Some((7, None))), false), Err(Stop::Lost { group: 7 }));
+        let lost = begin(None, &survey(5, 20, Some((7, None))), false);
+        assert_eq!(lost, Err(Stop::Lost { group: 7 }));
+        assert!(lost.unwrap_err().to_string().contains("another warehouse needs a `group` of its own"));
         assert_eq!(begin(None, &survey(5, 20, Some((7, None))), true), Ok(7));
         assert_eq!(begin(None, &survey(5, 20, None), true), Ok(5));
         for group in [4, 21] {

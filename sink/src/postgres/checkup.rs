@@ -11,35 +11,52 @@ use super::options::{Options, Server};
 use super::setup::{self, unsafe_settings};
 use super::timescale;
 use super::trouble::Failure;
+use crate::checkup::Marks;
 
 const READ_ONLY: &str = "SET default_transaction_read_only TO on; SET search_path TO pg_catalog";
 
 /// Version, and whether this user may create schemas.
 const SERVER: &str = "SELECT current_setting('server_version'), has_database_privilege(current_database(), 'CREATE')";
 
-/// How many partitions are stored from, and how many seconds ago the last was.
-const MARKS: &str =
-    "SELECT count(*), extract(epoch FROM now() - max(updated_at))::bigint FROM raw_data.gaitway_progress";
+/// The table of marks.
+const PROGRESS: &str = "raw_data.gaitway_progress";
 
-/// Looks at the server, its settings, tables, rights, views and marks. Blocks; not for threads of a runtime.
-pub fn examine(options: &Options, checkup: &mut Checkup) {
+/// How far each partition is stored, and how many seconds ago that was.
+const MARKS: &str =
+    "SELECT source, position, extract(epoch FROM now() - updated_at)::bigint FROM raw_data.gaitway_progress";
+
+/// Looks at the server, its settings, tables, rights, views and marks. Blocks; not for threads of a runtime. Gives the marks, if
+/// they could be read; none are in a database without tables.
+pub fn examine(options: &Options, checkup: &mut Checkup) -> Option<Marks> {
     let server = match options.config() {
         Ok(config) => Server::of(&config),
-        Err(wrong) => return checkup.fail("PostgreSQL", wrong.to_string()),
+        Err(wrong) => {
+            checkup.fail("PostgreSQL", wrong.to_string());
+            return None;
+        }
     };
     let subject = format!("PostgreSQL {server}");
     let looked = match Driver::new() {
         Ok(driver) => driver.run(look(options, &server, &subject, checkup)),
-        Err(error) => return checkup.fail(subject, format!("cannot drive a connection: {error}")),
+        Err(error) => {
+            checkup.fail(subject, format!("cannot drive a connection: {error}"));
+            return None;
+        }
     };
-    if let Err(failure) = looked {
+    looked.unwrap_or_else(|failure| {
         let said = failure.into_ledger(&server).to_string();
         let named = format!("{server} ");
         checkup.fail(subject, said.strip_prefix(&named).unwrap_or(&said));
-    }
+        None
+    })
 }
 
-async fn look(options: &Options, server: &Server, subject: &str, checkup: &mut Checkup) -> Result<(), Failure> {
+async fn look(
+    options: &Options,
+    server: &Server,
+    subject: &str,
+    checkup: &mut Checkup,
+) -> Result<Option<Marks>, Failure> {
     let (client, task) = connect(options, server).await?;
     let looked = within(options.statement_timeout, look_around(&client, options, server, subject, checkup)).await;
     task.abort();
@@ -52,7 +69,7 @@ async fn look_around(
     server: &Server,
     subject: &str,
     checkup: &mut Checkup,
-) -> Result<(), Failure> {
+) -> Result<Option<Marks>, Failure> {
     let settings = client.query_one(setup::SETTINGS, &[]).await?;
     client.batch_execute(READ_ONLY).await?;
     let about = client.query_one(SERVER, &[]).await?;
@@ -65,9 +82,12 @@ async fn look_around(
     if let Some(why) = unsafe_settings(fsync, commit, encoding, settings.try_get(3)?) {
         checkup.fail(subject, why);
     }
-    let mut all_there = true;
+    let (mut all_there, mut marks) = (true, None);
     for Standing { table, is_there, faults } in layout::standing(&setup::look(client).await?) {
         all_there &= is_there && faults.is_empty();
+        if table == PROGRESS && faults.is_empty() {
+            marks = Some(if is_there { look_at_marks(client, checkup).await? } else { Marks::new() });
+        }
         let subject = format!("table {table}");
         match (is_there, may_create) {
             (true, _) if faults.is_empty() => checkup.ok(&subject, "as it should be"),
@@ -86,24 +106,30 @@ async fn look_around(
             checkup.fail(&subject, fault);
         }
     }
-    if all_there {
-        if !setup::views_are_ours(client).await? {
-            let said = if may_create {
-                "are not those of this program: gaitway sink makes them when it starts"
-            } else {
-                "are not those of this program, and its user may not create them: records are stored all the same; \
+    if all_there && !setup::views_are_ours(client).await? {
+        let said = if may_create {
+            "are not all there, or not those of this program: gaitway sink makes them when it starts"
+        } else {
+            "are not all there, or not those of this program, and its user may not create them: records are stored all the same; \
                  GRANT CREATE ON DATABASE, and restart the sink"
-            };
-            checkup.warn("views of activity", said);
-        }
-        let marks = client.query_one(MARKS, &[]).await?;
-        let (partitions, ago): (i64, Option<i64>) = (marks.try_get(0)?, marks.try_get(1)?);
-        let last = ago.map_or(String::new(), |ago| format!(", last {ago} s ago"));
-        let s = if partitions == 1 { "" } else { "s" };
-        checkup.ok("stored so far", format!("from {partitions} partition{s}{last}"));
+        };
+        checkup.warn("views of activity", said);
     }
     look_at_timescale(client, options, checkup).await?;
-    Ok(())
+    Ok(marks)
+}
+
+async fn look_at_marks(client: &Client, checkup: &mut Checkup) -> Result<Marks, tokio_postgres::Error> {
+    let (mut marks, mut last) = (Marks::new(), None::<i64>);
+    for row in client.query(MARKS, &[]).await? {
+        let (source, position, ago): (_, _, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        marks.insert(source, position);
+        last = Some(last.map_or(ago, |last| last.min(ago)));
+    }
+    let last = last.map_or(String::new(), |ago| format!(", last {ago} s ago"));
+    let s = if marks.len() == 1 { "" } else { "s" };
+    checkup.ok("stored so far", format!("from {} partition{s}{last}", marks.len()));
+    Ok(marks)
 }
 
 async fn look_at_timescale(

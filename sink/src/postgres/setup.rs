@@ -42,6 +42,12 @@ const FORBIDDEN: &str = "SELECT n.nspname || '.' || c.relname, r.privilege
         AND (r.privilege = 'INSERT' OR c.relname = 'gaitway_progress')
         AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, r.privilege))";
 
+/// Which views the schema says that it has, and whether all of these are there.
+const OF_VIEWS: &str = "SELECT obj_description(n.oid, 'pg_namespace'),
+    (SELECT count(*) FROM pg_class AS c WHERE c.relnamespace = n.oid AND c.relkind = 'v' AND c.relname::text = ANY($1))
+        = cardinality($1::text[])
+    FROM pg_namespace AS n WHERE n.nspname = 'activity'";
+
 /// What was said once and is not said again at the next recovery.
 #[derive(Debug, Default)]
 pub(super) struct Told(Vec<String>);
@@ -161,11 +167,18 @@ fn views_mark() -> String {
     format!("gaitway views {:08x}", crc32c::crc32c(VIEWS.as_bytes()))
 }
 
-/// Whether the views are those of this program: their schema says which they are.
+/// The views that are created, without their schema.
+fn views() -> Vec<&'static str> {
+    let created = VIEWS.lines().filter_map(|line| line.strip_prefix("CREATE OR REPLACE VIEW activity."));
+    created.filter_map(|rest| rest.split_whitespace().next()).collect()
+}
+
+/// Whether the views are those of this program: their schema says which they are, and none was dropped since, as a column's
+/// `CASCADE` does.
 pub(super) async fn views_are_ours(client: &Client) -> Result<bool, tokio_postgres::Error> {
-    let of_schema = "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'activity'";
-    let there = client.query_opt(of_schema, &[]).await?;
-    Ok(there.map(|row| row.try_get::<_, Option<String>>(0)).transpose()?.flatten() == Some(views_mark()))
+    let Some(there) = client.query_opt(OF_VIEWS, &[&views()]).await? else { return Ok(false) };
+    let (mark, all): (Option<String>, bool) = (there.try_get(0)?, there.try_get(1)?);
+    Ok(all && mark == Some(views_mark()))
 }
 
 /// Readers are disturbed only where something changes.
@@ -227,6 +240,12 @@ async fn end(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_view_that_is_created_is_known_by_name() {
+        assert_eq!(views().len(), VIEWS.to_ascii_uppercase().matches("CREATE OR REPLACE VIEW").count());
+        assert!(views().contains(&"stream_gaps") && !views().contains(&""));
+    }
 
     #[test]
     fn a_server_that_does_not_wait_for_its_disk_is_refused() {

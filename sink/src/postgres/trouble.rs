@@ -105,9 +105,9 @@ fn told(server: &Server, code: &str, what: &str) -> LedgerError {
         ("53200", _) => "is out of memory: give it more, or lower its settings".to_owned(),
         ("25006", _) => "is read-only, perhaps a standby: connect to the primary, or wait until it is one".to_owned(),
         ("42501", _) => format!("does not let user {user} do this: grant what the documentation lists"),
-        ("42P01" | "3F000" | "42703", _) => {
-            "lacks a table or column: run what `gaitway sink ddl --dialect postgres` prints".to_owned()
-        }
+        ("42P01" | "3F000", _) => "lacks a table: run what `gaitway sink ddl --dialect postgres` prints".to_owned(),
+        // The DDL creates tables that are not there, and adds nothing to one that is.
+        ("42703", _) => "lacks a column: add it with ALTER TABLE; gaitway doctor names it and its type".to_owned(),
         ("28P01" | "28000", _) => format!("does not let user {user} in: check password and pg_hba.conf"),
         (_, "23") => "has a constraint of its own on a table of gaitway's: drop it".to_owned(),
         (_, "08") => "lost the connection: it is tried again".to_owned(),
@@ -135,6 +135,7 @@ mod tests {
             ("25006", "standby"),
             ("42501", "let user sink"),
             ("42P01", "ddl"),
+            ("42703", "ALTER TABLE"),
             ("28P01", "password"),
             ("3D000", "CREATE DATABASE"),
             ("23502", "drop it"),

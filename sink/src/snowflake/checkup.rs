@@ -61,7 +61,7 @@ pub fn examine(options: &Options, feeds: &[Feed<'_>], runtime: Handle, checkup: 
             &subject,
             format!("lets user {} in by key {}; rows go to {}", options.user, client.fingerprint(), session.scope),
         ),
-        Err(failure) => return checkup.fail(subject, failure.why()),
+        Err(failure) => return checkup.fail(subject, locked_out(options, &failure)),
     }
     let Some(role) = of_role(&client, &subject, checkup) else { return };
     let grants = grants(&client, &role, checkup);
@@ -80,6 +80,20 @@ pub fn examine(options: &Options, feeds: &[Feed<'_>], runtime: Handle, checkup: 
     }
     for feed in feeds {
         of_channels(&client, feed, checkup);
+    }
+}
+
+/// Why there is no session, and what to look at.
+fn locked_out(options: &Options, failure: &Failure) -> String {
+    match failure {
+        Failure::Again { why, .. } => {
+            let asks = if options.url.is_some() { "snowflake.url" } else { "snowflake.account" };
+            format!(
+                "does not answer at {}: check {asks}, the network and firewall on the way ({why})",
+                options.account_url()
+            )
+        }
+        failure => failure.why().to_owned(),
     }
 }
 
@@ -401,6 +415,18 @@ mod tests {
         let mut rows = described();
         rows.push(["MINE", "NUMBER(38,0)", "COLUMN", "N"].map(|text| Some(text.to_owned())).to_vec());
         assert!(said(rows).contains("column MINE is NOT NULL, and gaitway does not know it"));
+    }
+
+    #[test]
+    fn whoever_does_not_answer_is_named_with_what_to_check() {
+        let mut options = Options::new("my_org-acct", "user", "key.p8");
+        let away = Failure::Again { why: "host discovery: refused".to_owned(), after: None };
+        let said = locked_out(&options, &away);
+        assert!(said.contains("https://my-org-acct.snowflakecomputing.com: check snowflake.account"), "{said}");
+        options.url = Some("https://127.0.0.1:1/".to_owned());
+        let said = locked_out(&options, &away);
+        assert!(said.contains("https://127.0.0.1:1: check snowflake.url") && said.contains("refused"), "{said}");
+        assert_eq!(locked_out(&options, &Failure::Denied("the key".to_owned())), "the key");
     }
 
     #[test]

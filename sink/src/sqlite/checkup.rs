@@ -11,19 +11,21 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::options::Options;
 use super::{damage, marks, opening, place, trouble};
+use crate::checkup::Marks;
 
 /// How long the pages are looked at.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// Looks at the file at `path`, its pages and marks, and its disk.
-pub fn examine(path: &Path, options: &Options, checkup: &mut Checkup) {
+/// Looks at the file at `path`, its pages and marks, and its disk. Gives the marks, if they could be read.
+pub fn examine(path: &Path, options: &Options, checkup: &mut Checkup) -> Option<Marks> {
+    let mut marks = None;
     let subject = format!("warehouse {}", path.display());
     match fs::metadata(path) {
         Ok(file) => {
             if file.permissions().readonly() {
                 checkup.fail(&subject, "cannot be written: give the sink's user the right to write it");
             }
-            of_file(path, &subject, checkup);
+            marks = of_file(path, &subject, checkup);
             let log = fs::metadata(place::log_of(path)).map_or(0, |log| log.len());
             of_disk(path, (file.len(), log), options, &subject, checkup);
         }
@@ -32,16 +34,20 @@ pub fn examine(path: &Path, options: &Options, checkup: &mut Checkup) {
         }
         Err(error) => checkup.fail(&subject, format!("cannot be looked at: {error}")),
     }
+    marks
 }
 
-fn of_file(path: &Path, subject: &str, checkup: &mut Checkup) {
+fn of_file(path: &Path, subject: &str, checkup: &mut Checkup) -> Option<Marks> {
     let conn = match opening::inspect(path) {
         Ok(conn) => conn,
         Err(error @ opening::OpenError::Damaged { .. }) => {
-            return checkup
-                .fail(subject, format!("{error}: it is set aside when the sink starts, and a new one begun"));
+            checkup.fail(subject, format!("{error}: it is set aside when the sink starts, and a new one begun"));
+            return None;
         }
-        Err(error) => return checkup.fail(subject, error.to_string()),
+        Err(error) => {
+            checkup.fail(subject, error.to_string());
+            return None;
+        }
     };
     match integrity(&conn) {
         Ok(Looked::Whole) => checkup.ok(subject, "its pages are whole"),
@@ -56,18 +62,20 @@ fn of_file(path: &Path, subject: &str, checkup: &mut Checkup) {
         ),
         Err(error) => checkup.fail(subject, trouble::sentence(path, &error)),
     }
-    let (mut sources, mut wrong) = (0_u64, None);
+    let (mut marks, mut wrong) = (Marks::new(), None);
     let read = marks::each(&conn, false, |kept| match kept {
-        Ok(_) => sources += 1,
+        Ok(kept) => drop(marks.insert(kept.source, kept.position)),
         Err(error) => wrong = Some(error.to_string()),
     });
     match (read.map_err(|error| error.to_string()), wrong) {
         (Ok(()), None) => {
-            let s = if sources == 1 { "" } else { "s" };
-            checkup.ok("stored so far", format!("from {sources} source{s}"));
+            let s = if marks.len() == 1 { "" } else { "s" };
+            checkup.ok("stored so far", format!("from {} source{s}", marks.len()));
+            Some(marks)
         }
         (Ok(()), Some(error)) | (Err(error), _) => {
             checkup.fail("stored so far", format!("how far was read cannot be told: {error}"));
+            None
         }
     }
 }

@@ -174,6 +174,13 @@ fn what_is_missing_or_wrong_is_told_to_whoever_looks_and_nothing_is_changed() {
     assert!(forbidden.contains("may not INSERT raw_data.gaps: GRANT it"), "{forbidden}");
 
     let admin = database.reader();
+    admin.run("ALTER TABLE raw_data.gaps DROP COLUMN reason CASCADE; ALTER TABLE raw_data.gaps ADD COLUMN reason text");
+    let cascaded = looked_at(&database.url);
+    assert_eq!((cascaded.count(Grade::Fail), cascaded.count(Grade::Warn)), (0, 1), "{cascaded}");
+    open(&database.url).recover().unwrap();
+    assert_eq!(admin.number("SELECT count(*) FROM activity.stream_gaps"), 0);
+    let mended = looked_at(&database.url);
+    assert_eq!(mended.worst(), Some(Grade::Ok), "{mended}");
     admin.run("DROP SCHEMA activity CASCADE");
     admin.run("ALTER TABLE raw_data.gaps DROP COLUMN reason");
     admin.run("ALTER TABLE raw_data.gaps ADD COLUMN mine text NOT NULL");
