@@ -27,8 +27,8 @@ const FETCHES: [(&str, &str); 5] = [
     ("fetch.message.max.bytes", "233016"),
     ("queued.max.messages.kbytes", "227"),
     ("queued.min.messages", "455"),
-    ("fetch.wait.max.ms", "100"),
-    ("fetch.queue.backoff.ms", "2"),
+    ("fetch.wait.max.ms", "20"),
+    ("fetch.queue.backoff.ms", "5"),
 ];
 
 pub(crate) fn figures(bench: &Bench) -> Vec<Figure> {
