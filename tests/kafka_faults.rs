@@ -350,14 +350,18 @@ fn a_sink_that_was_frozen_stores_nothing_twice_beside_the_new_owner_of_its_parti
         for (phone, pushed) in &mut phones {
             push(&url, phone, round * 10..round * 10 + 5, pushed);
         }
-        owners.iter().for_each(|owner| signal(owner, Signal::SIGSTOP));
+        for owner in &owners {
+            signal(owner, Signal::SIGSTOP);
+        }
         for (phone, pushed) in &mut phones {
             push(&url, phone, round * 10 + 5..round * 10 + 10, pushed);
         }
         let others = [start(0), start(1)];
         let expected: usize = phones.iter().map(|(_, pushed)| readings(pushed)).sum();
         await_that("the new owners have stored everything", || stored().iter().all(|rows| *rows >= expected));
-        owners.iter().for_each(|owner| signal(owner, Signal::SIGCONT));
+        for owner in &owners {
+            signal(owner, Signal::SIGCONT);
+        }
         std::thread::sleep(Duration::from_secs(2));
         end(std::mem::replace(&mut owners, others));
         assert_eq!(stored(), [expected; 2]);

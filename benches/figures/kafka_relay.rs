@@ -166,7 +166,7 @@ fn drain(broker: &str, full: &Path, place: &Path, readings: u64) -> (f64, f64) {
     let address = format!("mqtt://{}", relay.process.mqtt_address());
     let begun = Instant::now();
     let agent = Agent::start(&data_dir, &address);
-    harness::await_that("the spool is drained", || relay.metric("gaitway_relay_readings_total") >= readings as f64);
+    harness::await_that("the spool is drained", || relay.metric("gaitway_relay_readings_total") as u64 == readings);
     let seconds = begun.elapsed().as_secs_f64();
     let commits = relay.metric("gaitway_relay_commits_total");
     assert!(agent.process.terminate(Signal::SIGTERM).success());

@@ -27,8 +27,8 @@ const FETCHES: [(&str, &str); 5] = [
     ("fetch.message.max.bytes", "233016"),
     ("queued.max.messages.kbytes", "227"),
     ("queued.min.messages", "455"),
-    ("fetch.wait.max.ms", "100"),
-    ("fetch.queue.backoff.ms", "2"),
+    ("fetch.wait.max.ms", "20"),
+    ("fetch.queue.backoff.ms", "5"),
 ];
 
 pub(crate) fn figures(bench: &Bench) -> Vec<Figure> {
@@ -40,7 +40,7 @@ pub(crate) fn figures(bench: &Bench) -> Vec<Figure> {
         Committer::open(&kafka).commit_all(&frames(&phones, pushes));
         let rows = pushes * READINGS_A_PUSH * PHONES as u64;
         let run = Run { kafka, rows };
-        vec![run.store_in_snowflake(bench.size(3, 1)), run.store_in_postgres(), run.store_in_sqlite()]
+        vec![run.snowflake(bench.size(3, 1)), run.postgres(), run.sqlite()]
     })
 }
 
@@ -55,7 +55,7 @@ impl Run {
         number(self.rows as f64 / seconds)
     }
 
-    fn store_in_snowflake(&self, rounds: usize) -> Figure {
+    fn snowflake(&self, rounds: usize) -> Figure {
         let (mut ours, mut theirs, mut plain) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let folder = machine::folder();
@@ -89,7 +89,7 @@ impl Run {
             ))
     }
 
-    fn store_in_postgres(&self) -> Figure {
+    fn postgres(&self) -> Figure {
         const WHAT: &str = "sink from Kafka into PostgreSQL";
         if !postgres_server::is_installed() {
             return Figure::new(WHAT, "skipped: PostgreSQL's server is missing, install it");
@@ -106,7 +106,7 @@ impl Run {
             .note("binary COPY, fsync on, one round; Debian's server on these cores, its files in the temporary folder")
     }
 
-    fn store_in_sqlite(&self) -> Figure {
+    fn sqlite(&self) -> Figure {
         let folder = machine::folder();
         let file = folder.path().join("warehouse.db");
         // Rows are not to go because the disk is full of something else.

@@ -138,9 +138,11 @@ impl Source {
             ("fetch.message.max.bytes", fetch),
             ("queued.max.messages.kbytes", fetch / 1024),
             ("queued.min.messages", (fetch / MESSAGE_OVERHEAD).max(1)),
-            ("fetch.wait.max.ms", 100),
+            // One fetch is under way at a time: while it waits for partitions that have nothing, those whose queues were full
+            // are not fetched for.
+            ("fetch.wait.max.ms", 20),
             // A queue holds little more than one fetch: so long a partition stands still behind each.
-            ("fetch.queue.backoff.ms", 2),
+            ("fetch.queue.backoff.ms", 5),
         ];
         for (property, value) in bounds {
             super::unless_set(&mut reader, property, value);
