@@ -96,7 +96,7 @@ fn a_whole_path_is_in_order_from_before_it_starts_until_it_runs() {
 
     // A warehouse of another, in the same group.
     let other = dir.path().join("other");
-    let mut up = Process::up(&other, &["--config", &config]);
+    let up = Process::up(&other, &["--config", &config]);
     let args = ["--config", &config, "--data-dir", other.to_str().unwrap()];
     harness::await_that("the partitions are told that a sink stops", || {
         grades(&report(&args), &format!("partition {}", names[0].1)) == ["fail"]
