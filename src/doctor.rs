@@ -13,8 +13,7 @@ use gaitway_kafka::checkup::{self, Seen, Users};
 use gaitway_kafka::topics::Survey;
 use gaitway_proto::schema::TABLES;
 use gaitway_service::checkup::{Checkup, Grade};
-use gaitway_sink::checkup::Marks;
-use gaitway_sink::{postgres, snowflake, sqlite};
+use gaitway_sink::{Marks, postgres, snowflake, sqlite};
 use serde::Serialize;
 use tokio::runtime::Handle;
 

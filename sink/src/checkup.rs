@@ -3,17 +3,13 @@
 //! - It is judged as a sink does when it begins to read, and told in its sentences.
 //! - Of partitions that stop for one reason the first is told, with how many there are.
 
-use std::collections::BTreeMap;
-
 use gaitway_kafka::checkup::Partition;
 use gaitway_proto::ledger::Source;
 use gaitway_service::checkup::Checkup;
 
 use crate::consume::told_in;
+use crate::ledgers::Marks;
 use crate::partition::{Hint, Stop, Survey, begin};
-
-/// How far each source was stored, by its name in the table of marks.
-pub type Marks = BTreeMap<String, i64>;
 
 /// Holds the warehouse's `marks` against `partitions`: the group's offsets, read before the marks, and first offset and end,
 /// read after them. `adopt`: as [`adopt_from_group`](crate::SinkConfig::adopt_from_group).

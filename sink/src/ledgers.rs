@@ -3,6 +3,7 @@
 //! - A shared ledger is used by one partition at a time.
 //! - After an error nothing is done with it before it has recovered, whichever partition met the error.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,9 @@ use crate::snowflake;
 
 /// A shared ledger keeps house so often, whoever asks.
 const TEND_EVERY: Duration = Duration::from_secs(1);
+
+/// How far each source was stored, by its name in a warehouse's table of marks.
+pub type Marks = BTreeMap<String, i64>;
 
 /// Gives each partition its ledger.
 pub trait Ledgers: Send + Sync {

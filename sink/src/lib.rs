@@ -19,6 +19,7 @@
 
 #[cfg(feature = "kafka")]
 pub mod checkup;
+#[cfg(feature = "kafka")]
 pub mod command;
 mod config;
 #[cfg(feature = "kafka")]
@@ -35,4 +36,4 @@ pub use config::BatchConfig;
 pub use config::{SinkConfig, WarehouseKind};
 #[cfg(feature = "kafka")]
 pub use consume::run;
-pub use ledgers::{Ledgers, Refuses, Shared};
+pub use ledgers::{Ledgers, Marks, Refuses, Shared};

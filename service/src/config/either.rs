@@ -11,7 +11,7 @@ use super::{Check, ConfigError, DIRECTORY, Loaded, SECTIONS, file, read};
 /// Keys of the agent's own table `relay`, which the combined file's table of that name does not have.
 const AGENTS_RELAY: [&str; 3] = ["address", "password", "password_file"];
 
-/// Loads the configuration of `service` as [`load`] does, from its own file or from the combined one. Unnamed, it is
+/// Loads the configuration of `service` as [`load`](super::load) does, from its own file or from the combined one. Unnamed, it is
 /// the service's own if that exists, else the combined one.
 pub fn load_either<C: DeserializeOwned + Check>(
     service: &'static str,

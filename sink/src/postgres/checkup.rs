@@ -11,7 +11,7 @@ use super::options::{Options, Server};
 use super::setup::{self, unsafe_settings};
 use super::timescale;
 use super::trouble::Failure;
-use crate::checkup::Marks;
+use crate::ledgers::Marks;
 
 const READ_ONLY: &str = "SET default_transaction_read_only TO on; SET search_path TO pg_catalog";
 

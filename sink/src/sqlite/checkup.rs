@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use super::options::Options;
 use super::{damage, marks, opening, place, trouble};
-use crate::checkup::Marks;
+use crate::ledgers::Marks;
 
 /// How long the pages are looked at.
 const LONGEST: Duration = Duration::from_secs(20);
