@@ -2,8 +2,8 @@
 //!
 //! One record's path through this crate:
 //!
-//! 1. `consume` reads it from Kafka, one partition at a time; [`run`] does that until it is told to end. In `gaitway up` the
-//!    relay takes this part instead, from its agents.
+//! 1. `consume` reads it from Kafka, one partition at a time; [`run`] does that until it is told to end. In `gaitway up`
+//!    without Kafka the relay takes this part instead, from its agents.
 //! 2. `partition`, the pure machine, says where reading begins and what goes into a submit.
 //! 3. Records and marks are handed to a [`Ledger`](gaitway_proto::ledger::Ledger) that [`Ledgers`] gives: one for each
 //!    partition, or one [`Shared`] by all, such as a local file ([`sqlite`]) or a
@@ -15,7 +15,8 @@
 //!    [`Reason`](sqlite::Reason).
 //! 6. People read the views while all of this goes on.
 //!
-//! `gaitway_proto::ledger::conformance` holds every warehouse to the law.
+//! `gaitway_proto::ledger::conformance` holds every warehouse to the law. `checkup`, here and in each warehouse, says what is
+//! missing or wrong to whoever asks.
 
 #[cfg(feature = "kafka")]
 pub mod checkup;

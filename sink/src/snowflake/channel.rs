@@ -32,7 +32,7 @@ const AIM_WIRE: f64 = 1_000_000.0;
 const LEAST_TEXT: f64 = 1_000_000.0;
 const MOST_TEXT: f64 = 16_000_000.0;
 
-/// zstd's fastest of those that count: rows repeat so much that its default takes twice the time and comes out no smaller.
+/// The lowest of zstd's ordinary levels: rows repeat so much that the default came out no smaller on 20,000 of them.
 const LEVEL: i32 = 1;
 
 /// The ledger of one Kafka partition. Positions are offsets.
