@@ -73,8 +73,8 @@ impl Flags {
             (None, Some(in_sql)) => in_sql,
             (None, None) => {
                 let of_sink = sink.is_set("sqlite.path").then(|| sink.config.sqlite.path.clone());
-                let path = of_data_dir.or(of_sink).unwrap_or_else(|| Path::new(DATA_DIR).join("warehouse.db"));
-                Warehouse::File(path)
+                let path = if config.is_some() { of_sink.or(of_data_dir) } else { of_data_dir.or(of_sink) };
+                Warehouse::File(path.unwrap_or_else(|| Path::new(DATA_DIR).join("warehouse.db")))
             }
         };
         let of_sink = sink.is_set("kafka").then_some(sink.config.kafka);
@@ -117,4 +117,29 @@ impl Services {
 fn spool_in(dir: &Path) -> PathBuf {
     let own = dir.join("spool.db");
     if own.exists() { own } else { dir.join("agent").join("spool.db") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warehouse_that_a_named_file_names_is_meant_whatever_the_data_directory_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, own) = (dir.path().join("sink.toml"), dir.path().join("own.db"));
+        std::fs::write(&file, format!("[kafka]\nbrokers = \"k:9092\"\n[sqlite]\npath = \"{}\"\n", own.display()))
+            .unwrap();
+        std::fs::write(dir.path().join("warehouse.db"), "").unwrap();
+        let found = |config: Option<PathBuf>, warehouse: Option<PathBuf>| {
+            let data_dir = Some(dir.path().to_owned());
+            match (Flags { config, data_dir, kafka: None, warehouse }).find().unwrap().warehouse {
+                Warehouse::File(path) => path,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(found(Some(file.clone()), None), own);
+        assert_eq!(found(None, None), dir.path().join("warehouse.db"));
+        let third = dir.path().join("third.db");
+        assert_eq!(found(Some(file), Some(third.clone())), third);
+    }
 }

@@ -18,7 +18,7 @@ use super::table::{Aim, Figure, median, number};
 use super::{machine, recordings};
 
 /// So many that no partition has much more than another.
-const PHONES: usize = 60;
+const PHONES: usize = 240;
 
 const READINGS_A_PUSH: u64 = 400;
 
@@ -35,7 +35,7 @@ pub(crate) fn figures(bench: &Bench) -> Vec<Figure> {
     broker::with("sink from Kafka", |broker| {
         let traces = recordings::traces();
         let phones: Vec<_> = (0..PHONES).map(|number| Phone::new(number, Platform::Android, 4, &traces)).collect();
-        let pushes = bench.size(40, 8);
+        let pushes = bench.size(25, 2);
         let kafka = broker::topics(broker);
         Committer::open(&kafka).commit_all(&frames(&phones, pushes));
         let rows = pushes * READINGS_A_PUSH * PHONES as u64;

@@ -102,13 +102,13 @@ pub fn are_text(headers: &impl Headers) -> bool {
     unless_not_text(|| headers.iter().count()).is_some()
 }
 
-/// The name in `headers`, if all of it is there.
-pub fn read(headers: Option<&impl Headers>) -> Option<OwnedName> {
+/// The name in `headers`, if all of it is there. `last`: an agent that may have told this one too; its id is shared then.
+pub fn read(headers: Option<&impl Headers>, last: Option<&AgentId>) -> Option<OwnedName> {
     let headers = headers?;
-    unless_not_text(|| name_in(headers))?
+    unless_not_text(|| name_in(headers, last))?
 }
 
-fn name_in(headers: &impl Headers) -> Option<OwnedName> {
+fn name_in(headers: &impl Headers, last: Option<&AgentId>) -> Option<OwnedName> {
     let mut found: [Option<&str>; NAME_KEYS.len()] = [None; NAME_KEYS.len()];
     for header in headers.iter() {
         if let Some(place) = NAME_KEYS.iter().position(|key| *key == header.key) {
@@ -117,7 +117,10 @@ fn name_in(headers: &impl Headers) -> Option<OwnedName> {
     }
     let [agent, epoch, ordinal, stream, seq, index, synced] = found;
     Some(OwnedName {
-        agent: agent?.parse().ok()?,
+        agent: match last.filter(|last| Some(last.as_str()) == agent) {
+            Some(last) => last.clone(),
+            None => agent?.parse().ok()?,
+        },
         epoch: Epoch::try_from(u64::from_str_radix(epoch.filter(|text| text.len() == 16)?, 16).ok()?).ok()?,
         ordinal: ordinal?.parse().ok()?,
         stream: Stream::ALL.into_iter().find(|known| Some(known.as_str()) == stream)?,
@@ -152,7 +155,10 @@ mod tests {
                 clock_synced,
             };
             let headers = Writer::default().write(&name.as_name());
-            prop_assert_eq!(read(Some(&headers)), Some(name));
+            let other = "other".parse().unwrap();
+            for last in [None, Some(&other), Some(&name.agent)] {
+                prop_assert_eq!(read(Some(&headers), last), Some(name.clone()));
+            }
         }
     }
 
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_header_whose_name_is_no_text_ends_nobody() {
-        assert_eq!(read(Some(&NotText)), None);
+        assert_eq!(read(Some(&NotText), None), None);
         assert!(!are_text(&NotText) && are_text(&OwnedHeaders::new()));
         let loud = panic::catch_unwind(|| panic!("not while headers are read"));
         assert!(loud.is_err() && !READING.get());
@@ -202,7 +208,7 @@ mod tests {
         ];
         for change in changes {
             change(&mut name);
-            assert_eq!(read(Some(&writer.write(&name.as_name()))), Some(name.clone()));
+            assert_eq!(read(Some(&writer.write(&name.as_name())), None), Some(name.clone()));
         }
     }
 
@@ -216,7 +222,7 @@ mod tests {
                 let value = if known == key { value } else { text };
                 headers = headers.insert(Header { key: known, value: Some(value) });
             }
-            read(Some(&headers))
+            read(Some(&headers), None)
         };
         assert!(name("", "").is_some());
         for (key, value) in [
@@ -231,7 +237,7 @@ mod tests {
         ] {
             assert_eq!(name(key, value), None, "{key} {value}");
         }
-        assert_eq!(read(Some(&OwnedHeaders::new())), None);
-        assert_eq!(read(None::<&OwnedHeaders>), None);
+        assert_eq!(read(Some(&OwnedHeaders::new()), None), None);
+        assert_eq!(read(None::<&OwnedHeaders>, None), None);
     }
 }

@@ -130,7 +130,7 @@ impl Reader {
                     partition: message.partition(),
                     offset: message.offset(),
                     key: message.key().and_then(|key| std::str::from_utf8(key).ok()),
-                    name: headers::read(message.headers()),
+                    name: headers::read(message.headers(), None),
                     value: message.payload().unwrap_or_default(),
                 });
                 return Ok(true);

@@ -43,11 +43,21 @@ impl Epoch {
     pub fn get(self) -> u64 {
         self.0
     }
+
+    /// Appends it as it is shown: 16 hexadecimal digits.
+    pub fn write(self, out: &mut String) {
+        for place in (0..16).rev() {
+            let digit = (self.0 >> (4 * place)) & 0xf;
+            out.push(char::from(b"0123456789abcdef"[digit as usize]));
+        }
+    }
 }
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        let mut text = String::with_capacity(16);
+        self.write(&mut text);
+        f.write_str(&text)
     }
 }
 

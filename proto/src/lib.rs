@@ -22,6 +22,7 @@ pub mod limits;
 pub mod message;
 pub mod record;
 pub mod schema;
+pub mod spelling;
 pub mod topic;
 pub mod value;
 

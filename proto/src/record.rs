@@ -1,14 +1,14 @@
 //! The records that reach Kafka and the warehouses.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use crate::schema::{self, Cell, FieldType, Table};
+use crate::spelling;
 
 mod consumed;
 mod metadata;
 
-pub use consumed::{Cells, Parsed, Unreadable};
+pub use consumed::{Cells, Parsed, Parser, Unreadable};
 pub use metadata::{Metadata, NAME_KEYS, Name, Origin, Place};
 
 /// One record of any type.
@@ -173,7 +173,9 @@ impl<'a> Record<'a> {
         self.visit_cells(|cell| {
             let field = fields.next().expect("visit_cells follows the table's fields");
             out.push(std::mem::replace(&mut opening, ','));
-            write!(out, "\"{}\":", field.name).expect("a String takes what is written");
+            out.push('"');
+            out.push_str(field.name);
+            out.push_str("\":");
             push_json(out, field.kind, &cell);
         });
         out.push('}');
@@ -185,18 +187,18 @@ fn micros(v: i64) -> Cell<'static> {
     Cell::Instant(v.saturating_mul(1000))
 }
 
-fn push_json(out: &mut String, kind: FieldType, cell: &Cell<'_>) {
+/// Appends `cell`, of a field of this kind, as JSON.
+pub fn push_json(out: &mut String, kind: FieldType, cell: &Cell<'_>) {
     match cell {
         Cell::Null => out.push_str("null"),
-        Cell::Int(v) => push_scalar(out, v),
-        Cell::Float(v) => push_scalar(out, v),
-        Cell::Text(v) => push_scalar(out, v),
+        Cell::Int(v) => spelling::push_int(out, *v),
+        Cell::Float(v) => spelling::push_float(out, *v),
+        Cell::Text(v) => spelling::push_text(out, v),
         Cell::Object(v) => out.push_str(v),
-        Cell::Instant(v) if kind == FieldType::SeedInstant => push_scalar(out, &schema::seed_time(*v)),
-        Cell::Instant(v) => push_scalar(out, &schema::rfc3339(*v)),
+        Cell::Instant(v) => {
+            out.push('"');
+            schema::push_instant(out, kind, *v);
+            out.push('"');
+        }
     }
-}
-
-fn push_scalar<T: serde::Serialize + ?Sized>(out: &mut String, scalar: &T) {
-    out.push_str(&serde_json::to_string(scalar).expect("numbers and strings serialise"));
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use jiff::fmt::temporal::DateTimePrinter;
+
 mod ddl;
 mod json_schema;
 
@@ -74,6 +76,8 @@ pub struct Table {
 
 /// The column before all others: where a record came from.
 pub const RECORD_METADATA: &str = "RECORD_METADATA";
+
+const WRITTEN: &str = "a String takes what is written";
 
 /// The topic of watermarks; its table in warehouses that keep their own.
 pub const PROGRESS: &str = "gaitway_progress";
@@ -162,18 +166,34 @@ impl Table {
     }
 }
 
+/// Appends an instant, UTC, as fields of this kind spell it: RFC 3339 with as many fractional digits as it needs, or for
+/// [`FieldType::SeedInstant`] the tutorial's `YYYY-MM-DD HH:MM:SS`, which cuts a fraction of a second off.
+pub fn push_instant(out: &mut String, kind: FieldType, nanoseconds: i64) {
+    const RFC_3339: DateTimePrinter = DateTimePrinter::new();
+    const SEED: DateTimePrinter = DateTimePrinter::new().separator(b' ');
+    const WITHIN: &str = "every i64 of nanoseconds lies in the years 1677 to 2262";
+    let out = jiff::fmt::StdFmtWrite(out);
+    if kind == FieldType::SeedInstant {
+        let whole = jiff::Timestamp::from_second(nanoseconds.div_euclid(1_000_000_000)).expect(WITHIN);
+        SEED.print_datetime(&jiff::tz::Offset::UTC.to_datetime(whole), out).expect(WRITTEN);
+    } else {
+        let at = jiff::Timestamp::from_nanosecond(i128::from(nanoseconds)).expect(WITHIN);
+        RFC_3339.print_timestamp(&at, out).expect(WRITTEN);
+    }
+}
+
 /// An instant as RFC 3339, UTC, with as many fractional digits as it needs.
 pub fn rfc3339(nanoseconds: i64) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(nanoseconds))
-        .expect("every i64 of nanoseconds lies in the years 1677 to 2262")
-        .to_string()
+    let mut out = String::new();
+    push_instant(&mut out, FieldType::Instant, nanoseconds);
+    out
 }
 
 /// An instant as the tutorial's `YYYY-MM-DD HH:MM:SS`, UTC; a fraction of a second is cut off.
 pub fn seed_time(nanoseconds: i64) -> String {
-    let whole = jiff::Timestamp::from_second(nanoseconds.div_euclid(1_000_000_000))
-        .expect("every i64 of nanoseconds lies in the years 1677 to 2262");
-    whole.to_string().trim_end_matches('Z').replacen('T', " ", 1)
+    let mut out = String::new();
+    push_instant(&mut out, FieldType::SeedInstant, nanoseconds);
+    out
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Fixture for House {
         let mut stored = Vec::new();
         for table in TABLES {
             for message in topic::read(&self.config.brokers, self.config.topics.of(table)) {
-                let name = gaitway_kafka::headers::read(message.headers()).expect("every record has its name");
+                let name = gaitway_kafka::headers::read(message.headers(), None).expect("every record has its name");
                 stored.push(Stored {
                     table: table.name.to_owned(),
                     metadata: Metadata { name: Some(name.as_name()), place: None }.to_json(),
@@ -403,7 +403,7 @@ fn all_readings_of_a_device_keep_their_order_within_a_partition() {
     let mut of_device: BTreeMap<String, Vec<(i32, u64)>> = BTreeMap::new();
     for message in topic::read(&config.brokers, &config.topics.raw) {
         let device = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
-        let name = gaitway_kafka::headers::read(message.headers()).unwrap();
+        let name = gaitway_kafka::headers::read(message.headers(), None).unwrap();
         of_device.entry(device).or_default().push((message.partition(), name.seq));
     }
     assert_eq!(of_device.len(), devices.len());

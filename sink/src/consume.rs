@@ -69,6 +69,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long one look may take: nobody serves the group meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// So long after the start it is nothing to speak of that the group has not let the sink in: it waits for others first.
+const JOINING: Duration = Duration::from_secs(10);
+
 /// All of the end, from when it was asked for: below the service's grace. Its last parts are for the group's offsets, and for
 /// leaving the group.
 const END: Duration = Duration::from_secs(9);
@@ -76,7 +79,7 @@ const OFFSETS: Duration = Duration::from_secs(1);
 const LEAVING: Duration = Duration::from_secs(2);
 
 /// Submits of a partition that may be accepted and not committed.
-const MOST_ACCEPTED: usize = 8;
+const MOST_ACCEPTED: usize = 256;
 
 /// Sets `property`, by librdkafka's first name of it, where the operator has not.
 fn unless_set(client: &mut ClientConfig, property: &str, value: usize) {
@@ -126,6 +129,7 @@ struct Watch {
     board: Arc<Board>,
     crew: Arc<Mutex<Crew>>,
     budget: Budget,
+    begun: Instant,
     stop: CancellationToken,
 }
 
@@ -151,7 +155,7 @@ impl Watch {
             memories: Memories::default(),
         };
         let crew = Arc::new(Mutex::new(Crew::new(Arc::clone(&kafka), shop)));
-        Self { config, kafka, board, crew, budget, stop }
+        Self { config, kafka, board, crew, budget, begun: Instant::now(), stop }
     }
 
     fn run(self) -> Result<(), String> {
@@ -188,7 +192,7 @@ impl Watch {
             };
             match outcome {
                 Ok(()) => return Ok(true),
-                Err(said) => self.board.show(Instant::now(), &[said]),
+                Err(said) => self.board.show(Instant::now(), &[said], false),
             }
             let again = Instant::now() + about(LOOK_EVERY);
             while Instant::now() < again && !self.stop.is_cancelled() {
@@ -267,15 +271,16 @@ impl Watch {
 
     fn show(&self, member: &Member, absent: &[String], trouble: Option<String>, source: Option<&Source>) {
         let (mut outside, group) = (absent.to_vec(), &self.config.group);
+        let joining = !member.has_joined() && trouble.is_none() && self.begun.elapsed() < JOINING;
         match (member.has_joined(), trouble) {
             (true, Some(said)) => outside.push(format!("the group {group}: {said}")),
-            (false, said) if outside.is_empty() => {
+            (false, said) if outside.is_empty() && !joining => {
                 let heard = said.map(|said| format!(" ({said})")).unwrap_or_default();
                 outside.push(format!("not in the group {group} yet{heard}"));
             }
             _ => {}
         }
-        self.board.show(Instant::now(), &outside);
+        self.board.show(Instant::now(), &outside, joining);
         self.board.metrics.held.set(self.budget.held() as i64);
         self.board.metrics.prefetched.set(source.map_or(0, |source| source.seen().queued()) as i64);
     }

@@ -61,8 +61,10 @@ impl Batch {
     /// Reads newline-delimited JSON for `table`.
     pub fn read(body: &[u8], table: &Table, how: Reading) -> Self {
         let mut batch = Self { fingerprint: xxh3_64(body), ..Self::default() };
-        for line in body.split(|byte| *byte == b'\n') {
-            let line = line.trim_ascii();
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', body).chain([body.len()]) {
+            let line = body[begin..end].trim_ascii();
+            begin = end + 1;
             if line.is_empty() {
                 continue;
             }

@@ -10,7 +10,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::schema::{Cell, FieldType, Table};
+use crate::schema::{self, Cell, FieldType, Table};
+use crate::spelling;
+
+mod usual;
 
 /// A row for `table`.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +24,9 @@ pub struct Cells<'a> {
     pub cells: Vec<Cell<'a>>,
     /// The value as it was read, if it has every key of the table, in any order, and no other.
     pub json: Option<&'a str>,
+    /// Whether `json` says each key once, every time as [`push_instant`](schema::push_instant) spells it, and all on one
+    /// line: then nobody who reads JSON strictly finds less in it than is here.
+    pub plain: bool,
 }
 
 /// A value that is no row of its table, and why.
@@ -34,32 +40,76 @@ pub type Parsed<'a> = (Cells<'a>, Option<String>);
 impl<'a> Cells<'a> {
     /// From the JSON value of a Kafka record of `table`.
     pub fn parse(table: &'static Table, json: &'a [u8]) -> Result<Parsed<'a>, Unreadable> {
+        Parser::new(table).parse(json)
+    }
+}
+
+/// Reads many values of one table.
+#[derive(Debug)]
+pub struct Parser<'a> {
+    table: &'static Table,
+    last: Option<Time<'a>>,
+}
+
+/// A time that was read: all readings of a push have the same.
+#[derive(Debug, Clone, Copy)]
+struct Time<'a> {
+    text: &'a str,
+    kind: FieldType,
+    /// Nanoseconds since the Unix epoch.
+    at: i64,
+    /// Whether we would spell it so.
+    ours: bool,
+}
+
+impl<'a> Parser<'a> {
+    /// A parser of records of `table`.
+    pub fn new(table: &'static Table) -> Self {
+        Self { table, last: None }
+    }
+
+    /// From the JSON value of a Kafka record.
+    pub fn parse(&mut self, json: &'a [u8]) -> Result<Parsed<'a>, Unreadable> {
+        let table = self.table;
         let json = std::str::from_utf8(json).map_err(|error| Unreadable(format!("value is not UTF-8: {error}")))?;
+        match usual::read(table, json, self.last) {
+            Some(cells) => Ok((Cells { table, cells, json: Some(json), plain: true }, None)),
+            None => Self::long(table, json, &mut self.last),
+        }
+    }
+
+    /// The way for every spelling.
+    fn long(table: &'static Table, json: &'a str, last: &mut Option<Time<'a>>) -> Result<Parsed<'a>, Unreadable> {
         let mut reader = serde_json::Deserializer::from_str(json);
-        let row = Row { table, cells: vec![Cell::Null; table.fields.len()], met: 0, unknown: String::new() };
+        let cells = vec![Cell::Null; table.fields.len()];
+        let row = Row { table, cells, met: 0, odd: false, unknown: String::new(), last };
         let row =
             reader.deserialize_map(row).map_err(|error| Unreadable(format!("value is no {}: {error}", table.name)))?;
         reader.end().map_err(|error| Unreadable(format!("value goes on after its end: {error}")))?;
-        let Row { cells, met, mut unknown, .. } = row;
+        let Row { cells, met, odd, mut unknown, .. } = row;
         let whole = met.count_ones() as usize == table.fields.len() && unknown.is_empty();
+        let plain = whole && !odd && json.starts_with('{') && memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_none();
         if !unknown.is_empty() {
             unknown.push('}');
         }
         let unknown = Some(unknown).filter(|unknown| !unknown.is_empty());
-        Ok((Self { table, cells, json: whole.then_some(json) }, unknown))
+        Ok((Cells { table, cells, json: whole.then_some(json), plain }, unknown))
     }
 }
 
-struct Row<'a> {
+struct Row<'a, 'r> {
     table: &'static Table,
     cells: Vec<Cell<'a>>,
     /// A bit for each field that was met.
     met: u64,
+    /// A key came twice, or a key or a time is not spelled as we would.
+    odd: bool,
     /// `{"key":value,…` without its end.
     unknown: String,
+    last: &'r mut Option<Time<'a>>,
 }
 
-impl<'de> Visitor<'de> for Row<'de> {
+impl<'de> Visitor<'de> for Row<'de, '_> {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,15 +128,16 @@ impl<'de> Visitor<'de> for Row<'de> {
             };
             if let Some(place) = place {
                 let field = &fields[place];
+                self.odd |= self.met & (1 << place) != 0 || matches!(key, Cow::Owned(_));
                 self.cells[place] = map
-                    .next_value_seed(Value(field.kind))
+                    .next_value_seed(Value { kind: field.kind, last: self.last, odd: &mut self.odd })
                     .map_err(|error| A::Error::custom(format_args!("{}: {error}", field.name)))?;
                 self.met |= 1 << place;
                 due = place + 1;
             } else {
                 let value: &RawValue = map.next_value()?;
                 self.unknown.push(if self.unknown.is_empty() { '{' } else { ',' });
-                super::push_scalar(&mut self.unknown, &*key);
+                spelling::push_text(&mut self.unknown, &key);
                 self.unknown.push(':');
                 self.unknown.push_str(value.get());
             }
@@ -123,13 +174,17 @@ impl<'de> Visitor<'de> for Text {
 }
 
 /// A value of a field.
-struct Value(FieldType);
+struct Value<'a, 'r> {
+    kind: FieldType,
+    last: &'r mut Option<Time<'a>>,
+    odd: &'r mut bool,
+}
 
-impl<'de> DeserializeSeed<'de> for Value {
+impl<'de> DeserializeSeed<'de> for Value<'de, '_> {
     type Value = Cell<'de>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Cell<'de>, D::Error> {
-        if self.0 != FieldType::Object {
+        if self.kind != FieldType::Object {
             return deserializer.deserialize_any(self);
         }
         // An object is kept as it is spelled.
@@ -142,9 +197,13 @@ impl<'de> DeserializeSeed<'de> for Value {
     }
 }
 
-impl<'de> Value {
-    fn text<E: serde::de::Error>(&self, text: Cow<'de, str>) -> Result<Cell<'de>, E> {
-        let at = match self.0 {
+impl<'de> Value<'de, '_> {
+    fn text<E: serde::de::Error>(self, text: Cow<'de, str>) -> Result<Cell<'de>, E> {
+        if let Some(last) = self.last.filter(|last| last.kind == self.kind && last.text == text) {
+            *self.odd |= !last.ours;
+            return Ok(Cell::Instant(last.at));
+        }
+        let at = match self.kind {
             FieldType::Text => return Ok(Cell::Text(text)),
             FieldType::Instant => text.parse::<jiff::Timestamp>().ok(),
             FieldType::SeedInstant => text
@@ -154,16 +213,25 @@ impl<'de> Value {
                 .map(|at| at.timestamp()),
             FieldType::Int | FieldType::Float | FieldType::Object => None,
         };
-        let nanoseconds = at.and_then(|at| i64::try_from(at.as_nanosecond()).ok());
-        nanoseconds.map(Cell::Instant).ok_or_else(|| E::invalid_type(serde::de::Unexpected::Str(&text), self))
+        let Some(at) = at.and_then(|at| i64::try_from(at.as_nanosecond()).ok()) else {
+            return Err(E::invalid_type(serde::de::Unexpected::Str(&text), &self));
+        };
+        let mut ours = String::with_capacity(32);
+        schema::push_instant(&mut ours, self.kind, at);
+        let ours = ours == text;
+        *self.odd |= !ours;
+        if let Cow::Borrowed(text) = text {
+            *self.last = Some(Time { text, kind: self.kind, at, ours });
+        }
+        Ok(Cell::Instant(at))
     }
 }
 
-impl<'de> Visitor<'de> for Value {
+impl<'de> Visitor<'de> for Value<'de, '_> {
     type Value = Cell<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.kind {
             FieldType::Int => "an integer from -2^63 to 2^63-1",
             FieldType::Float => "a number",
             FieldType::Text => "text",
@@ -178,7 +246,7 @@ impl<'de> Visitor<'de> for Value {
     }
 
     fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Cell<'de>, E> {
-        match self.0 {
+        match self.kind {
             FieldType::Int => Ok(Cell::Int(number)),
             FieldType::Float => Ok(Cell::Float(number as f64)),
             _ => Err(E::invalid_type(serde::de::Unexpected::Signed(number), &self)),
@@ -186,7 +254,7 @@ impl<'de> Visitor<'de> for Value {
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Cell<'de>, E> {
-        match (self.0, i64::try_from(number)) {
+        match (self.kind, i64::try_from(number)) {
             (FieldType::Int, Ok(number)) => Ok(Cell::Int(number)),
             (FieldType::Float, _) => Ok(Cell::Float(number as f64)),
             _ => Err(E::invalid_type(serde::de::Unexpected::Unsigned(number), &self)),
@@ -194,7 +262,7 @@ impl<'de> Visitor<'de> for Value {
     }
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Cell<'de>, E> {
-        match self.0 {
+        match self.kind {
             FieldType::Float if number.is_finite() => Ok(Cell::Float(number)),
             _ => Err(E::invalid_type(serde::de::Unexpected::Float(number), &self)),
         }
@@ -258,6 +326,33 @@ mod tests {
             assert!(error.contains(says), "{json}: {error}");
         }
         assert!(Cells::parse(&RAW, b"\xff").unwrap_err().to_string().contains("UTF-8"));
+    }
+
+    #[test]
+    fn a_value_that_is_spelled_as_we_would_is_plain() {
+        let usual = r#"{"timestamp":"2023-11-14 22:13:22","sessionId":"s","deviceId":"d","activity":"walking","confidence":0.5,"avg_magnitude":3,"windowStart":"2023-11-14T22:13:12Z","windowEnd":"2023-11-14T22:13:22.5Z","sampleCount":12,"classifier":"a\nb","revision":0,"agentId":"pi"}"#;
+        let mut parser = Parser::new(&ACTIVITY);
+        let mut plain = |json: &str| parser.parse(json.to_owned().leak().as_bytes()).unwrap().0.plain;
+        assert!(plain(usual) && plain(usual));
+        for (from, to) in [
+            ("22:13:22\"", "22:13:22.5\""),
+            ("22:13:12Z", "22:13:12.0Z"),
+            ("22:13:12Z", "23:13:12+01:00"),
+            ("22:13:22.5Z", "22:13:22.50Z"),
+            ("\"deviceId\":\"d\"", "\"deviceId\":\"d\",\"deviceId\":\"d\""),
+            ("\"deviceId\"", "\"device\\u0049d\""),
+            ("\"deviceId\":\"d\",", ""),
+            ("{", "{\"new\":1,"),
+            ("{", " {"),
+            ("{", "{\n"),
+            ("}", "\r}"),
+        ] {
+            let odd = usual.replacen(from, to, 1);
+            assert_ne!(odd, usual);
+            // The second time the times are known.
+            assert!(!plain(&odd) && !plain(&odd), "{odd}");
+        }
+        assert!(plain(usual));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! A record's name and where it was read: `RECORD_METADATA`.
 
-use std::fmt::Write as _;
-
 use crate::ledger::{Epoch, Source, Stream};
+use crate::spelling;
 use crate::topic::AgentId;
 
 /// A record's name, and what its agent knew of the clock.
@@ -57,26 +56,49 @@ impl Metadata<'_> {
     /// offset, key}`, and `unknown` where there is something.
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(256);
+        self.write_json(&mut out);
+        out
+    }
+
+    /// Appends [`to_json`](Self::to_json) to `out`.
+    pub fn write_json(&self, out: &mut String) {
+        let mut opening = '{';
         if let Some(Name { agent, epoch, ordinal, stream, seq, index, clock_synced }) = &self.name {
-            let synced = clock_synced.map_or("null", |s| if s { "true" } else { "false" });
-            let _ = write!(
-                out,
-                r#"{{"agent":"{agent}","epoch":"{epoch}","ordinal":{ordinal},"stream":"{stream}","seq":{seq},"index":{index},"clockSynced":{synced}"#
-            );
+            out.push_str("{\"agent\":\"");
+            out.push_str(agent.as_str());
+            out.push_str("\",\"epoch\":\"");
+            epoch.write(out);
+            out.push_str("\",\"ordinal\":");
+            spelling::push_int(out, *ordinal);
+            out.push_str(",\"stream\":\"");
+            out.push_str(stream.as_str());
+            out.push_str("\",\"seq\":");
+            spelling::push_int(out, *seq);
+            out.push_str(",\"index\":");
+            spelling::push_int(out, *index);
+            out.push_str(",\"clockSynced\":");
+            out.push_str(clock_synced.map_or("null", |synced| if synced { "true" } else { "false" }));
+            opening = ',';
         }
         if let Some(Place { topic, partition, offset, key, unknown }) = &self.place {
-            out.push(if out.is_empty() { '{' } else { ',' });
+            out.push(std::mem::replace(&mut opening, ','));
             out.push_str("\"topic\":");
-            super::push_scalar(&mut out, topic);
-            let _ = write!(out, r#","partition":{partition},"offset":{offset},"key":"#);
-            super::push_scalar(&mut out, key);
+            spelling::push_text(out, topic);
+            out.push_str(",\"partition\":");
+            spelling::push_int(out, *partition);
+            out.push_str(",\"offset\":");
+            spelling::push_int(out, *offset);
+            out.push_str(",\"key\":");
+            match key {
+                Some(key) => spelling::push_text(out, key),
+                None => out.push_str("null"),
+            }
             if let Some(unknown) = unknown {
                 out.push_str(",\"unknown\":");
                 out.push_str(unknown);
             }
         }
-        out.push_str(if out.is_empty() { "{}" } else { "}" });
-        out
+        out.push_str(if opening == '{' { "{}" } else { "}" });
     }
 
     /// The source whose mark it stands under: its partition if it was read from Kafka, else its agent's stream.

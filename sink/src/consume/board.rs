@@ -129,8 +129,9 @@ impl Board {
         }
     }
 
-    /// Shows how things stand. `outside`: what keeps the sink from owning partitions.
-    pub(super) fn show(&self, now: Instant, outside: &[String]) {
+    /// Shows how things stand. `outside`: what keeps the sink from owning partitions. `joining`: it has only begun to join its
+    /// group, which nobody has to hear of.
+    pub(super) fn show(&self, now: Instant, outside: &[String], joining: bool) {
         let mut state = self.state();
         let (mut stopped, mut waiting, mut opening) = (Vec::new(), BTreeMap::<String, Vec<_>>::new(), 0);
         for ((topic, partition), standing) in &state.standings {
@@ -177,7 +178,7 @@ impl Board {
         let why: Vec<_> = stopped.into_iter().chain(troubles.into_iter().map(|(_, said)| said)).collect();
         if !why.is_empty() {
             self.part.not_ready(why.join("; "));
-        } else if opening > 0 {
+        } else if joining || opening > 0 {
             self.part.not_ready("starting");
         } else {
             self.part.ready();
@@ -219,7 +220,7 @@ mod tests {
             board.set(&("t".to_owned(), partition), Standing::Waiting(why));
         }
         board.set(&("t".to_owned(), 3), Standing::Waiting("another (one)".to_owned()));
-        board.show(now, &[]);
+        board.show(now, &[], false);
         let said = health.report().to_text();
         assert!(
             said.contains("3 partitions, t/0 among them: channel d_t_0: no success for 00 s: busy (try 0)"),
@@ -229,9 +230,9 @@ mod tests {
         assert_eq!(board.state().told.len(), 2);
         let later = now + EVERY / 2;
         board.set(&("t".to_owned(), 3), Standing::Waiting("another (two)".to_owned()));
-        board.show(later, &[]);
+        board.show(later, &[], false);
         assert!(board.state().told.values().all(|told| *told == now), "it was told already");
-        board.show(now + EVERY, &[]);
+        board.show(now + EVERY, &[], false);
         assert!(board.state().told.values().all(|told| *told == now + EVERY));
     }
 
@@ -240,16 +241,16 @@ mod tests {
         let board = Board::new(Health::new().part("sink"), SinkMetrics::register(&Metrics::new()));
         let (which, now) = (("t".to_owned(), 0), Instant::now());
         board.set(&which, Standing::Waiting("no warehouse".to_owned()));
-        board.show(now, &[]);
+        board.show(now, &[], false);
         assert!(board.state().waits);
         board.set(&which, Standing::Opening);
-        board.show(now, &[]);
+        board.show(now, &[], false);
         assert!(board.state().waits, "it has not begun to read");
         board.set(&which, Standing::Moving);
-        board.show(now, &[]);
+        board.show(now, &[], false);
         assert!(!board.state().waits);
         board.set(&which, Standing::Waiting("no warehouse".to_owned()));
-        board.show(now, &[]);
+        board.show(now, &[], false);
         assert!(!board.state().waits, "what was not told again is not told to be over");
     }
 
@@ -295,24 +296,24 @@ mod tests {
         let (health, now) = (Health::new(), Instant::now());
         let board = Board::new(health.part("sink"), SinkMetrics::register(&Metrics::new()));
         let [one, other] = [0, 1].map(|partition| ("t".to_owned(), partition));
-        board.show(now, &["not of its group yet".to_owned()]);
+        board.show(now, &["not of its group yet".to_owned()], false);
         assert_eq!(health.report().to_text(), "sink: not of its group yet (0 partitions)\n");
         board.set(&one, Standing::Moving);
         board.set(&other, Standing::Opening);
-        board.show(now, &[]);
+        board.show(now, &[], false);
         assert_eq!(health.report().to_text(), "sink: starting (2 partitions)\n");
         board.set(&other, Standing::Moving);
-        board.show(now, &[]);
+        board.show(now, &[], false);
         assert!(health.report().ready);
         board.set(&one, Standing::Waiting("no warehouse".to_owned()));
-        board.show(now, &[]);
+        board.show(now, &[], false);
         assert_eq!(health.report().to_text(), "sink: t/0: no warehouse (2 partitions)\n");
         board.set(&other, Standing::Waiting("no warehouse".to_owned()));
-        board.show(now, &[]);
+        board.show(now, &[], false);
         assert_eq!(health.report().to_text(), "sink: 2 partitions, t/0 among them: no warehouse (2 partitions)\n");
         board.set(&other, Standing::Stopped("look".to_owned()));
         board.remove(&one);
-        board.show(now, &[]);
+        board.show(now, &[], false);
         assert_eq!(health.report().to_text(), "sink: t/1 is stopped: look (1 partitions)\n");
         assert_eq!((board.metrics.owned.get(), board.metrics.stopped.get()), (1, 1));
     }

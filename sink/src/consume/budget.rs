@@ -1,6 +1,8 @@
 //! The memory that records of all partitions may take while they wait for their submits.
 //!
 //! - One record of each partition may always be held, however great.
+//! - A partition may hold as much as is free beside it: one alone has one half, each of `n` that want more one part of `n + 1`.
+//!   (Dynamic thresholds: Choudhury and Hahne, 1998.) So none takes all, and what is behind it does not wait for its submit.
 //! - What was claimed is given back when the claim is dropped.
 
 use std::sync::Arc;
@@ -39,7 +41,7 @@ impl Budget {
 impl Claim {
     /// Whether another record may be taken.
     pub(super) fn has_room(&self) -> bool {
-        self.bytes == 0 || self.budget.held() < self.budget.most
+        self.bytes == 0 || self.bytes < self.budget.most.saturating_sub(self.budget.held())
     }
 
     /// A record was taken.
@@ -82,10 +84,23 @@ mod tests {
         assert!(!other.has_room());
         one.give_back(20);
         assert_eq!(budget.held(), 8);
-        assert!(one.has_room() && other.has_room());
+        assert!(!one.has_room(), "the other may have as much");
         drop(one);
         other.clear();
         other.give_back(9);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn what_there_is_is_shared_by_those_who_want_it() {
+        for wanting in [1, 2, 17] {
+            let budget = Budget::new(18 * 1000);
+            let mut claims: Vec<_> = (0..wanting).map(|_| budget.claim()).collect();
+            for _ in 0..20 * 1000 {
+                claims.iter_mut().filter(|claim| claim.has_room()).for_each(|claim| claim.add(1));
+            }
+            let part = 18 * 1000 / (wanting + 1);
+            assert!(claims.iter().all(|claim| claim.bytes.abs_diff(part) <= wanting), "{claims:?}");
+        }
     }
 }

@@ -170,8 +170,8 @@ impl DeadLetters {
                 BaseRecord::with_opaque_to(&self.config.topics.dead_letter, Box::new(Arc::clone(&outcome)))
                     .key(letter.key.as_bytes())
                     .headers(letter.headers(form));
-            if let (Form::Together | Form::Whole, Some(value)) = (form, &letter.taken.value) {
-                record = record.payload(&**value);
+            if let (Form::Together | Form::Whole, Some(value)) = (form, letter.taken.value()) {
+                record = record.payload(value);
             }
             match producer.send(record) {
                 Ok(()) => return Ok(outcome),
@@ -231,13 +231,13 @@ impl<'a> Letter<'a> {
         if let Some(timestamp) = taken.timestamp {
             headers = text(headers, "original-timestamp", &timestamp.to_string());
         }
-        let bytes = taken.value.as_ref().map_or(0, |value| value.len());
+        let bytes = taken.value().map_or(0, <[u8]>::len);
         if form == Form::PlaceAlone {
             let left_out = format!("key, headers and value of {bytes} bytes, too great for this topic");
             return text(headers, "left-out", &left_out);
         }
-        if let Some(key) = &taken.key {
-            headers = headers.insert(Header { key: "original-key", value: Some(&**key) });
+        if let Some(key) = taken.key() {
+            headers = headers.insert(Header { key: "original-key", value: Some(key) });
         }
         for (key, value) in taken.headers() {
             let key = format!("original-header-{key}");

@@ -5,7 +5,7 @@
 
 use gaitway_kafka::headers::{self, OwnedName};
 use gaitway_proto::ledger::Ledger;
-use gaitway_proto::record::{Body, Cells, Metadata, NAME_KEYS, Parsed, Place, Record};
+use gaitway_proto::record::{Body, Metadata, NAME_KEYS, Parsed, Parser, Place, Record};
 use gaitway_proto::schema::Table;
 use gaitway_proto::topic::AgentId;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
@@ -22,8 +22,11 @@ pub(super) struct Taken {
     pub offset: i64,
     /// Milliseconds since the Unix epoch; none if it has none.
     pub timestamp: Option<i64>,
-    pub key: Option<Box<[u8]>>,
-    pub value: Option<Box<[u8]>>,
+    /// Its key, if it has one, and then its value, if it has one.
+    bytes: Box<[u8]>,
+    /// Length of the key.
+    key: Option<usize>,
+    has_value: bool,
     /// Its name, if its headers say one.
     name: Option<OwnedName>,
     /// Its headers, where they are more or less than a name.
@@ -68,36 +71,43 @@ impl Taken {
     /// A copy of `message`. `last`: the agent of the record before, whose id is shared.
     pub(super) fn copy(message: &BorrowedMessage<'_>, last: &mut Option<AgentId>) -> Self {
         let headers = message.headers();
-        let mut name = headers::read(headers);
-        if let Some(name) = &mut name {
-            match last {
-                Some(agent) if *agent == name.agent => name.agent.clone_from(agent),
-                _ => *last = Some(name.agent.clone()),
-            }
+        let name = headers::read(headers, last.as_ref());
+        if let Some(name) = name.as_ref().filter(|name| last.as_ref() != Some(&name.agent)) {
+            *last = Some(name.agent.clone());
         }
+        let (key, value) = (message.key(), message.payload());
         let told = headers.filter(|headers| name.is_none() || headers.count() != NAME_KEYS.len());
         let legible = told.is_none_or(headers::are_text);
         Self {
             legible,
             offset: message.offset(),
             timestamp: message.timestamp().to_millis(),
-            key: message.key().map(Into::into),
-            value: message.payload().map(Into::into),
+            bytes: [key.unwrap_or_default(), value.unwrap_or_default()].concat().into_boxed_slice(),
+            key: key.map(<[u8]>::len),
+            has_value: value.is_some(),
             headers: told.filter(|_| legible).map(BorrowedHeaders::detach),
             name,
         }
     }
 
+    /// Its key, if it has one.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        self.key.map(|length| &self.bytes[..length])
+    }
+
+    /// Its value, if it has one.
+    pub(super) fn value(&self) -> Option<&[u8]> {
+        self.has_value.then(|| &self.bytes[self.key.unwrap_or(0)..])
+    }
+
     /// What tells it from another record at its offset.
     pub(super) fn print(&self) -> Print {
-        let crc = crc32c::crc32c(self.key.as_deref().unwrap_or_default());
-        Print { timestamp: self.timestamp, crc: crc32c::crc32c_append(crc, self.value.as_deref().unwrap_or_default()) }
+        Print { timestamp: self.timestamp, crc: crc32c::crc32c(&self.bytes) }
     }
 
     /// Bytes of key and value.
     pub(super) fn bytes(&self) -> usize {
-        let length = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len());
-        length(&self.key) + length(&self.value)
+        self.bytes.len()
     }
 
     /// What it takes in memory, about.
@@ -124,18 +134,18 @@ impl Taken {
         headers.iter().map(|Header { key, value }| (key.to_owned(), value.map(<[u8]>::to_vec))).collect()
     }
 
-    /// Its value held against the fields of `table`.
-    fn parse(&self, table: &'static Table) -> Result<Parsed<'_>, Refusal> {
-        let Some(value) = &self.value else {
+    /// Its value held against the fields of the parser's table.
+    fn parse<'a>(&'a self, parser: &mut Parser<'a>) -> Result<Parsed<'a>, Refusal> {
+        let Some(value) = self.value() else {
             return Err(Refusal::Unreadable("the record has no value".to_owned()));
         };
         if !self.legible {
             return Err(Refusal::Unreadable(NOT_TEXT.to_owned()));
         }
-        if self.key.as_ref().is_some_and(|key| std::str::from_utf8(key).is_err()) {
+        if self.key().is_some_and(|key| std::str::from_utf8(key).is_err()) {
             return Err(Refusal::Unreadable("the key is not UTF-8".to_owned()));
         }
-        Cells::parse(table, value).map_err(|error| Refusal::Unreadable(error.to_string()))
+        parser.parse(value).map_err(|error| Refusal::Unreadable(error.to_string()))
     }
 }
 
@@ -166,10 +176,10 @@ pub(super) fn sorted<L: Judge + ?Sized, T>(
     ledger: &mut L,
     store: impl FnOnce(&mut L, &[Record<'_>], &[(&Taken, Refusal)]) -> T,
 ) -> T {
-    let mut refused = Vec::new();
+    let (mut parser, mut refused) = (Parser::new(table), Vec::new());
     let (mut rows, mut unknowns) = (Vec::with_capacity(taken.len()), Vec::with_capacity(taken.len()));
     for record in taken {
-        match record.parse(table) {
+        match record.parse(&mut parser) {
             Ok((row, unknown)) => {
                 rows.push((record, row));
                 unknowns.push(unknown);
@@ -184,7 +194,7 @@ pub(super) fn sorted<L: Judge + ?Sized, T>(
             topic,
             partition,
             offset: record.offset,
-            key: record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()),
+            key: record.key().and_then(|key| std::str::from_utf8(key).ok()),
             unknown: unknown.as_deref(),
         })
         .collect();
@@ -210,8 +220,9 @@ mod tests {
     use crate::sqlite::{Options, Warehouse};
 
     fn taken(offset: i64, key: Option<&[u8]>, value: Option<&str>) -> Taken {
-        let (key, value) = (key.map(Into::into), value.map(|value| value.as_bytes().into()));
-        Taken { offset, timestamp: None, key, value, name: None, headers: None, legible: true }
+        let bytes = [key.unwrap_or_default(), value.unwrap_or_default().as_bytes()].concat().into_boxed_slice();
+        let (key, has_value) = (key.map(<[u8]>::len), value.is_some());
+        Taken { offset, timestamp: None, bytes, key, has_value, name: None, headers: None, legible: true }
     }
 
     #[test]

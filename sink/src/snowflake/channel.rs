@@ -32,9 +32,6 @@ const AIM_WIRE: f64 = 1_000_000.0;
 const LEAST_TEXT: f64 = 1_000_000.0;
 const MOST_TEXT: f64 = 16_000_000.0;
 
-/// The lowest of zstd's ordinary levels: rows repeat so much that the default came out no smaller on 20,000 of them.
-const LEVEL: i32 = 1;
-
 /// The ledger of one Kafka partition. Positions are offsets.
 ///
 /// - Every append is stored whole or not at all, with its token. A submit larger than one append is several, so that a
@@ -244,15 +241,14 @@ impl Channel {
 
     fn append(&mut self, session: &Session, piece: Piece, continuation: String) -> Answer {
         let ready = self.sending.take().filter(|it| it.piece == piece && it.continuation == continuation);
-        let text = self.rows.body(&piece);
-        let length = text.len();
+        let length = self.rows.body(&piece).len();
         let sending = match ready {
             Some(sending) => sending,
-            None => match zstd::bulk::compress(text, LEVEL) {
+            None => match self.rows.compress(&piece) {
                 Ok(zstd) => {
                     self.ratio = length as f64 / zstd.len().max(1) as f64;
                     let since_ms = self.client.now_ms();
-                    Sending { piece, continuation, id: Uuid::new_v4(), tries: 0, zstd: zstd.into(), since_ms }
+                    Sending { piece, continuation, id: Uuid::new_v4(), tries: 0, zstd, since_ms }
                 }
                 Err(error) => return Answer::Failed(Failure::Refused(format!("rows cannot be compressed: {error}"))),
             },
@@ -344,12 +340,13 @@ impl Ledger for Channel {
         };
         self.machine.admit(mark)?;
         let wrong = |why| LedgerError::Rejected(format!("channel {}: {why}", self.name));
+        self.rows = self.client.shelf().take();
         self.rows.encode(&self.of, records, mark).map_err(wrong)?;
         let aim = (AIM_WIRE * self.ratio).clamp(LEAST_TEXT, MOST_TEXT) as usize;
         let next = self.machine.submit(Instant::now(), mark, self.rows.pieces(mark.to, aim));
         let outcome = self.drive(next);
         self.sending = None;
-        self.rows.release();
+        self.client.shelf().put_back(std::mem::take(&mut self.rows));
         outcome
     }
 

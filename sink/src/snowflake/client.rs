@@ -20,6 +20,7 @@ use super::answer::{Call, Failure, meaning};
 use super::backoff::Pace;
 use super::key::{BadKey, Key};
 use super::options::Options;
+use super::rows::Shelf;
 use super::session::Session;
 use super::tls;
 
@@ -80,6 +81,7 @@ struct Inner {
     pace: Pace,
     clock: fn() -> i64,
     access: Access,
+    shelf: Shelf,
 }
 
 /// One request to the ingest host.
@@ -139,8 +141,8 @@ impl Client {
             .build()
             .map_err(|error| Unusable::Tls(error.to_string()))?;
         let (pace, clock) = (Pace::default(), clock::now_micros as fn() -> i64);
-        let access = Access::default();
-        Ok(Self(Arc::new(Inner { options, key, http, runtime, stop, pace, clock, access })))
+        let (access, shelf) = (Access::default(), Shelf::default());
+        Ok(Self(Arc::new(Inner { options, key, http, runtime, stop, pace, clock, access, shelf })))
     }
 
     /// With another pace, and with a wall clock in microseconds since the Unix epoch; for tests.
@@ -155,6 +157,10 @@ impl Client {
 
     pub(super) fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.0.shelf
     }
 
     pub(super) fn pace(&self) -> Pace {

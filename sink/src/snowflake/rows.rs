@@ -1,18 +1,27 @@
 //! From records to the bodies of appends: newline-delimited JSON, cut where one Kafka offset ends. Pure.
 //!
-//! - A row is `RECORD_METADATA` and the table's keys, on one line, each value spelled here: what a writer of Kafka spelled otherwise,
-//!   a time or a key twice, might be passed over. Objects alone go out as they are spelled; [`refuses`] has looked at them.
+//! - A row is `RECORD_METADATA` and the table's keys, on one line. A value that is [`plain`](Cells::plain) goes out as it was
+//!   read. Each cell of any other is spelled here: what a writer of Kafka spelled otherwise, a time or a key twice, might be
+//!   passed over. Objects go out as they are spelled; [`refuses`] has looked at them.
 //! - Rows of one offset are never parted; a piece's end token is the offset of its last row, and the last piece's is the
 //!   mark's, which lies beyond where transaction markers or dead letters moved it.
-//! - Buffers are kept from one submit to the next, unless they are large: there are as many as partitions.
+//! - Buffers go from one submit to the next, of whichever channel: so many are kept as there are processors.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::thread::available_parallelism;
 
+use bytes::Bytes;
 use gaitway_proto::ledger::Mark;
 use gaitway_proto::limits;
-use gaitway_proto::record::Record;
-use gaitway_proto::schema::{self, Cell, FieldType, RECORD_METADATA, Table};
-use serde::Serialize;
+use gaitway_proto::record::{self, Body, Cells, Record};
+use gaitway_proto::schema::{Cell, RECORD_METADATA, Table};
+
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::compress_bound;
 
 use super::strict;
 
@@ -26,7 +35,10 @@ const MAX_ROW: usize = MOST_WIRE - 4 * 1024;
 const _: () = assert!(limits::MAX_RECORD + 32 * 1024 < MAX_ROW, "what an agent takes, an append holds");
 
 /// Most that is kept of a buffer between two submits, bytes.
-const KEPT: usize = 256 * 1024;
+const KEPT: usize = 4 * 1024 * 1024;
+
+/// The lowest of zstd's ordinary levels: rows repeat so much that the default came out no smaller on 20,000 of them.
+const LEVEL: i32 = 1;
 
 /// Whose rows these are.
 #[derive(Debug, Clone)]
@@ -48,11 +60,41 @@ pub(super) struct Piece {
 }
 
 /// The rows of one submit as text.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Rows {
-    text: Vec<u8>,
+    text: String,
     /// For each offset with rows: itself, and where its rows end in `text`.
     offsets: Vec<(u64, usize)>,
+    /// None before the first use.
+    compressor: Option<Compressor<'static>>,
+    /// What was compressed last.
+    wire: Vec<u8>,
+}
+
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows").field("offsets", &self.offsets).finish_non_exhaustive()
+    }
+}
+
+/// Buffers that no submit needs now.
+#[derive(Debug, Default)]
+pub(super) struct Shelf(Mutex<Vec<Rows>>);
+
+impl Shelf {
+    /// Buffers for a submit.
+    pub(super) fn take(&self) -> Rows {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// The submit is over.
+    pub(super) fn put_back(&self, mut rows: Rows) {
+        rows.shrink();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < available_parallelism().map_or(1, usize::from) {
+            kept.push(rows);
+        }
+    }
 }
 
 impl Rows {
@@ -95,11 +137,26 @@ impl Rows {
     }
 
     /// The rows are not needed any more.
-    pub(super) fn release(&mut self) {
+    fn shrink(&mut self) {
         self.text.clear();
         self.text.shrink_to(KEPT);
         self.offsets.clear();
         self.offsets.shrink_to(KEPT / size_of::<(u64, usize)>());
+        self.wire.clear();
+        self.wire.shrink_to(KEPT);
+    }
+
+    /// The rows of a piece, compressed.
+    pub(super) fn compress(&mut self, piece: &Piece) -> io::Result<Bytes> {
+        let range = self.range(piece);
+        let compressor = match &mut self.compressor {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::new(LEVEL)?),
+        };
+        self.wire.clear();
+        self.wire.reserve(compress_bound(range.len()));
+        compressor.compress_to_buffer(&self.text.as_bytes()[range], &mut self.wire)?;
+        Ok(Bytes::copy_from_slice(&self.wire))
     }
 
     /// The two halves of a piece; none if it is the rows of one offset.
@@ -114,8 +171,12 @@ impl Rows {
 
     /// The rows of a piece.
     pub(super) fn body(&self, piece: &Piece) -> &[u8] {
+        &self.text.as_bytes()[self.range(piece)]
+    }
+
+    fn range(&self, piece: &Piece) -> Range<usize> {
         let begin = piece.first.checked_sub(1).map_or(0, |before| self.offsets[before].1);
-        &self.text[begin..self.offsets[piece.last - 1].1]
+        begin..self.offsets[piece.last - 1].1
     }
 }
 
@@ -135,42 +196,52 @@ impl Partition {
 }
 
 /// Appends a record as a line.
-fn push(out: &mut Vec<u8>, record: &Record<'_>) {
-    out.extend_from_slice(b"{\"");
-    out.extend_from_slice(RECORD_METADATA.as_bytes());
-    out.extend_from_slice(b"\":");
-    push_object(out, &record.metadata.to_json());
+fn push(out: &mut String, record: &Record<'_>) {
+    out.push_str("{\"");
+    out.push_str(RECORD_METADATA);
+    out.push_str("\":");
+    let begun = out.len();
+    record.metadata.write_json(out);
+    if record.metadata.place.is_some_and(|place| place.unknown.is_some()) {
+        let metadata = out.split_off(begun);
+        push_object(out, &metadata);
+    }
+    if let Some((_, fields)) = plain(record).and_then(|json| json.split_once('{')) {
+        out.push(',');
+        out.push_str(fields);
+        out.push('\n');
+        return;
+    }
     let mut fields = record.table().fields.iter();
     record.visit_cells(|cell| {
         let field = fields.next().expect("visit_cells follows the table's fields");
-        out.extend_from_slice(b",\"");
-        out.extend_from_slice(field.name.as_bytes());
-        out.extend_from_slice(b"\":");
+        out.push_str(",\"");
+        out.push_str(field.name);
+        out.push_str("\":");
         match &cell {
-            Cell::Null => out.extend_from_slice(b"null"),
-            Cell::Int(number) => push_scalar(out, number),
-            Cell::Float(number) => push_scalar(out, number),
-            Cell::Text(text) => push_scalar(out, text),
             Cell::Object(json) => push_object(out, json),
-            Cell::Instant(at) if field.kind == FieldType::SeedInstant => push_scalar(out, &schema::seed_time(*at)),
-            Cell::Instant(at) => push_scalar(out, &schema::rfc3339(*at)),
+            cell => record::push_json(out, field.kind, cell),
         }
     });
-    out.extend_from_slice(b"}\n");
+    out.push_str("}\n");
 }
 
-fn push_scalar<T: Serialize + ?Sized>(out: &mut Vec<u8>, scalar: &T) {
-    serde_json::to_writer(out, scalar).expect("numbers and texts serialise into memory");
+/// The whole value as it was read, if it can stay so.
+fn plain<'a>(record: &Record<'a>) -> Option<&'a str> {
+    match &record.body {
+        Body::Cells(Cells { plain: true, json, .. }) => *json,
+        _ => None,
+    }
 }
 
-/// A value read from Kafka is spelled as its writer spelled it, over several lines if it liked; within texts JSON has no line ends.
-fn push_object(out: &mut Vec<u8>, json: &str) {
-    let begun = out.len();
-    out.extend_from_slice(json.as_bytes());
-    for byte in &mut out[begun..] {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
+/// An object read from Kafka is spelled as its writer spelled it, over several lines if it liked; within texts JSON has no line
+/// ends.
+fn push_object(out: &mut String, json: &str) {
+    for (number, line) in json.split(['\n', '\r']).enumerate() {
+        if number > 0 {
+            out.push(' ');
         }
+        out.push_str(line);
     }
 }
 
@@ -200,10 +271,11 @@ pub(super) fn refuses(record: &Record<'_>) -> Option<String> {
             Cell::Null | Cell::Int(_) | Cell::Float(_) | Cell::Instant(_) => most += 64,
         }
     });
+    most += plain(record).map_or(0, str::len);
     if wrong.is_some() || most <= MAX_ROW {
         return wrong;
     }
-    let mut row = Vec::new();
+    let mut row = String::new();
     push(&mut row, record);
     let length = row.len();
     (length > MAX_ROW).then(|| format!("row of {length} bytes is longer than {MAX_ROW}, the most that an append holds"))
@@ -261,9 +333,9 @@ mod tests {
     fn a_value_is_spelled_alike_however_its_writer_spelled_it() {
         let place = place(7);
         let line = |json: &str| {
-            let mut line = Vec::new();
+            let mut line = String::new();
             push(&mut line, &record(&place, json));
-            String::from_utf8(line).unwrap()
+            line
         };
         let usual = r#"{"deviceId":"d","x":0.5,"receivedAt":"2023-11-14T22:13:20.5Z"}"#;
         for odd in [
@@ -309,7 +381,7 @@ mod tests {
     #[test]
     fn a_row_longer_than_an_append_is_refused() {
         let place = place(7);
-        let mut empty = Vec::new();
+        let mut empty = String::new();
         push(&mut empty, &record(&place, r#"{"sensorType":""}"#));
         let sensor = |length: usize| format!("{{\"sensorType\":\"{}\"}}", "x".repeat(length));
         assert_eq!(refuses(&record(&place, &sensor(MAX_ROW - empty.len()))), None);
@@ -324,12 +396,18 @@ mod tests {
 
     #[test]
     fn a_great_submit_leaves_no_great_buffer_behind() {
-        let offsets: Vec<_> = (0..20_000).collect();
-        let mut rows = rows(&offsets, 20_000);
-        assert!(rows.text.capacity() > 8 * KEPT);
-        rows.release();
-        assert!(rows.text.capacity() <= KEPT, "{}", rows.text.capacity());
-        assert!(rows.offsets.capacity() * size_of::<(u64, usize)>() <= KEPT);
+        let offsets: Vec<_> = (0..40_000).collect();
+        let mut rows = rows(&offsets, 40_000);
+        assert!(rows.text.capacity() > 2 * KEPT);
+        let piece = rows.pieces(40_000, usize::MAX).pop_front().unwrap();
+        let wire = rows.compress(&piece).unwrap();
+        assert_eq!(zstd::bulk::decompress(&wire, 64 * KEPT).unwrap(), rows.body(&piece));
+        let shelf = Shelf::default();
+        shelf.put_back(rows);
+        let rows = shelf.take();
+        assert!(rows.text.is_empty() && rows.text.capacity() <= KEPT, "{}", rows.text.capacity());
+        assert!(rows.offsets.capacity() * size_of::<(u64, usize)>() <= KEPT && rows.wire.capacity() <= KEPT);
+        assert!(rows.compressor.is_some() && shelf.take().compressor.is_none());
     }
 
     #[test]
@@ -357,7 +435,7 @@ mod tests {
                 pieces.push_front(second);
                 pieces.push_front(first);
             }
-            prop_assert_eq!(pieces.iter().flat_map(|piece| rows.body(piece)).copied().collect::<Vec<_>>(), rows.text.clone());
+            prop_assert_eq!(pieces.iter().flat_map(|piece| rows.body(piece)).copied().collect::<Vec<_>>(), rows.text.as_bytes());
             prop_assert_eq!(pieces.back().unwrap().end, to);
             for (piece, next) in pieces.iter().zip(pieces.iter().skip(1)) {
                 prop_assert!(piece.start <= piece.end && piece.end < next.start);

@@ -146,7 +146,8 @@ impl Spelled {
             metadata
         else {
             self.rest = None;
-            self.json = metadata.to_json();
+            self.json.clear();
+            metadata.write_json(&mut self.json);
             return &self.json;
         };
         let rest = Some((epoch.get(), *ordinal, stream.as_str(), *seq, *clock_synced));

@@ -53,6 +53,7 @@ impl Owner {
                 table: &RAW,
                 cells: vec![Cell::Null; RAW.fields.len()],
                 json: Some("{\"x\":1}"),
+                plain: false,
             }),
         };
         let records: Vec<_> = places.iter().map(record).collect();
