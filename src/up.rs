@@ -9,11 +9,12 @@ mod live;
 mod together;
 
 use std::io::IsTerminal as _;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use gaitway_agent::addresses::reachable;
 use gaitway_agent::command::address;
 use gaitway_agent::config::AgentConfig;
 use gaitway_agent::status::AgentStatus;
@@ -115,7 +116,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     warehouse.counters().register(&metrics);
     let (agent_status, relay_status) = (Arc::new(AgentStatus::default()), Arc::new(RelayStatus::default()));
-    banner::show(terminal, push_address, data_dir)?;
+    banner::show(terminal, push_address, data_dir, &agent.data_dir)?;
 
     let mut tasks = Tasks::new();
     #[cfg(feature = "kafka")]
@@ -141,15 +142,4 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("summary", live.log(shutdown.clone()));
     }
     tasks.join(shutdown).await
-}
-
-/// The address at which a listener of this machine is reached from here.
-fn reachable(mut listener: SocketAddr) -> SocketAddr {
-    if listener.ip().is_unspecified() {
-        listener.set_ip(match listener {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    listener
 }

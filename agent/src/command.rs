@@ -15,8 +15,10 @@ use crate::config::AgentConfig;
 use crate::status::AgentStatus;
 use crate::uplink::RelayAddress;
 
+mod phone;
 mod spool;
 
+use phone::PhoneCommand;
 use spool::SpoolCommand;
 
 /// Takes pushes of phones, classifies them and forwards everything to a relay.
@@ -47,6 +49,9 @@ enum Task {
     /// Look into a spool; get out of a damaged one what can be got out
     #[command(subcommand)]
     Spool(SpoolCommand),
+    /// Say which phones may push
+    #[command(subcommand)]
+    Phone(PhoneCommand),
 }
 
 /// An address to listen on, as a flag.
@@ -75,8 +80,12 @@ struct RelayFlags {
 /// Runs the command until it is done, an agent until a signal ends it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { config: file, data_dir, http, relay, agent_id, task } = args;
-    if let Some(Task::Spool(command)) = task {
-        return spool::run(command, file.as_deref(), data_dir);
+    match task {
+        Some(Task::Spool(command)) => return spool::run(command, file.as_deref(), data_dir),
+        Some(Task::Phone(command)) => {
+            return phone::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
+        }
+        None => {}
     }
     logs::init();
     let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };

@@ -84,9 +84,9 @@ impl Locked {
     }
 }
 
-/// A directory is made only once the entry of the one above is on the disk; its own entry is before this returns. A
+/// Makes a directory, and those above it, for its owner only. A directory is made only once the entry of the one above is on the disk; its own entry is before this returns. A
 /// process before this one may have ended between the two.
-fn create(path: &Path) -> io::Result<()> {
+pub fn create(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|path| !is_here(path) && !path.is_dir()).collect();
     let there = missing.last().map_or(Some(path), |path| path.parent());
     match there.map_or(Ok(()), sync_entry) {
