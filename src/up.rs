@@ -116,7 +116,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     warehouse.counters().register(&metrics);
     let (agent_status, relay_status) = (Arc::new(AgentStatus::default()), Arc::new(RelayStatus::default()));
-    banner::show(terminal, push_address, data_dir, &agent.data_dir)?;
+    banner::show(terminal, push_address, data_dir, &agent)?;
 
     let mut tasks = Tasks::new();
     #[cfg(feature = "kafka")]

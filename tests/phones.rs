@@ -93,12 +93,11 @@ fn no_token_is_in_what_a_service_prints_or_keeps() {
         .stderr(std::fs::File::create(dir.path().join("errors")).unwrap())
         .spawn()
         .unwrap();
-    let note = agent_dir.join("http.address");
+    let note = agent_dir.join("listens");
     await_that("the agent listens", || {
-        std::fs::read_to_string(&note)
-            .is_ok_and(|address| http::get(&format!("http://{}/healthz", address.trim())).is_ok())
+        std::fs::read_to_string(&note).is_ok_and(|url| http::get(&format!("{}/healthz", url.trim())).is_ok())
     });
-    let open = format!("http://{}/data", std::fs::read_to_string(&note).unwrap().trim());
+    let open = format!("{}/data", std::fs::read_to_string(&note).unwrap().trim());
     let (phone, stranger, mut pushed) = (Phone::new(1, 43), Phone::new(2, 44), Pushed::new());
     push(&format!("{open}/{token}"), &phone, 0..5, &mut pushed);
     assert_eq!(http::post(&format!("{open}/{token}"), "not JSON").unwrap().0, 400);

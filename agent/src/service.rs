@@ -62,6 +62,7 @@ pub async fn run(
     metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let tls = config.https.load()?;
     let settings = Settings {
         path: config.data_dir.join("spool.db"),
         spool: config.spool.clone(),
@@ -90,14 +91,14 @@ pub async fn run(
     let (begun, locked) = keeper.begin(Former::default()).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "taking pushes at /data");
-    addresses::note(&data_dir, address);
+    addresses::note(&data_dir, address, tls.is_some());
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
     tasks.spawn("door", door::watch(phones.clone(), address, health.part("phones"), shutdown.clone()));
     let door = Door { writer: commands, metrics: agent_metrics, phones };
     let router = http::router(door).merge(gaitway_service::http::router(health, metrics));
-    tasks.spawn("http", http::serve(listener, router, shutdown.clone()));
+    tasks.spawn("http", http::serve(listener, router, tls, shutdown.clone()));
     tasks.spawn("watchdog", notify::watchdog(shutdown.clone()));
     notify::ready();
     tasks.join(shutdown).await

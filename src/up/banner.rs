@@ -9,8 +9,9 @@ use gaitway_agent::config::AgentConfig;
 use gaitway_agent::phones::PhonesFile;
 
 /// Prints it on a terminal, logs it otherwise.
-pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent_dir: &Path) -> std::io::Result<()> {
-    let urls = push_urls(listener);
+pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent: &AgentConfig) -> std::io::Result<()> {
+    let urls = push_urls(listener, agent.https.key_file.is_some(), agent.push_host.as_deref());
+    let agent_dir = &agent.data_dir;
     let is_open = PhonesFile::new(agent_dir).current().is_ok_and(|phones| phones.is_none());
     let is_default = absolute(agent_dir)? == absolute(AgentConfig::default().data_dir)?;
     let of = if is_default { String::new() } else { format!(" --data-dir {}", agent_dir.display()) };

@@ -82,7 +82,9 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
             let list = PhonesFile::new(&dir);
             let first = list.current()?.is_none();
             list.change(|phones| phones.add(&name, &token, now))??;
-            let urls: Vec<String> = push_urls(http.or_else(|| noted(&dir)).unwrap_or(configured.http))
+            let as_configured = (configured.http, configured.https.key_file.is_some());
+            let (listener, is_https) = noted(&dir).unwrap_or(as_configured);
+            let urls: Vec<String> = push_urls(http.unwrap_or(listener), is_https, configured.push_host.as_deref())
                 .iter()
                 .map(|url| format!("{url}/{}", token.reveal()))
                 .collect();

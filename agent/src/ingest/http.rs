@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use gaitway_service::clock;
 use gaitway_service::server::{self, Allowance, Caller};
+use gaitway_service::tls::Tls;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -77,8 +78,13 @@ pub fn router(door: Door) -> Router {
 }
 
 /// Serves `router` until `shutdown`, then finishes what is under way.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> anyhow::Result<()> {
-    server::serve(listener, router, ALLOWANCE, shutdown).await
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Tls>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    server::serve(listener, router, ALLOWANCE, tls, shutdown).await
 }
 
 async fn elsewhere() -> (StatusCode, &'static str) {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gaitway_service::lock;
+use gaitway_service::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 
 use super::{OtherDevice, Phone, Phones};
@@ -51,20 +52,6 @@ pub struct PhonesFile {
 struct Read {
     stamp: Stamp,
     outcome: Result<Arc<Phones>, Unusable>,
-}
-
-/// What tells one state of the file from another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: (u64, u64),
-    length: u64,
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(file: &Metadata) -> Self {
-        Self { inode: (file.dev(), file.ino()), length: file.len(), changed: (file.ctime(), file.ctime_nsec()) }
-    }
 }
 
 impl PhonesFile {
