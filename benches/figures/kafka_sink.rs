@@ -28,19 +28,14 @@ const FETCHES: [(&str, &str); 5] = [
     ("queued.max.messages.kbytes", "227"),
     ("queued.min.messages", "455"),
     ("fetch.wait.max.ms", "20"),
-    ("fetch.queue.backoff.ms", "5"),
+    ("fetch.queue.backoff.ms", "1"),
 ];
 
 pub(crate) fn figures(bench: &Bench) -> Vec<Figure> {
     broker::with("sink from Kafka", |broker| {
-        let traces = recordings::traces();
-        let phones: Vec<_> = (0..PHONES).map(|number| Phone::new(number, Platform::Android, 4, &traces)).collect();
-        let pushes = bench.size(25, 2);
-        let kafka = broker::topics(broker);
-        Committer::open(&kafka).commit_all(&frames(&phones, pushes));
-        let rows = pushes * READINGS_A_PUSH * PHONES as u64;
-        let run = Run { kafka, rows };
-        vec![run.snowflake(bench.size(3, 1)), run.postgres(), run.sqlite()]
+        let run = Run::fill(broker, PHONES, bench.size(50, 2));
+        let alone = Run::fill(broker, 1, bench.size(4_000, 100));
+        vec![run.snowflake(bench.size(3, 1)), alone.one_phone(), run.postgres(), run.sqlite()]
     })
 }
 
@@ -51,6 +46,15 @@ struct Run {
 }
 
 impl Run {
+    fn fill(broker: &str, phones: usize, pushes: u64) -> Self {
+        let traces = recordings::traces();
+        let kafka = broker::topics(broker);
+        let rows = pushes * READINGS_A_PUSH * phones as u64;
+        let phones: Vec<_> = (0..phones).map(|number| Phone::new(number, Platform::Android, 4, &traces)).collect();
+        Committer::open(&kafka).commit_all(&frames(&phones, pushes));
+        Self { kafka, rows }
+    }
+
     fn rate(&self, seconds: f64) -> String {
         number(self.rows as f64 / seconds)
     }
@@ -58,23 +62,7 @@ impl Run {
     fn snowflake(&self, rounds: usize) -> Figure {
         let (mut ours, mut theirs, mut plain) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let folder = machine::folder();
-            let options = Options { keep: Keep::Counts(Look::Lines), ..Options::default() };
-            let emulator = Emulator::start(options).unwrap();
-            let (ca, key) = (folder.path().join("ca.pem"), folder.path().join("key.pem"));
-            emulator.write_ca(&ca).unwrap();
-            std::fs::write(&key, emulator.private_key_pem()).unwrap();
-            let table = format!(
-                "[snowflake]\nurl = \"{}\"\naccount = \"{}\"\nuser = \"{}\"\nca_file = \"{}\"\nprivate_key_file = \"{}\"\n",
-                emulator.url(),
-                emulator.account(),
-                emulator.user(),
-                ca.display(),
-                key.display(),
-            );
-            let stored = |_: &Service| emulator.count("RAW_DATA", "ACTIVITY_RECORDS");
-            ours.push(self.sink(folder.path(), "snowflake", &table, stored));
-            assert_eq!(emulator.count("RAW_DATA", "ACTIVITY_RECORDS"), self.rows);
+            ours.push(self.emulated());
             theirs.push(self.consume(&FETCHES));
             plain.push(self.consume(&[]));
         }
@@ -87,6 +75,34 @@ impl Run {
                 number(self.rows as f64),
                 self.rate(median(&mut plain)),
             ))
+    }
+
+    /// Seconds of the sink into emulated Snowflake.
+    fn emulated(&self) -> f64 {
+        let folder = machine::folder();
+        let options = Options { keep: Keep::Counts(Look::Lines), ..Options::default() };
+        let emulator = Emulator::start(options).unwrap();
+        let (ca, key) = (folder.path().join("ca.pem"), folder.path().join("key.pem"));
+        emulator.write_ca(&ca).unwrap();
+        std::fs::write(&key, emulator.private_key_pem()).unwrap();
+        let table = format!(
+            "[snowflake]\nurl = \"{}\"\naccount = \"{}\"\nuser = \"{}\"\nca_file = \"{}\"\nprivate_key_file = \"{}\"\n",
+            emulator.url(),
+            emulator.account(),
+            emulator.user(),
+            ca.display(),
+            key.display(),
+        );
+        let stored = |_: &Service| emulator.count("RAW_DATA", "ACTIVITY_RECORDS");
+        let seconds = self.sink(folder.path(), "snowflake", &table, stored);
+        assert_eq!(emulator.count("RAW_DATA", "ACTIVITY_RECORDS"), self.rows);
+        seconds
+    }
+
+    fn one_phone(&self) -> Figure {
+        Figure::new("  what one phone left, in one partition", format!("{} rows/s", self.rate(self.emulated())))
+            .beside(format!("consumer alone {}/s", self.rate(self.consume(&FETCHES))))
+            .note(format!("{} rows into emulated Snowflake, one round", number(self.rows as f64)))
     }
 
     fn postgres(&self) -> Figure {

@@ -4,8 +4,8 @@
 //! 2. On it `worker` asks the partition's [`Machine`](crate::partition::Machine) what is to be done: recover the ledger, read
 //!    the token, find it in the log, begin behind it.
 //! 3. `reader` reads from that offset on; `taken` copies the record; `budget` bounds what waits.
-//! 4. What cannot be stored goes to `dead_letter`, the rest in one submit to the [`Ledger`](gaitway_proto::ledger::Ledger)
-//!    that [`Ledgers`] gave, with the mark of its last offset.
+//! 4. On a thread beside it `submitter` sends what cannot be stored to `dead_letter`, the rest in one submit to the
+//!    [`Ledger`](gaitway_proto::ledger::Ledger) that [`Ledgers`] gave, with the mark of its last offset.
 //! 5. What is durable there is told to the group, as a hint.
 //!
 //! `board` shows how the partitions stand. [`run`] puts it all to work. `redrive` lets a range of offsets go this way again.
@@ -38,6 +38,7 @@ mod group;
 mod metrics;
 mod reader;
 pub(crate) mod redrive;
+mod submitter;
 mod taken;
 mod worker;
 

@@ -13,7 +13,8 @@
 //! - What may wait is bounded in records and bytes, and so is what was accepted and is not committed.
 //!
 //! Whoever drives it asks [`poll_effect`](Machine::poll_effect), does what it says, and tells the outcome with the method
-//! that the effect names.
+//! that the effect names. Until then there is no other effect; records and ends may be handed in while a submit is under way, but
+//! that reading failed only once its outcome was told.
 
 use std::time::{Duration, Instant};
 

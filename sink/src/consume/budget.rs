@@ -8,6 +8,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+/// A claim that is smaller is not worth a submit of its own while it may grow.
+const LEAST_HALF: usize = 1024 * 1024;
+
 /// What all partitions together may hold. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
@@ -42,6 +45,11 @@ impl Claim {
     /// Whether another record may be taken.
     pub(super) fn has_room(&self) -> bool {
         self.bytes == 0 || self.bytes < self.budget.most.saturating_sub(self.budget.held())
+    }
+
+    /// Whether it is great, and half of what it may come to: the rest is for what is read while this is submitted.
+    pub(super) fn is_half(&self) -> bool {
+        self.bytes >= LEAST_HALF && self.bytes * 3 >= self.budget.most.saturating_sub(self.budget.held())
     }
 
     /// A record was taken.
@@ -89,6 +97,23 @@ mod tests {
         other.clear();
         other.give_back(9);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn a_great_claim_is_submitted_at_half_so_that_there_is_room_to_read_meanwhile() {
+        let budget = Budget::new(16 * LEAST_HALF);
+        let mut claim = budget.claim();
+        while !claim.is_half() {
+            assert!(claim.has_room());
+            claim.add(1024);
+        }
+        assert!(claim.bytes.abs_diff(4 * LEAST_HALF) <= 1024 && claim.has_room(), "{claim:?}");
+        let small = Budget::new(2 * LEAST_HALF - 1024);
+        let mut claim = small.claim();
+        while claim.has_room() {
+            assert!(!claim.is_half());
+            claim.add(1024);
+        }
     }
 
     #[test]

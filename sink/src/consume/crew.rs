@@ -12,6 +12,7 @@ use gaitway_kafka::KafkaConfig;
 
 use super::board::Which;
 use super::reader::Source;
+use super::submitter::Submitter;
 use super::worker::{Shop, Stopper, Worker};
 use crate::partition::Hint;
 
@@ -53,11 +54,13 @@ impl Crew {
             let Some(table) = config.topics.table(topic) else { continue };
             let (stopper, seed) = (Stopper::default(), getrandom::u64().unwrap_or_default());
             let reader = source.reader(topic, *partition)?;
-            let worker = Worker::new(shop.clone(), table, which.clone(), reader, stopper.clone(), seed);
+            let cannot = |error| format!("cannot start a thread for {topic}/{partition}: {error}");
+            let submitter = Submitter::start(shop.clone(), table, which.clone()).map_err(cannot)?;
+            let worker = Worker::new(shop.clone(), table, which.clone(), reader, submitter, stopper.clone(), seed);
             let thread = std::thread::Builder::new()
                 .name(format!("{topic}/{partition}"))
                 .spawn(move || worker.run())
-                .map_err(|error| format!("cannot start a thread for {topic}/{partition}: {error}"))?;
+                .map_err(cannot)?;
             *hand = Some(Hand { stopper, thread });
         }
         Ok(())

@@ -142,7 +142,7 @@ impl Source {
             // are not fetched for.
             ("fetch.wait.max.ms", 20),
             // A queue holds little more than one fetch: so long a partition stands still behind each.
-            ("fetch.queue.backoff.ms", 5),
+            ("fetch.queue.backoff.ms", 1),
         ];
         for (property, value) in bounds {
             super::unless_set(&mut reader, property, value);

@@ -1,13 +1,14 @@
 //! The thread of one partition: asks its machine what is to be done, and does it.
 //!
-//! - It holds at most one submit's records, and those only while it reads.
+//! - While a submit is under way it reads for the next, and asks its machine for nothing. So it holds at most two submits'
+//!   records, and those only while it reads.
 //! - It ends within a poll of being asked, once the submit under way has its outcome.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use gaitway_proto::ledger::{Ledger, LedgerError, Mark, Source};
+use gaitway_proto::ledger::{Ledger, LedgerError, Source};
 use gaitway_proto::schema::Table;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::clock;
@@ -18,9 +19,10 @@ use super::budget::{Budget, Claim};
 use super::dead_letter::DeadLetters;
 use super::metrics::Of;
 use super::reader::{Read, Reader};
-use super::taken::{self, Taken};
+use super::submitter::{Submitted, Submitter};
+use super::taken::Taken;
 use crate::ledgers::Ledgers;
-use crate::partition::{Batch, Effect, Found, Limits, Machine, Print};
+use crate::partition::{Effect, Found, Limits, Machine, Print};
 
 /// Longest wait for a record: so soon a worker hears that it is to end.
 const POLL: Duration = Duration::from_millis(100);
@@ -34,8 +36,8 @@ const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// So many records are taken before anything else is looked at.
 const BURST: usize = 256;
 
-/// Characters of a dead letter's reason in the log; its header has more.
-const MOST_OF_REASON: usize = 200;
+/// While a submit is under way: how often it is looked whether there is something to read.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Asks a worker to end, and its ledger to let go of the partition. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -85,8 +87,11 @@ pub(super) struct Worker {
     source: Source,
     machine: Machine<Taken>,
     reader: Reader,
-    /// None before the first recovery.
+    submitter: Submitter,
+    /// None before the first recovery, and while a submit is under way.
     ledger: Option<Box<dyn Ledger>>,
+    /// Why reading cannot go on, which is told once the submit under way has its outcome.
+    broken: Option<Broken>,
     claim: Claim,
     agent: Option<AgentId>,
     tended: Instant,
@@ -95,8 +100,12 @@ pub(super) struct Worker {
     next: Option<i64>,
     stopper: Stopper,
     stopped: bool,
-    /// All letters about records up to this offset are written.
-    lettered: i64,
+}
+
+/// Why reading cannot go on.
+enum Broken {
+    Unreadable(String),
+    Damaged(String),
 }
 
 impl Worker {
@@ -106,6 +115,7 @@ impl Worker {
         table: &'static Table,
         which: Which,
         reader: Reader,
+        submitter: Submitter,
         stopper: Stopper,
         seed: u64,
     ) -> Self {
@@ -119,14 +129,15 @@ impl Worker {
             table,
             which,
             reader,
+            submitter,
             ledger: None,
+            broken: None,
             agent: None,
             tended: Instant::now(),
             measured: Instant::now(),
             next: None,
             stopper,
             stopped: false,
-            lettered: -1,
         }
     }
 
@@ -134,7 +145,9 @@ impl Worker {
     pub(super) fn run(mut self) {
         while !self.stopper.is_stopped() {
             let now = Instant::now();
-            if let Some(effect) = self.machine.poll_effect(now) {
+            if self.submitter.is_busy() {
+                self.read_meanwhile();
+            } else if let Some(effect) = self.machine.poll_effect(now) {
                 self.perform(effect);
                 self.show();
             } else if self.machine.is_reading() {
@@ -146,6 +159,9 @@ impl Worker {
                 let until = self.machine.poll_timeout().map_or(POLL, |until| until.saturating_duration_since(now));
                 self.stopper.wait(until.max(Duration::from_millis(1)));
             }
+        }
+        if let Some(submitted) = self.submitter.finish() {
+            self.handle_submitted(submitted);
         }
         if let Some(memory) = self.machine.memory() {
             self.shop.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(self.which.clone(), memory);
@@ -207,13 +223,10 @@ impl Worker {
                     self.machine.handle_unreadable(Instant::now(), why);
                 }
             }
-            Effect::Submit(batch) => {
-                let outcome = self.submit(&batch);
-                let weight = batch.records.iter().map(Taken::weight).sum();
-                drop(batch);
-                self.claim.give_back(weight);
-                self.machine.handle_submitted(Instant::now(), self.counted(outcome));
-            }
+            Effect::Submit(batch) => match self.ledger.take() {
+                Some(ledger) => self.submitter.begin(ledger, batch),
+                None => self.machine.handle_submitted(Instant::now(), Err(not_open())),
+            },
             Effect::Commit(hint) => {
                 self.shop.board.hint(&self.which, hint);
                 self.measure();
@@ -264,33 +277,13 @@ impl Worker {
         self.ledger.as_mut().ok_or_else(not_open)?.begin_at(&self.source, token)
     }
 
-    fn submit(&mut self, batch: &Batch<Taken>) -> Result<(), LedgerError> {
-        let Self { shop, table, which, source, ledger, lettered, .. } = self;
-        let (topic, partition) = &*which;
-        let ledger = ledger.as_mut().ok_or_else(not_open)?;
-        let (letters, metrics, begun) = (&shop.letters, &shop.board.metrics, Instant::now());
-        let marks = [Mark { source: source.clone(), from: batch.from, to: batch.to }];
-        taken::sorted(table, (topic, *partition), &batch.records, &mut **ledger, |ledger, records, refused| {
-            // Before the mark passes them; once, however often the warehouse is tried.
-            let unwritten = refused.partition_point(|(taken, _)| taken.offset <= *lettered);
-            let unwritten = &refused[unwritten..];
-            letters.write(topic, *partition, unwritten).map_err(LedgerError::Unavailable)?;
-            if let Some((taken, why)) = unwritten.last() {
-                let reason = why.said().chars().take(MOST_OF_REASON).collect();
-                shop.board.set_aside(which, unwritten.len(), taken.offset, reason);
-            }
-            *lettered = refused.last().map_or(*lettered, |(taken, _)| taken.offset.max(*lettered));
-            ledger.submit(records, &marks)?;
-            for (_, why) in refused {
-                metrics.dead_letters.get_or_create(&[("reason", why.kind())]).inc();
-            }
-            metrics.rows.inc_by(records.len() as u64);
-            Ok(())
-        })?;
-        metrics.batches.inc();
-        metrics.bytes.inc_by(batch.records.iter().map(Taken::bytes).sum::<usize>() as u64);
-        metrics.submit_seconds.observe(begun.elapsed().as_secs_f64());
-        Ok(())
+    fn handle_submitted(&mut self, submitted: Submitted) {
+        let Submitted { ledger, batch, outcome } = submitted;
+        self.ledger = Some(ledger);
+        self.claim.give_back(batch.records.iter().map(Taken::weight).sum());
+        self.machine.handle_submitted(Instant::now(), self.counted(outcome));
+        self.tell_broken();
+        self.show();
     }
 
     fn tend(&mut self, now: Instant) {
@@ -339,6 +332,9 @@ impl Worker {
         if !self.machine.wants_records() {
             return self.stopper.wait(until.max(Duration::from_millis(1)));
         }
+        if self.claim.is_half() && self.machine.press() {
+            return;
+        }
         if !self.claim.has_room() {
             // What is here goes first; else others hold the memory.
             if !self.machine.press() {
@@ -346,9 +342,26 @@ impl Worker {
             }
             return;
         }
-        let (mut long, mut now) = (until, None);
+        self.take(until);
+    }
+
+    /// Reads for the next submit while one is under way, and takes the outcome of that.
+    fn read_meanwhile(&mut self) {
+        let more = self.broken.is_none() && self.has_room() && self.take(Duration::ZERO);
+        if let Some(submitted) = self.submitter.wait(if more { Duration::ZERO } else { LOOK }) {
+            self.handle_submitted(submitted);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.machine.wants_records() && self.claim.has_room()
+    }
+
+    /// Takes records, the first of which is waited for at most `long`; whether more may be here that have room.
+    fn take(&mut self, mut long: Duration) -> bool {
+        let mut now = None;
         for _ in 0..BURST {
-            match self.reader.poll(long) {
+            let broken = match self.reader.poll(long) {
                 Read::Record(message) => {
                     let now = *now.get_or_insert_with(Instant::now);
                     let taken = Taken::copy(&message, &mut self.agent);
@@ -357,16 +370,36 @@ impl Worker {
                     if self.machine.handle_record(now, offset, bytes, print, taken) {
                         self.claim.add(weight);
                     }
+                    None
                 }
-                Read::End(next) => self.machine.handle_end(next),
-                Read::Broken(why) => self.machine.handle_unreadable(Instant::now(), why),
-                Read::Damaged(why) => self.machine.handle_damaged(Instant::now(), why),
-                Read::Nothing => return,
+                Read::End(next) => {
+                    self.machine.handle_end(next);
+                    None
+                }
+                Read::Broken(why) => Some(Broken::Unreadable(why)),
+                Read::Damaged(why) => Some(Broken::Damaged(why)),
+                Read::Nothing => return false,
+            };
+            if broken.is_some() {
+                self.broken = broken;
+                if !self.submitter.is_busy() {
+                    self.tell_broken();
+                }
+                return false;
             }
-            if !self.machine.wants_records() || !self.claim.has_room() {
-                return;
+            if !self.has_room() {
+                return false;
             }
             long = Duration::ZERO;
+        }
+        true
+    }
+
+    fn tell_broken(&mut self) {
+        match self.broken.take() {
+            Some(Broken::Unreadable(why)) => self.machine.handle_unreadable(Instant::now(), why),
+            Some(Broken::Damaged(why)) => self.machine.handle_damaged(Instant::now(), why),
+            None => {}
         }
     }
 }

@@ -164,6 +164,26 @@ impl World {
         self.stored == self.rows() && machine.is_reading() && machine.token() >= last
     }
 
+    /// What the reader has next, if the machine wants it.
+    fn read(&mut self, machine: &mut Machine<i64>, now: Instant) {
+        if !machine.wants_records() {
+            return;
+        }
+        let Some(is_record) = self.log.get(self.position) else {
+            machine.handle_end(self.log.len() as i64);
+            self.ended = true;
+            return;
+        };
+        let offset = self.position as i64;
+        if *is_record {
+            machine.handle_record(now, offset, 9, self.print(offset), offset);
+            // Told twice, and something old.
+            machine.handle_record(now, offset, 9, self.print(offset), offset);
+            machine.handle_record(now, offset / 2, 9, self.print(offset / 2), offset / 2);
+        }
+        self.position += 1;
+    }
+
     /// Runs until all is stored or the machine has stopped; gives the reason.
     pub(super) fn run(&mut self, machine: &mut Machine<i64>) -> Option<Stop> {
         let mut now = Instant::now();
@@ -192,6 +212,10 @@ impl World {
                     assert!(batch.records.len() == 1 || batch.records.len() * 9 <= LIMITS.max_bytes);
                     assert_eq!(batch.records.last().map(|last| *last as u64), Some(batch.to));
                     let outcome = self.submit(batch);
+                    for _ in 0..self.fate.choose(4) {
+                        self.read(machine, now);
+                        assert_eq!(machine.poll_effect(now), None, "one thing at a time");
+                    }
                     machine.handle_submitted(now, outcome);
                 }
                 Some(Effect::Commit(hint)) => {
@@ -200,14 +224,7 @@ impl World {
                 }
                 Some(Effect::Stop(stop)) => return Some(stop),
                 None if machine.wants_records() && self.position < self.log.len() => {
-                    let offset = self.position as i64;
-                    if self.log[self.position] {
-                        machine.handle_record(now, offset, 9, self.print(offset), offset);
-                        // Told twice, and something old.
-                        machine.handle_record(now, offset, 9, self.print(offset), offset);
-                        machine.handle_record(now, offset / 2, 9, self.print(offset / 2), offset / 2);
-                    }
-                    self.position += 1;
+                    self.read(machine, now);
                     match self.fate.choose(30) {
                         1 => machine.handle_failed(now, unavailable()),
                         2 => machine.handle_unreadable(now, "injected".to_owned()),
@@ -215,10 +232,7 @@ impl World {
                         _ => {}
                     }
                 }
-                None if machine.wants_records() && !self.ended => {
-                    machine.handle_end(self.log.len() as i64);
-                    self.ended = true;
-                }
+                None if machine.wants_records() && !self.ended => self.read(machine, now),
                 None => {
                     if self.fate.is_over() && self.is_done(machine) && machine.trouble(now).is_none() {
                         return None;
