@@ -47,6 +47,8 @@ pub struct AgentConfig {
     pub agent_id: Option<AgentId>,
     /// The relay.
     pub relay: RelayConfig,
+    /// How much each phone may push.
+    pub limits: LimitsConfig,
     /// The spool.
     pub spool: SpoolConfig,
     /// Windows and labels.
@@ -61,6 +63,19 @@ pub struct HttpsConfig {
     pub certificate_file: Option<PathBuf>,
     /// Its private key in PEM form, which nobody but the agent may read.
     pub key_file: Option<PathBuf>,
+}
+
+/// `[limits]`, of each phone, or of each address while there is no list of phones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Pushes a second; a minute's worth at once. The app pushes five times a second at most.
+    pub pushes_per_second: f64,
+    /// Bytes of JSON a second; a minute's worth at once.
+    #[serde(with = "gaitway_service::config::bytes")]
+    pub bytes_per_second: u64,
+    /// Sessions that begin in an hour; an hour's worth at once.
+    pub sessions_per_hour: f64,
 }
 
 /// `[relay]`
@@ -107,9 +122,16 @@ impl Default for AgentConfig {
             push_host: None,
             agent_id: None,
             relay: RelayConfig::default(),
+            limits: LimitsConfig::default(),
             spool: SpoolConfig::default(),
             windows: WindowsConfig::default(),
         }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { pushes_per_second: 20.0, bytes_per_second: 4 << 20, sessions_per_hour: 60.0 }
     }
 }
 
@@ -150,6 +172,7 @@ impl Check for AgentConfig {
                 "must be a host's name or address, without a port, such as pi.example.org",
             ));
         }
+        self.limits.check()?;
         let SpoolConfig { max_bytes, min_free_percent, when_full: _, remember } = &self.spool;
         Wrong::unless_size_within("spool.max_bytes", *max_bytes, LEAST_SPOOL..=1 << 50)?;
         Wrong::unless_within("spool.min_free_percent", min_free_percent, 0.0..=90.0)?;
@@ -198,6 +221,15 @@ impl RelayConfig {
             Some(secret) => Ok(Some(identity::password(secret.as_bytes(), agent))),
             None => self.load_password().with_context(|| format!("agent {agent} has no password for its relay")),
         }
+    }
+}
+
+impl LimitsConfig {
+    fn check(&self) -> Result<(), Wrong> {
+        let Self { pushes_per_second, bytes_per_second, sessions_per_hour } = self;
+        Wrong::unless_within("limits.pushes_per_second", pushes_per_second, 0.1..=1e6)?;
+        Wrong::unless_size_within("limits.bytes_per_second", *bytes_per_second, 1 << 10..=1 << 40)?;
+        Wrong::unless_within("limits.sessions_per_hour", sessions_per_hour, 1.0..=1e6)
     }
 }
 
@@ -281,7 +313,10 @@ mod tests {
             change(&mut config);
             config.check().unwrap_err().to_string()
         };
-        let cases: [(Spoil, &str); 18] = [
+        let cases: [(Spoil, &str); 21] = [
+            (|c| c.limits.pushes_per_second = 0.0, "`limits.pushes_per_second` must be from 0.1 to 1000000.0"),
+            (|c| c.limits.bytes_per_second = 0, "`limits.bytes_per_second` must be from 1KiB to"),
+            (|c| c.limits.sessions_per_hour = f64::NAN, "`limits.sessions_per_hour` must be from 1.0 to"),
             (|c| c.https.key_file = Some("k".into()), "must stand beside `https.key_file`"),
             (|c| c.push_host = Some("pi:8000".into()), "`push_host` must be a host's name"),
             (|c| c.push_host = Some("http://pi".into()), "`push_host`"),

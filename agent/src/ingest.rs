@@ -58,6 +58,14 @@ pub enum Refusal {
     /// The list of phones cannot be read: 499.
     #[error("the agent cannot read its list of phones and lets nobody in: tell whoever runs it; its log says why")]
     NoList,
+    /// More than one phone or address may push: 429, with the time after which there is room again.
+    #[error("too many {what} come from here; push again in {} s, or raise `agent.limits` in the agent's configuration", .wait.as_secs_f64().ceil())]
+    TooMany {
+        /// What.
+        what: &'static str,
+        /// How long.
+        wait: std::time::Duration,
+    },
     /// The body takes too long to arrive: 408.
     #[error("the body did not arrive within {} s", .0.as_secs())]
     Slow(std::time::Duration),
@@ -88,6 +96,7 @@ impl Refusal {
             Self::UnknownToken => "unknown_token",
             Self::OtherPhone(_) => "other_phone",
             Self::NoList => "no_list",
+            Self::TooMany { .. } => "too_many",
             Self::Slow(_) => "slow",
             Self::Busy => "busy",
             Self::Closing => "closing",

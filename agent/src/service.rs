@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::addresses;
 use crate::config::AgentConfig;
-use crate::ingest::http::{self, Door};
+use crate::ingest::http::{self, Door, Quotas};
 use crate::metrics::AgentMetrics;
 use crate::phones::PhonesFile;
 use crate::spool::damage::{self, Loss};
@@ -75,6 +75,7 @@ pub async fn run(
     uplink_metrics.register(metrics);
     let data_dir = config.data_dir.clone();
     let phones = Arc::new(PhonesFile::new(&data_dir));
+    let quotas = Quotas::new(&config.limits);
     let (commands, inbox) = mpsc::channel(writer::QUEUE);
     let keeper = Keeper {
         settings,
@@ -96,7 +97,7 @@ pub async fn run(
     let stop = shutdown.clone();
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
     tasks.spawn("door", door::watch(phones.clone(), address, health.part("phones"), shutdown.clone()));
-    let door = Door { writer: commands, metrics: agent_metrics, phones };
+    let door = Door { writer: commands, metrics: agent_metrics, phones, quotas };
     let router = http::router(door).merge(gaitway_service::http::router(health, metrics));
     tasks.spawn("http", http::serve(listener, router, tls, shutdown.clone()));
     tasks.spawn("watchdog", notify::watchdog(shutdown.clone()));

@@ -14,15 +14,19 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Method, Request, StatusCode, header};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use gaitway_agent::config::LimitsConfig;
 use gaitway_agent::ingest::Refusal;
-use gaitway_agent::ingest::http::{Door, router};
+use gaitway_agent::ingest::http::{self, Door, Quotas, router};
 use gaitway_agent::metrics::AgentMetrics;
 use gaitway_agent::phones::{PhonesFile, Token};
 use gaitway_agent::writer::{Accepted, Command};
 use gaitway_proto::limits;
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 const PUSH: &str = r#"{"messageId":1,"deviceId":"d","sessionId":"s","payload":[{"name":"a","time":1,"values":{}}]}"#;
@@ -63,6 +67,7 @@ fn door_of(writer: mpsc::Sender<Command>) -> Door {
         writer,
         metrics: AgentMetrics::default(),
         phones: Arc::new(PhonesFile::new(Path::new("there is no such folder"))),
+        quotas: Quotas::new(&LimitsConfig::default()),
     }
 }
 
@@ -322,7 +327,7 @@ async fn once_there_is_a_list_only_its_phones_push_and_the_others_are_told_what_
             to.send(Ok(Accepted { readings: 1, duplicate: false })).unwrap();
         }
     });
-    let door = router(Door { writer, metrics: AgentMetrics::default(), phones: phones.clone() });
+    let door = router(Door { phones: phones.clone(), ..door_of(writer) });
     let push = async |path: &str, authorization: Option<&str>, device: &str| {
         let body = PUSH.replace("\"d\"", &format!("\"{device}\""));
         let mut request = Request::post(path);
@@ -353,4 +358,58 @@ async fn once_there_is_a_list_only_its_phones_push_and_the_others_are_told_what_
     std::fs::write(phones.path(), "{").unwrap();
     let (status, said) = push(&with_token, None, "d").await;
     assert!(status == 499 && !said.contains("phones.json"), "{status} {said}");
+}
+
+#[tokio::test]
+async fn who_pushes_more_than_one_phone_can_is_told_when_to_come_again_and_the_others_go_on() {
+    let (writer, mut commands) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(Command::Push(_, to)) = commands.recv().await {
+            to.send(Ok(Accepted { readings: 1, duplicate: false })).unwrap();
+        }
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let phones = Arc::new(PhonesFile::new(dir.path()));
+    let limits = LimitsConfig { pushes_per_second: 0.1, ..LimitsConfig::default() };
+    let quotas = Quotas::new(&limits).for_all();
+    let door = Door { phones: phones.clone(), quotas, ..door_of(writer) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(http::serve(listener, router(door), None, shutdown.clone()));
+    let push = async |from: [u8; 4], path: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let length = PUSH.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(format!("{head}{PUSH}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    // A minute's worth at once.
+    for _ in 0..6 {
+        assert!(push([127, 0, 0, 2], "/data").await.starts_with("HTTP/1.1 200 "));
+    }
+    let refused = push([127, 0, 0, 2], "/data").await;
+    assert!(refused.starts_with("HTTP/1.1 429 ") && refused.contains("too many pushes come from here"), "{refused}");
+    let again = refused.lines().find_map(|line| line.strip_prefix("retry-after: ")).unwrap();
+    assert!((1..=11).contains(&again.parse::<u64>().unwrap()), "{refused}");
+    assert!(push([127, 0, 0, 3], "/data").await.starts_with("HTTP/1.1 200 "), "another address");
+
+    let [anna, ben] = ["anna", "ben"].map(|name| {
+        let token = Token::random().unwrap();
+        phones.change(|phones| phones.add(name, &token, String::new())).unwrap().unwrap();
+        format!("/data/{}", token.reveal())
+    });
+    for _ in 0..6 {
+        assert!(push([127, 0, 0, 2], &anna).await.starts_with("HTTP/1.1 200 "));
+    }
+    for from in [[127, 0, 0, 2], [127, 0, 0, 4]] {
+        assert!(push(from, &anna).await.starts_with("HTTP/1.1 429 "), "a token counts wherever it comes from");
+    }
+    assert!(push([127, 0, 0, 2], &ben).await.starts_with("HTTP/1.1 200 "));
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
 }

@@ -20,6 +20,7 @@ pub mod lock;
 pub mod logs;
 pub mod metrics;
 pub mod notify;
+pub mod rate;
 pub mod server;
 pub mod signals;
 pub mod stamp;

@@ -1,6 +1,7 @@
 //! The door for phones: `POST /data` and `POST /sensor-data`. One push's way:
 //!
-//! 1. `head` refuses what no phone sends and `access` who may not push, before a byte of the body is read.
+//! 1. `head` refuses what no phone sends, `access` who may not push, and `quota` who pushes too much, before a byte of the
+//!    body is read.
 //! 2. `body` waits for room, then reads it into one piece of memory.
 //! 3. It is decoded, parsed and packed outside the writer's thread, and handed over without a copy.
 //! 4. The writer says that the push is on the disk: 200. Anything else is a sentence from `refusals`.
@@ -10,6 +11,7 @@
 //! - A body that may become large in memory is parsed alone.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
@@ -31,10 +33,12 @@ use crate::writer::{Accepted, Command, Received};
 mod access;
 mod body;
 mod head;
+mod quota;
 mod refusals;
 
 use body::Room;
 use head::Coding;
+pub use quota::Quotas;
 use refusals::Refusals;
 
 /// Connections at a time, and bytes of bodies that one address may hold of [`body::BODIES`].
@@ -45,7 +49,7 @@ const ALLOWANCE: Allowance = Allowance { connections: 512, share: body::SHARE };
 const LARGE: usize = 256 * 1024;
 
 /// What a push needs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Door {
     /// The writer.
     pub writer: mpsc::Sender<Command>,
@@ -53,6 +57,8 @@ pub struct Door {
     pub metrics: AgentMetrics,
     /// Who may push.
     pub phones: Arc<PhonesFile>,
+    /// How much each may push.
+    pub quotas: Quotas,
 }
 
 /// What all connections share.
@@ -115,6 +121,8 @@ async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<
     let coding = head::check(request.headers())?;
     let pusher = access::pusher(&shared.door.phones, request.headers(), token)?;
     let caller = request.extensions().get::<Caller>().cloned();
+    let who = shared.door.quotas.who(&pusher, caller.as_ref().map(Caller::address));
+    who.as_ref().map_or(Ok(()), |who| shared.door.quotas.admit(who, Instant::now()))?;
     let (body, _held) = shared.room.read(request.into_body(), coding, caller.as_ref()).await?;
     if let Some(caller) = caller {
         caller.has_asked();
@@ -144,6 +152,9 @@ async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<
     }
 
     access::admit(&shared.door.phones, pusher, &push.device).await?;
+    if let Some(who) = &who {
+        shared.door.quotas.charge(who, body.len(), &push.session, Instant::now())?;
+    }
 
     let bytes = body.len() as u64;
     let (answer, answered) = oneshot::channel();

@@ -1,5 +1,6 @@
 //! Who makes a request, as handlers see it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -12,12 +13,13 @@ use super::places::{Doing, Pulse};
 pub struct Caller {
     pulse: Arc<Pulse>,
     share: Arc<Semaphore>,
+    address: IpAddr,
     began: Instant,
 }
 
 impl Caller {
-    pub(super) fn new(share: Arc<Semaphore>, began: Instant) -> Self {
-        Self { pulse: Arc::new(Pulse::new(millis_since(began))), share, began }
+    pub(super) fn new(share: Arc<Semaphore>, address: IpAddr, began: Instant) -> Self {
+        Self { pulse: Arc::new(Pulse::new(millis_since(began))), share, address, began }
     }
 
     pub(super) fn pulse(&self) -> &Arc<Pulse> {
@@ -39,6 +41,11 @@ impl Caller {
     /// room for others.
     pub fn has_asked(&self) {
         self.is(Doing::Working);
+    }
+
+    /// Its address; of IPv6 the network's first 64 bits.
+    pub fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// Permits that all connections of this caller's address share, to bound what one address may hold.

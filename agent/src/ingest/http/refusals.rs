@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gaitway_proto::value::Value;
 
@@ -41,11 +41,16 @@ impl Refusals {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let mut retry_after = None;
         let status = match &self {
             Self::NotJson(_) | Self::NotAPush(_) | Self::Encoding(_) => StatusCode::BAD_REQUEST,
             Self::Foreign(_) => StatusCode::FORBIDDEN,
             Self::Slow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany { wait, .. } => {
+                retry_after = Some([(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1))]);
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Closing | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoRoom(_) | Self::NoToken | Self::UnknownToken | Self::OtherPhone(_) | Self::NoList => {
@@ -55,6 +60,6 @@ impl IntoResponse for Refusal {
         };
         let message = Value::from(self.to_string().as_str()).to_json();
         let body = format!(r#"{{"status":"error","message":{message}}}"#);
-        (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+        (status, retry_after, [(header::CONTENT_TYPE, "application/json")], body).into_response()
     }
 }
