@@ -18,7 +18,6 @@ pub mod activity;
 pub mod enrolment;
 pub mod envelope;
 pub mod frame;
-pub mod identity;
 pub mod ledger;
 pub mod limits;
 pub mod message;

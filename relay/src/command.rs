@@ -11,7 +11,10 @@ use gaitway_service::metrics::Metrics;
 use gaitway_service::{config, logs, signals};
 use serde::Serialize;
 
+mod agent;
 mod agents;
+
+use agent::AgentCommand;
 
 use crate::kafka::{KafkaLedger, owner_name};
 use crate::{RelayConfig, RelayStatus};
@@ -22,9 +25,12 @@ pub struct Args {
     /// Configuration file [default: /etc/gaitway/relay.toml if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where agents connect; other machines need a secret [default: 127.0.0.1:1883]
+    /// Where agents connect; elsewhere than on 127.0.0.1 with TLS and certificates [default: 127.0.0.1:1883]
     #[arg(long, value_name = "ADDR", value_parser = config::address::parse)]
     mqtt: Option<SocketAddr>,
+    /// Where the relay's authority and certificates are kept [default: ./gaitway-data/relay]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Brokers, divided by commas [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     kafka: Option<String>,
@@ -38,6 +44,9 @@ pub struct Args {
 /// What is done instead of running a relay.
 #[derive(Debug, clap::Subcommand)]
 enum Task {
+    /// Let agents in and throw them out
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Tell of each agent of a running relay when it was last heard, whether it is here, and what waits
     Agents {
         /// The relay's configuration file; `up`'s will do [default: /etc/gaitway/relay.toml if it exists]
@@ -59,6 +68,8 @@ enum Task {
 #[derive(Debug, Serialize)]
 struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     mqtt: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     admin: Option<SocketAddr>,
@@ -75,19 +86,24 @@ pub struct KafkaFlags {
 
 /// Runs the relay until a signal ends it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { config: file, mqtt, kafka, admin, task } = args;
-    let flags = |mqtt, admin: Option<SocketAddr>, kafka: Option<String>| Flags {
+    let Args { config: file, data_dir, mqtt, kafka, admin, task } = args;
+    let flags = |data_dir, mqtt, admin: Option<SocketAddr>, kafka: Option<String>| Flags {
+        data_dir,
         mqtt,
         admin,
         kafka: kafka.map(|brokers| KafkaFlags { brokers }),
     };
-    if let Some(Task::Agents { config, admin: told, kafka: brokers, json }) = task {
-        let flags = flags(mqtt, told.or(admin), brokers.or(kafka));
-        let config = config::load_either::<RelayConfig>("relay", config.or(file).as_deref(), flags)?;
-        return agents::run(config, json).await;
+    match task {
+        Some(Task::Agent(command)) => return agent::run(command, file, data_dir),
+        Some(Task::Agents { config, admin: told, kafka: brokers, json }) => {
+            let flags = flags(data_dir, mqtt, told.or(admin), brokers.or(kafka));
+            let config = config::load_either::<RelayConfig>("relay", config.or(file).as_deref(), flags)?;
+            return agents::run(config, json).await;
+        }
+        None => {}
     }
     logs::init();
-    let mut config = config::load::<RelayConfig>("relay", file.as_deref(), None, flags(mqtt, admin, kafka))?;
+    let mut config = config::load::<RelayConfig>("relay", file.as_deref(), None, flags(data_dir, mqtt, admin, kafka))?;
     let kafka = config.kafka.get_or_insert_default().clone();
     let shutdown = signals::shutdown()?;
     let listener = crate::bind(&config)?;

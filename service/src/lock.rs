@@ -58,10 +58,16 @@ pub enum LockError {
 }
 
 impl DataDir {
+    /// Creates the directory where it is missing, for its owner only, without taking its lock.
+    pub fn create(path: impl AsRef<Path>) -> Result<(), LockError> {
+        let path = path.as_ref();
+        create(path).map_err(|source| LockError::Create { path: path.to_owned(), source })
+    }
+
     /// Creates the directory where it is missing (for its owner only) and takes its lock.
     pub fn lock(path: impl AsRef<Path>) -> Result<Locked, LockError> {
         let path = path.as_ref();
-        create(path).map_err(|source| LockError::Create { path: path.to_owned(), source })?;
+        Self::create(path)?;
         let lock_file = path.join(LOCK_FILE);
         let failed = |source| LockError::File { path: lock_file.clone(), source };
         let mut file = open(&lock_file).map_err(failed)?;
