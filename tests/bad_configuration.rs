@@ -98,7 +98,7 @@ fn every_key_of_the_agent_says_what_it_allows() {
             "[agent]\nagent_id = 'My Pi'",
             &["FILE:2: `agent.agent_id` is \"My Pi\"", "1 to 63 characters of a-z, 0-9"],
         ),
-        file("[agent.relay]\naddress = 'mqtt://pi'", &["FILE:2: `agent.relay.address`", "runs a relay of its own"]),
+        file("[agent.relay]\naddress = 'mqtts://pi'", &["FILE:2: `agent.relay.address`", "runs a relay of its own"]),
         file("[agent.spool]\nmax_bytes = 'lots'", &["FILE:2: `agent.spool.max_bytes` is \"lots\"", "a size like 2GiB"]),
         file("[agent.spool]\nmax_bytes = '2 parsecs'", &["is \"2 parsecs\"", "a size like 2GiB"]),
         file("[agent.spool]\nmax_bytes = -1", &["`agent.spool.max_bytes` is -1", "a size like 2GiB"]),
@@ -301,7 +301,7 @@ fn what_nobody_reads_is_named_with_what_was_perhaps_meant() {
             "[sink.mysql]\nurl = 'mysql://me:hunter2@h'",
             &["unknown key `sink.mysql`", "allowed here: `kafka`, `group`, `warehouse`, `sqlite`"],
         ),
-        file("[relay]\ntsl = 'hunter2'", &["unknown key `relay.tsl`, perhaps `tls`"]),
+        file("[relay]\ndata_dri = 'hunter2'", &["unknown key `relay.data_dri`, perhaps `data_dir`"]),
         variable(
             &[("GAITWAY_AGENT__SPOOL__MAX_BYTE", "1GiB")],
             &["GAITWAY_AGENT__SPOOL__MAX_BYTE", "perhaps `max_bytes`"],
@@ -336,7 +336,7 @@ fn a_variable_says_what_it_allows() {
             &[("GAITWAY_SINK__SQLITE__MAX_BYTES", &long)],
             &["GAITWAY_SINK__SQLITE__MAX_BYTES", "must be a size like"],
         ),
-        variable(&[("GAITWAY_RELAY__SECRET", "hunter2"), ("GAITWAY_RELAY__SECRET_FILE", "/x")], &["keep one of them"]),
+        variable(&[("GAITWAY_RELAY__SECRET", "hunter2")], &["GAITWAY_RELAY__SECRET: unknown key `relay.secret`"]),
     ]);
 }
 

@@ -209,3 +209,36 @@ fn certificates_are_replaced_under_load_without_a_lost_or_doubled_reading() {
     let list = said(&house.agents(&["list"]));
     assert_eq!((list.matches("revoked").count(), list.matches("good").count()), (3, 1), "{list}");
 }
+
+#[test]
+fn a_certificate_near_its_end_is_replaced_and_a_kill_meanwhile_leaves_a_whole_identity() {
+    let house = House::open();
+    let dir = house.enrolled("attic");
+    let identity = dir.join("identity.json");
+    let kept = || serde_json::from_slice::<serde_json::Value>(&std::fs::read(&identity).unwrap()).unwrap();
+    // What the agent goes by; the certificate itself is good for longer.
+    let age = || {
+        let mut aged = kept();
+        aged["not_after"] = (aged["not_before"].as_i64().unwrap() + 1).into();
+        std::fs::write(&identity, aged.to_string()).unwrap();
+        aged["key"].clone()
+    };
+    let (phone, mut pushed) = (Phone::new(4, 19), Pushed::new());
+    for round in 0..6 {
+        let old = age();
+        let mut attic = agent(&dir);
+        push(&attic.agent_push_url(), &phone, [round], &mut pushed);
+        if round % 2 == 0 {
+            // About when the keeper looks first, two seconds after the start.
+            std::thread::sleep(Duration::from_millis(1_960 + 10 * round));
+            attic.kill(&[]);
+            kept();
+        } else {
+            await_that("the key is another", || kept()["key"] != old);
+            assert!(attic.terminate(Signal::SIGTERM).success());
+        }
+    }
+    let _last = agent(&dir);
+    await_that("all is committed", || message_ids(&house.warehouse(), &phone) == (0..6).collect());
+    assert_no_duplicates(&house.warehouse());
+}

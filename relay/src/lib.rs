@@ -207,10 +207,10 @@ async fn certified(
     let now = || clock::now_micros().div_euclid(1_000_000);
     let dir = config.data_dir.clone();
     let locked = DataDir::lock(&dir)?;
-    let listens = config.public_address.clone().unwrap_or_else(|| address.to_string());
+    let public = config.public_address.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let mut store = Store::open(&dir, now())?;
-        store.note_listener(&listens)?;
+        store.note_listener(&public.clone().unwrap_or_else(|| address.to_string()), public.is_some())?;
         let book = store.book(now())?;
         Ok::<_, StoreError>((store, book))
     });

@@ -164,6 +164,9 @@ async fn a_code_that_was_used_or_is_wrong_or_was_guessed_at_lets_nobody_in() {
     assert!(try_code(&relay, dir.path(), used).await.is_ok());
     assert_eq!(try_code(&relay, dir.path(), used).await.err(), Some(Refusal::Used));
 
+    let old = store(dir.path()).add(now() - 900, &"attic".parse().unwrap()).unwrap().code.secret;
+    assert_eq!(try_code(&relay, dir.path(), old).await.err(), Some(Refusal::Expired));
+
     let secret = code(dir.path(), "cellar").secret;
     let alike = |n: u64| CodeSecret::from_random(u64::from(secret.selector()) << 35 | n);
     for left in (0..5_u8).rev() {
@@ -171,7 +174,7 @@ async fn a_code_that_was_used_or_is_wrong_or_was_guessed_at_lets_nobody_in() {
         assert_eq!(refused, Some(Refusal::WrongCode { tries_left: Some(left) }));
     }
     assert_eq!(try_code(&relay, dir.path(), secret).await.err(), Some(Refusal::Exhausted));
-    // Seven tries of this address failed; ten it has.
+    // Eight tries of this address failed; ten it has.
     let elsewhere = CodeSecret::from_random(u64::from(secret.selector() ^ 1) << 35);
     let mut refusals = Vec::new();
     for _ in 0..6 {
@@ -211,6 +214,12 @@ async fn whoever_is_not_certified_by_this_relay_for_mqtt_does_not_come_in() {
     let chain = Some((vec![forged], PrivatePkcs8KeyDer::from(key.serialize_der())));
     assert!(!comes_in(&relay, &tls(&root, chain, ALPN_MQTT), "attic").await, "not in the book");
     counted(&relay, "certificate", 2).await;
+
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let ended = params.signed_by(&key, &issuer).unwrap().der().clone();
+    let chain = Some((vec![ended], PrivatePkcs8KeyDer::from(key.serialize_der())));
+    assert!(!comes_in(&relay, &tls(&root, chain, ALPN_MQTT), "attic").await, "it has ended");
+    counted(&relay, "certificate", 3).await;
 
     // The agent's certificate is no relay's.
     let stolen = attic.chain().unwrap();
@@ -371,5 +380,26 @@ async fn a_recorded_enrolment_that_is_played_again_gets_nothing() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!((enrolled, closed(&relay, "enrolled")), (1, 1));
+    relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn however_many_handshakes_are_half_done_an_agent_comes_in_and_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let relay = relay(dir.path());
+    let attic = enrolled(&relay, dir.path(), "attic").await;
+    let mut half = Vec::new();
+    for _ in 0..1_000 {
+        let mut stream = TcpStream::connect(relay.address).await.unwrap();
+        // The head of a record and of a ClientHello, and no more.
+        stream.write_all(&[0x16, 3, 1, 1, 0, 1, 0, 0, 0xfc, 3, 3]).await.unwrap();
+        half.push(stream);
+    }
+    let mut client = enter(&relay, dir.path(), &attic).await;
+    assert!(matches!(client.hello(1, 1).await, Some(Down::Welcome(_))));
+    client.activity(1, 1, 3).await;
+    assert!(matches!(client.word().await, Some(Down::Ack(ack)) if ack.up_to == 3));
+    counted(&relay, "pushed_out", 700).await;
+    drop(half);
     relay.stop().await.unwrap();
 }

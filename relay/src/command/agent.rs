@@ -129,8 +129,8 @@ fn add(config: &RelayConfig, now: i64, name: &AgentId) -> anyhow::Result<ExitCod
     let (address, sure) = if let Some(address) = &config.public_address {
         (address.clone(), true)
     } else {
-        let listens = store.listener()?.unwrap_or_else(|| config.mqtt.to_string());
-        (reached_at(&listens), false)
+        let (listens, public) = store.listener()?.unwrap_or_else(|| (config.mqtt.to_string(), false));
+        (reached_at(&listens), public)
     };
     let added = store.add(now, name)?;
     let code = added.code;

@@ -1,6 +1,7 @@
 //! The thread that answers who wants a certificate and keeps the book up to date.
 //!
 //! - What another process writes into the store is in the book within [`LOOK_EVERY`].
+//! - A certificate stands in the book before its agent hears of it, so that it can be used at once.
 //! - While the store cannot be read the book stays as it is; that is told, and nobody gets a certificate.
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(crate) const ERRANDS: usize = 256;
 /// How long what others write stays unnoticed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Most errands of one kind that go into one transaction.
+/// Most errands between two looks.
 const TOGETHER: usize = 64;
 
 /// What the listener wants of the desk.
@@ -40,6 +41,9 @@ pub(crate) enum Errand {
     /// A connection was made with this certificate.
     Seen(Serial),
 }
+
+/// An answer and who waits for it.
+type Reply = (oneshot::Sender<Answer>, Answer);
 
 /// The listener's end. Clones are the same desk.
 #[derive(Debug, Clone)]
@@ -98,7 +102,13 @@ impl Clerk {
                 return;
             }
             let wrote = first.is_some();
-            let outcome = self.serve(first).and_then(|()| self.look(&mut version, wrote));
+            let mut answers = Vec::new();
+            let served = self.serve(first, &mut answers);
+            let outcome = served.and(self.look(&mut version, wrote));
+            for (reply, answer) in answers {
+                // Whoever asked may be gone; then the certificate is nobody's.
+                let _ = reply.send(answer);
+            }
             self.renew_own();
             if let Err(error) = &outcome
                 && !ailing
@@ -114,7 +124,7 @@ impl Clerk {
     }
 
     /// Does one errand and what waits behind it.
-    fn serve(&mut self, first: Option<Errand>) -> Result<(), StoreError> {
+    fn serve(&mut self, first: Option<Errand>, answers: &mut Vec<Reply>) -> Result<(), StoreError> {
         let mut seen = Vec::new();
         let mut outcome = Ok(());
         let mut next = first;
@@ -126,11 +136,10 @@ impl Clerk {
                         outcome = Err(error);
                         Answer::Refused(Refusal::Unable)
                     });
-                    // Whoever asked may be gone; then the certificate is nobody's.
-                    let _ = reply.send(answer);
+                    answers.push((reply, answer));
                 }
             }
-            if seen.len() < TOGETHER {
+            if seen.len() + answers.len() < TOGETHER {
                 next = self.inbox.try_recv().ok();
             }
         }

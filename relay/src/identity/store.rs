@@ -50,8 +50,8 @@ CREATE TABLE code(
   selector INTEGER PRIMARY KEY, agent TEXT NOT NULL, digest BLOB NOT NULL, madeAt INTEGER NOT NULL,
   triesLeft INTEGER NOT NULL, usedAt INTEGER
 );
--- Where the relay that runs on this folder listens, for the command line
-CREATE TABLE listener(one INTEGER PRIMARY KEY CHECK(one = 1), address TEXT NOT NULL);
+-- Where the relay that runs on this folder is reached, for the command line; public: by its configuration
+CREATE TABLE listener(one INTEGER PRIMARY KEY CHECK(one = 1), address TEXT NOT NULL, public INTEGER NOT NULL);
 ";
 
 /// Why the store cannot be used.
@@ -310,17 +310,18 @@ impl Store {
         self.connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(|source| self.failed(source))
     }
 
-    /// Notes where the relay listens.
-    pub(crate) fn note_listener(&mut self, address: &str) -> Result<(), StoreError> {
-        let note = "INSERT INTO listener(one, address) VALUES(1, ?1) ON CONFLICT(one) DO UPDATE SET address = ?1";
-        self.connection.execute(note, [address]).map(drop).map_err(|source| self.failed(source))
+    /// Notes where the relay listens, or, as `public`, where it says that it is reached.
+    pub(crate) fn note_listener(&mut self, address: &str, public: bool) -> Result<(), StoreError> {
+        let note = "INSERT INTO listener(one, address, public) VALUES(1, ?1, ?2)
+             ON CONFLICT(one) DO UPDATE SET address = ?1, public = ?2";
+        self.connection.execute(note, params![address, public]).map(drop).map_err(|source| self.failed(source))
     }
 
-    /// Where the relay listens, if one has run here.
+    /// As noted, if a relay has run here.
     #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "for the command line, which comes with Kafka"))]
-    pub(crate) fn listener(&self) -> Result<Option<String>, StoreError> {
+    pub(crate) fn listener(&self) -> Result<Option<(String, bool)>, StoreError> {
         self.connection
-            .query_row("SELECT address FROM listener", [], |row| row.get(0))
+            .query_row("SELECT address, public FROM listener", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
             .map_err(|source| self.failed(source))
     }

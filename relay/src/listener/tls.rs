@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use gaitway_proto::enrolment::{ALPN_ENROL, ALPN_MQTT, renew_at};
 use gaitway_proto::topic::AgentId;
+use gaitway_service::clock;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -178,7 +179,7 @@ impl Tls {
 
     fn shown(&self, certificate: &CertificateDer<'_>) -> Option<Shown> {
         let serial = serial_of(certificate)?;
-        match self.book.borrow().standing(seconds(UnixTime::now()), serial) {
+        match self.book.borrow().standing(now(), serial) {
             Standing::Good { agent, .. } => Some(Shown { serial, agent: agent.clone() }),
             _ => None,
         }
@@ -203,6 +204,11 @@ impl Tls {
     }
 }
 
+/// Seconds of the Unix epoch.
+fn now() -> i64 {
+    clock::now_micros().div_euclid(1_000_000)
+}
+
 fn seconds(time: UnixTime) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
@@ -222,7 +228,7 @@ impl Watch {
     /// Resolves once the certificate is not honoured any more. Also looks each minute, for one may end.
     pub(super) async fn dishonoured(mut self) -> &'static str {
         loop {
-            let why = match self.book.borrow_and_update().standing(seconds(UnixTime::now()), self.serial) {
+            let why = match self.book.borrow_and_update().standing(now(), self.serial) {
                 Standing::Good { .. } => None,
                 Standing::Revoked => Some("its certificate was revoked"),
                 Standing::Ended => Some("its certificate has ended"),
@@ -238,8 +244,7 @@ impl Watch {
     /// Resolves once another certificate is wanted in the place of this one.
     pub(super) async fn outdated(&mut self) {
         loop {
-            let now = seconds(UnixTime::now());
-            if let Standing::Good { rotate: true, .. } = self.book.borrow_and_update().standing(now, self.serial) {
+            if let Standing::Good { rotate: true, .. } = self.book.borrow_and_update().standing(now(), self.serial) {
                 return;
             }
             self.changed().await;
