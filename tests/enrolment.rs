@@ -1,5 +1,4 @@
 //! Agents elsewhere: let in with a code, thrown out, their certificates replaced, over real processes and TLS.
-#![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};

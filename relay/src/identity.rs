@@ -16,6 +16,5 @@ pub(crate) use attempts::Attempts;
 pub(crate) use authority::Authority;
 pub(crate) use book::{Book, Serial, Standing};
 pub(crate) use desk::{Clerk, Desk};
-#[cfg(feature = "kafka")]
 pub(crate) use store::Line;
 pub use store::{Added, Store, StoreError};

@@ -34,7 +34,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 mod agents;
-#[cfg(feature = "kafka")]
 pub mod command;
 mod commit;
 mod config;

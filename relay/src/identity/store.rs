@@ -102,7 +102,6 @@ pub struct Added {
 
 /// One certificate or code, as it is listed. Times are seconds of the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "for the command line, which comes with Kafka"))]
 pub(crate) struct Line {
     pub agent: AgentId,
     /// None for a code that waits.
@@ -318,7 +317,6 @@ impl Store {
     }
 
     /// As noted, if a relay has run here.
-    #[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "for the command line, which comes with Kafka"))]
     pub(crate) fn listener(&self) -> Result<Option<(String, bool)>, StoreError> {
         self.connection
             .query_row("SELECT address, public FROM listener", [], |row| Ok((row.get(0)?, row.get(1)?)))
