@@ -105,7 +105,7 @@ pub enum Refusal {
     #[error("this code was tried wrongly too often: make a new one on the relay's machine")]
     Exhausted,
     /// Too many come at this moment.
-    #[error("too many codes are tried at the relay right now: try again in {seconds} s")]
+    #[error("too much is asked of the relay right now: try again in {seconds} s")]
     TooMany {
         /// How long to wait.
         seconds: u32,

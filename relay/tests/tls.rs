@@ -1,146 +1,26 @@
 //! Certificates over real sockets: who comes in, who does not, who is thrown out.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gaitway_proto::enrolment::{
-    ALPN_ENROL, ALPN_MQTT, Answer, Ask, Code, CodeSecret, Issued, MAX_ANSWER, RELAY_NAME, Refusal, announced, framed,
-};
+use gaitway_proto::enrolment::{ALPN_ENROL, ALPN_MQTT, Answer, Ask, CodeSecret, RELAY_NAME, Refusal, framed};
 use gaitway_proto::envelope::Down;
-use gaitway_relay::RelayConfig;
-use gaitway_relay::identity::Store;
-use gaitway_service::clock;
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+use rcgen::KeyPair;
 use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+mod certified;
 mod client;
 mod memory;
 
-use client::{Client, Relay};
-
-/// A relay with TLS whose folder is `dir`.
-fn relay(dir: &Path) -> Relay {
-    Relay::start(|config: &mut RelayConfig| {
-        config.tls = Some(true);
-        config.data_dir = dir.join("relay");
-    })
-}
-
-fn now() -> i64 {
-    clock::now_micros() / 1_000_000
-}
-
-fn store(dir: &Path) -> Store {
-    Store::open(&dir.join("relay"), now()).unwrap()
-}
-
-fn code(dir: &Path, agent: &str) -> Code {
-    store(dir).add(now(), &agent.parse().unwrap()).unwrap().code
-}
-
-/// A key and what was issued for it.
-struct Certified {
-    key: KeyPair,
-    issued: Issued,
-}
-
-fn request(key: &KeyPair) -> Vec<u8> {
-    CertificateParams::default().serialize_request(key).unwrap().der().to_vec()
-}
-
-type Chain = Option<(Vec<CertificateDer<'static>>, PrivatePkcs8KeyDer<'static>)>;
-
-/// A client that trusts `authority` and shows `chain`.
-fn tls(authority: &CertificateDer<'static>, chain: Chain, alpn: &[u8]) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let mut config = match chain {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key.into()).unwrap(),
-        None => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![alpn.to_vec()];
-    Arc::new(config).into()
-}
-
-fn authority(dir: &Path) -> CertificateDer<'static> {
-    use rustls::pki_types::pem::PemObject as _;
-    CertificateDer::from_pem_file(dir.join("relay/ca.pem")).unwrap()
-}
-
-impl Certified {
-    #[expect(clippy::unnecessary_wraps, reason = "what a client shows, which may be nothing")]
-    fn chain(&self) -> Chain {
-        let key = PrivatePkcs8KeyDer::from(self.key.serialize_der());
-        Some((vec![self.issued.certificate.clone().into()], key))
-    }
-}
-
-/// The handshake; with TLS 1.3 a certificate is refused only after it.
-async fn shake(relay: &Relay, tls: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(relay.address).await?;
-    tls.connect(ServerName::try_from(RELAY_NAME).unwrap(), stream).await
-}
-
-/// Whether the relay lets in who comes with this: TLS, then CONNECT.
-async fn comes_in(relay: &Relay, tls: &TlsConnector, id: &str) -> bool {
-    let Ok(stream) = shake(relay, tls).await else { return false };
-    Client::over(stream, id).connect().await == Some(ConnectReturnCode::Success)
-}
-
-async fn enter(relay: &Relay, dir: &Path, certified: &Certified) -> Client {
-    let stream = shake(relay, &tls(&authority(dir), certified.chain(), ALPN_MQTT)).await.unwrap();
-    Client::over(stream, certified.issued.agent.as_str()).entered().await
-}
-
-/// Asks, over a connection that shows `chain`.
-async fn ask(relay: &Relay, dir: &Path, chain: Chain, ask: &Ask) -> Answer {
-    let mut stream = shake(relay, &tls(&authority(dir), chain, ALPN_ENROL)).await.unwrap();
-    stream.write_all(&framed(&ask.encode())).await.unwrap();
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).await.unwrap();
-    let mut payload = vec![0; announced(length, "answer", MAX_ANSWER).unwrap()];
-    stream.read_exact(&mut payload).await.unwrap();
-    Answer::decode(&payload).unwrap()
-}
-
-async fn try_code(relay: &Relay, dir: &Path, secret: CodeSecret) -> Result<Certified, Refusal> {
-    let key = KeyPair::generate().unwrap();
-    match ask(relay, dir, None, &Ask::Enrol { secret, request: request(&key) }).await {
-        Answer::Issued(issued) => Ok(Certified { key, issued }),
-        Answer::Refused(refusal) => Err(refusal),
-    }
-}
-
-async fn enrolled(relay: &Relay, dir: &Path, agent: &str) -> Certified {
-    try_code(relay, dir, code(dir, agent).secret).await.unwrap_or_else(|refusal| panic!("{refusal}"))
-}
-
-fn closed(relay: &Relay, reason: &str) -> u64 {
-    let text = relay.metrics.encode();
-    let line = format!("gaitway_relay_closed_connections_total{{reason=\"{reason}\"}} ");
-    text.lines().find_map(|l| l.strip_prefix(&line)).map_or(0, |count| count.parse().unwrap())
-}
-
-async fn counted(relay: &Relay, reason: &str, count: u64) {
-    let begun = std::time::Instant::now();
-    while closed(relay, reason) < count {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{reason}: {}", relay.metrics.encode());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
+use certified::{
+    Certified, ask, authority, closed, code, comes_in, counted, enrolled, enter, forged, hello_of_tls_1_1, now, relay,
+    request, shake, store, tls, try_code,
+};
+use client::Client;
 
 #[tokio::test]
 async fn an_agent_enrols_and_its_batch_is_committed() {
@@ -198,27 +78,18 @@ async fn whoever_is_not_certified_by_this_relay_for_mqtt_does_not_come_in() {
     counted(&relay, "no_certificate", 1).await;
 
     let other_dir = tempfile::tempdir().unwrap();
-    let other = self::relay(other_dir.path());
+    let other = certified::relay(other_dir.path());
     let foreign = enrolled(&other, other_dir.path(), "attic").await;
     assert!(!comes_in(&relay, &tls(&root, foreign.chain(), ALPN_MQTT), "attic").await, "another authority");
     counted(&relay, "certificate", 1).await;
     other.stop().await.unwrap();
 
     // Signed with the authority's key, but the relay has never heard of it.
-    let ca_key = KeyPair::from_pem(&std::fs::read_to_string(dir.path().join("relay/ca.key")).unwrap()).unwrap();
-    let issuer = Issuer::from_ca_cert_der(&root, ca_key).unwrap();
-    let mut params = CertificateParams::default();
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    let key = KeyPair::generate().unwrap();
-    let forged = params.signed_by(&key, &issuer).unwrap().der().clone();
-    let chain = Some((vec![forged], PrivatePkcs8KeyDer::from(key.serialize_der())));
-    assert!(!comes_in(&relay, &tls(&root, chain, ALPN_MQTT), "attic").await, "not in the book");
+    let unheard = forged(dir.path(), 2099);
+    assert!(!comes_in(&relay, &tls(&root, unheard, ALPN_MQTT), "attic").await, "not in the book");
     counted(&relay, "certificate", 2).await;
-
-    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    let ended = params.signed_by(&key, &issuer).unwrap().der().clone();
-    let chain = Some((vec![ended], PrivatePkcs8KeyDer::from(key.serialize_der())));
-    assert!(!comes_in(&relay, &tls(&root, chain, ALPN_MQTT), "attic").await, "it has ended");
+    let ended = forged(dir.path(), 2020);
+    assert!(!comes_in(&relay, &tls(&root, ended, ALPN_MQTT), "attic").await, "it has ended");
     counted(&relay, "certificate", 3).await;
 
     // The agent's certificate is no relay's.
@@ -249,12 +120,8 @@ async fn plain_text_and_old_tls_are_closed_and_counted() {
     let mut plain = Client::dial(&relay, "attic").await;
     assert_eq!(plain.connect().await, None);
     counted(&relay, "plain_text", 1).await;
-    // A ClientHello of TLS 1.1 that offers TLS_RSA_WITH_AES_128_CBC_SHA.
-    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
-    hello.extend([7; 32]);
-    hello.extend([0, 0, 2, 0, 0x2f, 1, 0]);
     let mut old = TcpStream::connect(relay.address).await.unwrap();
-    old.write_all(&hello).await.unwrap();
+    old.write_all(&hello_of_tls_1_1()).await.unwrap();
     let mut answer = Vec::new();
     let _ = old.read_to_end(&mut answer).await;
     assert_eq!(answer.first(), Some(&0x15), "an alert: {answer:?}");

@@ -181,7 +181,83 @@ pub(crate) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+        date_time_ymd,
+    };
+
     use super::*;
+
+    struct Authority {
+        issuer: Issuer<'static, KeyPair>,
+        certificate: CertificateDer<'static>,
+    }
+
+    fn authority() -> Authority {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Authority { issuer: Issuer::new(params, key), certificate }
+    }
+
+    impl Authority {
+        /// Good in 2026.
+        fn certifies(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> CertificateDer<'static> {
+            let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+            params.extended_key_usages = vec![usage];
+            (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2026, 12, 31));
+            params.signed_by(&KeyPair::generate().unwrap(), &self.issuer).unwrap().der().clone()
+        }
+    }
+
+    /// What whoever has a code of `of` says of `leaf`, shown with `chain`, in the middle of `year`.
+    fn judged(
+        of: &Authority,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        year: u64,
+    ) -> Result<(), rustls::Error> {
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs((year - 1970) * 31_556_952 + 15_778_476));
+        let trust = NamedByCode(fingerprint(&of.certificate).unwrap());
+        // Whatever name it is reached by.
+        let reached = ServerName::try_from("balancer.example").unwrap();
+        trust.verify_server_cert(leaf, chain, &reached, &[], now).map(drop)
+    }
+
+    #[test]
+    fn only_a_relay_of_the_authority_that_the_code_names_is_trusted() {
+        use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        let [right, other] = [authority(), authority()];
+        let chain = std::slice::from_ref(&right.certificate);
+        let relay = right.certifies(RELAY_NAME, ServerAuth);
+        assert_eq!(judged(&right, &relay, chain, 2026), Ok(()));
+        let unknown = Err(CertificateError::UnknownIssuer.into());
+        assert_eq!(judged(&other, &relay, chain, 2026), unknown, "another code");
+        assert_eq!(judged(&right, &relay, &[], 2026), unknown, "no authority shown");
+        let impostor = other.certifies(RELAY_NAME, ServerAuth);
+        assert!(
+            judged(&right, &impostor, chain, 2026).is_err(),
+            "the right authority is public: showing it proves nothing"
+        );
+        let both = [other.certificate.clone(), right.certificate.clone()];
+        assert!(judged(&right, &impostor, &both, 2026).is_err());
+        assert_eq!(judged(&right, &relay, &both, 2026), Ok(()));
+        assert!(judged(&right, &right.certifies(RELAY_NAME, ClientAuth), chain, 2026).is_err(), "an agent's");
+        assert!(judged(&right, &right.certifies("attic", ServerAuth), chain, 2026).is_err(), "another name");
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_said_to_be() {
+        let right = authority();
+        let relay = right.certifies(RELAY_NAME, ExtendedKeyUsagePurpose::ServerAuth);
+        for (year, what) in [(1970, "has not begun: set the clock"), (2027, "has ended: set the clock")] {
+            let error = judged(&right, &relay, std::slice::from_ref(&right.certificate), year).unwrap_err();
+            let said = explain(&error).unwrap();
+            assert!(said.contains(what), "{said}");
+        }
+    }
 
     #[test]
     fn trouble_of_tls_is_found_below_and_says_what_to_do() {

@@ -33,9 +33,13 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Codes that may wait to be used.
 const MOST_CODES: i64 = 1000;
 
+/// Certificates that one agent may have renewed within a minute.
+const MOST_A_MINUTE: i64 = 6;
+
 /// Certificates of one agent that are kept.
 const MOST_EACH: i64 = 16;
 
+const MINUTE: i64 = 60;
 const DAY: i64 = 24 * 3600;
 
 const TABLES: &str = "
@@ -229,6 +233,12 @@ impl Store {
             .optional()
             .map_err(failed)?;
         let Some(agent) = agent else { return Ok(Err(Refusal::NoCertificate)) };
+        let lately = "SELECT count(*) FROM certificate WHERE agent = ? AND issuedAt > ?";
+        let lately: i64 =
+            transaction.query_row(lately, params![agent.as_str(), now - MINUTE], |row| row.get(0)).map_err(failed)?;
+        if lately >= MOST_A_MINUTE {
+            return Ok(Err(Refusal::TooMany { seconds: MINUTE as u32 }));
+        }
         let issued = issue(&transaction, authority, now, &agent, serial, request, failed)?;
         transaction.commit().map_err(failed)?;
         Ok(Ok(issued))
@@ -543,6 +553,18 @@ mod tests {
         bench.store.seen(NOW + 1, &[new]).unwrap();
         assert!(!bench.is_good(NOW + 1, old) && bench.is_good(NOW + 1, new));
         assert_eq!(bench.store.list(NOW + 1).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_agent_renews_a_few_times_a_minute_at_most() {
+        let mut bench = bench();
+        let present = bench.enrolled(NOW);
+        for _ in 1..MOST_A_MINUTE {
+            assert!(bench.store.renew(NOW, present, &request()).unwrap().is_ok());
+        }
+        let refused = bench.store.renew(NOW + 59, present, &request()).unwrap();
+        assert_eq!(refused, Err(Refusal::TooMany { seconds: 60 }));
+        assert!(bench.store.renew(NOW + 60, present, &request()).unwrap().is_ok());
     }
 
     #[test]

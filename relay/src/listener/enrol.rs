@@ -1,7 +1,7 @@
 //! One question for a certificate and its answer, over TLS.
 //!
 //! - It is over within [`WITHIN`], and nothing beyond the greatest question is read.
-//! - Tries of codes are bounded before the store hears of them.
+//! - Tries of codes are bounded before the store hears of them; who shows a certificate to have it replaced tries none.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -67,11 +67,12 @@ where
         Err(error) => return Ok(Outcome::Unreadable(error)),
     };
     let renewed = matches!(ask, Ask::Renew { .. });
-    let answer = match tls.take_attempt(peer) {
+    let tries = !renewed || shown.is_none();
+    let answer = match if tries { tls.take_attempt(peer) } else { Ok(()) } {
         Ok(()) => tls.desk.certify(ask, shown.map(|shown| shown.serial)).await,
         Err(seconds) => Answer::Refused(Refusal::TooMany { seconds }),
     };
-    if let Answer::Issued(_) = &answer {
+    if tries && let Answer::Issued(_) = &answer {
         tls.give_attempt_back(peer);
     }
     stream.write_all(&framed(&answer.encode())).await?;
