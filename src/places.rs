@@ -55,13 +55,15 @@ struct Services {
     relay: RelayConfig,
     agent: AgentConfig,
     sink: Loaded<SinkConfig>,
+    /// Whether `sink` is what the file that was named says.
+    sink_is_named: bool,
 }
 
 impl Flags {
     /// Finds the places.
     pub(crate) fn find(self) -> anyhow::Result<Places> {
         let Self { config, data_dir, kafka, warehouse } = self;
-        let Services { relay, agent, sink } = Services::read(config.as_deref())?;
+        let Services { relay, agent, sink, sink_is_named } = Services::read(config.as_deref())?;
         let spool = data_dir.as_deref().map_or_else(|| agent.data_dir.join("spool.db"), spool_in);
         let of_data_dir = data_dir.map(|dir| dir.join("warehouse.db"));
         // Without a file that names another, what lies in the folder that was named is meant.
@@ -73,7 +75,7 @@ impl Flags {
             (None, Some(in_sql)) => in_sql,
             (None, None) => {
                 let of_sink = sink.is_set("sqlite.path").then(|| sink.config.sqlite.path.clone());
-                let path = if config.is_some() { of_sink.or(of_data_dir) } else { of_data_dir.or(of_sink) };
+                let path = if sink_is_named { of_sink.or(of_data_dir) } else { of_data_dir.or(of_sink) };
                 Warehouse::File(path.unwrap_or_else(|| Path::new(DATA_DIR).join("warehouse.db")))
             }
         };
@@ -104,11 +106,14 @@ impl Services {
                 )
             }
             (of_relay, of_agent, of_sink) if is_one_services => Ok(Self {
+                sink_is_named: of_sink.is_ok(),
                 relay: of_relay.or_else(|_| relay(None))?,
                 agent: of_agent.or_else(|_| agent(None))?,
                 sink: of_sink.or_else(|_| sink(None))?,
             }),
-            (relay, agent, sink) => Ok(Self { relay: relay?, agent: agent?, sink: sink? }),
+            (relay, agent, sink) => {
+                Ok(Self { relay: relay?, agent: agent?, sink: sink?, sink_is_named: file.is_some() })
+            }
         }
     }
 }

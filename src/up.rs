@@ -9,7 +9,7 @@ mod live;
 mod together;
 
 use std::io::IsTerminal as _;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -114,7 +114,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     warehouse.counters().register(&metrics);
     let (agent_status, relay_status) = (Arc::new(AgentStatus::default()), Arc::new(RelayStatus::default()));
-    banner::show(terminal, push_address, data_dir)?;
+    banner::show(terminal, push_address, data_dir, &agent)?;
 
     let mut tasks = Tasks::new();
     #[cfg(feature = "kafka")]
@@ -156,15 +156,4 @@ fn doors(relay: &RelayConfig, agent: &mut AgentConfig, mqtt: TcpListener) -> any
     agent.relay.address = Some(format!("mqtt://{}", own.local_addr()?).parse()?);
     agent.relay.word = Some(word.clone());
     Ok(Doors::with_own(mqtt, own, Secret::new(word)))
-}
-
-/// The address at which a listener of this machine is reached from here.
-fn reachable(mut listener: SocketAddr) -> SocketAddr {
-    if listener.ip().is_unspecified() {
-        listener.set_ip(match listener {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    listener
 }

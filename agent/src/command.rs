@@ -19,8 +19,10 @@ use crate::service::kept_id;
 use crate::status::AgentStatus;
 use crate::uplink::RelayAddress;
 
+mod phone;
 mod spool;
 
+use phone::PhoneCommand;
 use spool::SpoolCommand;
 
 /// Takes pushes of phones, classifies them and forwards everything to a relay.
@@ -63,6 +65,9 @@ enum Task {
     /// Look into a spool; get out of a damaged one what can be got out
     #[command(subcommand)]
     Spool(SpoolCommand),
+    /// Say which phones may push
+    #[command(subcommand)]
+    Phone(PhoneCommand),
 }
 
 /// An address to listen on, as a flag.
@@ -97,6 +102,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let flags = Flags { data_dir: told.or(data_dir), http: None, agent_id: None, relay: None };
             let config = config::load::<AgentConfig>("agent", file.as_deref(), None, flags)?;
             return enroll(&relay, &code, &config.data_dir).await;
+        }
+        Some(Task::Phone(command)) => {
+            return phone::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
         }
         None => {}
     }

@@ -3,13 +3,14 @@
 //! - What makes no sense, or could not pass on what it promises, is refused before anything is opened.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use gaitway_proto::limits;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::config::{Check, Wrong, duration};
+use gaitway_service::tls::{Pair, Tls};
 use serde::{Deserialize, Serialize};
 
 use crate::classify::Threshold;
@@ -38,6 +39,10 @@ pub struct AgentConfig {
     /// Where phones push to, and where health and metrics are.
     #[serde(with = "gaitway_service::config::address")]
     pub http: SocketAddr,
+    /// HTTPS at that address, instead of HTTP.
+    pub https: HttpsConfig,
+    /// The name or address of this machine in the push URLs that are printed; its addresses in the network if it is not told.
+    pub push_host: Option<String>,
     /// The agent's name at the relay; made from the host's name and kept in the spool where it is not told.
     pub agent_id: Option<AgentId>,
     /// The relay.
@@ -46,6 +51,16 @@ pub struct AgentConfig {
     pub spool: SpoolConfig,
     /// Windows and labels.
     pub windows: WindowsConfig,
+}
+
+/// `[https]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpsConfig {
+    /// The certificate in PEM form, then those between it and an authority.
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key in PEM form, which nobody but the agent may read.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[relay]`
@@ -85,6 +100,8 @@ impl Default for AgentConfig {
         Self {
             data_dir: PathBuf::from("gaitway-data/agent"),
             http: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8000)),
+            https: HttpsConfig::default(),
+            push_host: None,
             agent_id: None,
             relay: RelayConfig::default(),
             spool: SpoolConfig::default(),
@@ -116,6 +133,19 @@ impl Check for AgentConfig {
         if self.data_dir.as_os_str().is_empty() {
             return Err(Wrong::new("data_dir", "must be the name of a folder"));
         }
+        if self.https.certificate_file.is_some() != self.https.key_file.is_some() {
+            return Err(Wrong::new(
+                "https.certificate_file",
+                "must stand beside `https.key_file`: set both, or neither",
+            )
+            .or("https.key_file"));
+        }
+        if self.push_host.as_ref().is_some_and(|host| !is_host(host)) {
+            return Err(Wrong::new(
+                "push_host",
+                "must be a host's name or address, without a port, such as pi.example.org",
+            ));
+        }
         let SpoolConfig { max_bytes, min_free_percent, when_full: _, remember } = &self.spool;
         Wrong::unless_size_within("spool.max_bytes", *max_bytes, LEAST_SPOOL..=1 << 50)?;
         Wrong::unless_within("spool.min_free_percent", min_free_percent, 0.0..=90.0)?;
@@ -134,6 +164,29 @@ impl RelayConfig {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+impl HttpsConfig {
+    /// The files, if they are set.
+    fn pair(&self) -> Option<Pair> {
+        Some(Pair { certificate: self.certificate_file.clone()?, key: self.key_file.clone()? })
+    }
+
+    /// TLS for phones, if it is set.
+    pub fn load(&self) -> Result<Option<Tls>, Wrong> {
+        let loaded = self.pair().map(Tls::load).transpose();
+        loaded.map_err(|error| Wrong::new("https.certificate_file", error.to_string()).or("https.key_file"))
+    }
+}
+
+/// Whether `text` can stand between `//` and a port in a URL.
+fn is_host(text: &str) -> bool {
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'));
+    let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match address {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !text.is_empty() && is_name(text),
     }
 }
 
@@ -194,7 +247,11 @@ mod tests {
             change(&mut config);
             config.check().unwrap_err().to_string()
         };
-        let cases: [(Spoil, &str); 13] = [
+        let cases: [(Spoil, &str); 17] = [
+            (|c| c.https.key_file = Some("k".into()), "must stand beside `https.key_file`"),
+            (|c| c.push_host = Some("pi:8000".into()), "`push_host` must be a host's name"),
+            (|c| c.push_host = Some("http://pi".into()), "`push_host`"),
+            (|c| c.push_host = Some("[::x]".into()), "`push_host`"),
             (|c| c.data_dir = PathBuf::new(), "`data_dir` must be"),
             (|c| c.spool.max_bytes = LEAST_SPOOL - 1, "`spool.max_bytes` must be from 9MiB to"),
             (|c| c.spool.min_free_percent = f64::NAN, "`spool.min_free_percent` must be from 0.0 to 90.0"),

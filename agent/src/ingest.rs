@@ -37,6 +37,27 @@ pub enum Refusal {
     /// The agent cannot keep it now: 499, the status whose text the app shows.
     #[error("{0}")]
     NoRoom(String),
+    /// There is a list of phones, and the push has no token: 499.
+    #[error(
+        "this agent takes pushes of phones that it knows: whoever runs it makes a push URL for this phone with `gaitway agent \
+         phone add NAME`; set it in the app"
+    )]
+    NoToken,
+    /// Its token is not one of the list: 499.
+    #[error(
+        "the token of this phone is not in force (any more): whoever runs the agent makes a new push URL with `gaitway agent \
+         phone add NAME`; set it in the app"
+    )]
+    UnknownToken,
+    /// Its token is another phone's, whose name it holds: 499.
+    #[error(
+        "this token belongs to another phone, {0:?} (or the app was installed anew): whoever runs the agent makes one for this \
+         phone with `gaitway agent phone add NAME`"
+    )]
+    OtherPhone(String),
+    /// The list of phones cannot be read: 499.
+    #[error("the agent cannot read its list of phones and lets nobody in: tell whoever runs it; its log says why")]
+    NoList,
     /// The body takes too long to arrive: 408.
     #[error("the body did not arrive within {} s", .0.as_secs())]
     Slow(std::time::Duration),
@@ -63,6 +84,10 @@ impl Refusal {
             Self::Unsupported(_) => "unsupported",
             Self::TooLarge { .. } => "too_large",
             Self::NoRoom(_) => "no_room",
+            Self::NoToken => "no_token",
+            Self::UnknownToken => "unknown_token",
+            Self::OtherPhone(_) => "other_phone",
+            Self::NoList => "no_list",
             Self::Slow(_) => "slow",
             Self::Busy => "busy",
             Self::Closing => "closing",

@@ -1,6 +1,6 @@
 //! The agent: it runs at home, takes pushes, classifies them, and forwards everything to the relay. One push's path:
 //!
-//! 1. [`ingest`] reads the body once, into columns and samples.
+//! 1. [`phones`] says whether it may come in; [`ingest`] reads the body once, into columns and samples.
 //! 2. [`writer`] puts it, with all others that wait, into one transaction of the [`spool`]:
 //!    [`seen`] tells whether it is new, [`windows`] takes its samples and gives the windows it closes, [`classify`] has
 //!    labelled them. After the sync the phone gets its 200.
@@ -9,12 +9,14 @@
 //!
 //! [`status`] is for people, [`metrics`] for Prometheus, [`config`] what can be told.
 
+pub mod addresses;
 pub mod classify;
 pub mod command;
 pub mod config;
 pub mod identity;
 pub mod ingest;
 pub mod metrics;
+pub mod phones;
 pub mod seen;
 mod service;
 pub mod spool;

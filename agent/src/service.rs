@@ -20,10 +20,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::addresses;
 use crate::config::AgentConfig;
 use crate::identity::{self, Identity, Route};
 use crate::ingest::http::{self, Door};
 use crate::metrics::AgentMetrics;
+use crate::phones::PhonesFile;
 use crate::spool::damage::{self, Loss};
 use crate::spool::presence::Presence;
 use crate::spool::quarantine;
@@ -34,6 +36,7 @@ use crate::writer::state::Settings;
 use crate::writer::{self, Command, Ended, Inbox, Outlets};
 
 mod beginning;
+mod door;
 pub(crate) mod kept_id;
 
 use beginning::{Begun, Former, begin};
@@ -61,6 +64,7 @@ pub async fn run(
     metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let tls = config.https.load()?;
     let settings = Settings {
         path: config.data_dir.join("spool.db"),
         spool: config.spool.clone(),
@@ -71,6 +75,8 @@ pub async fn run(
     let (agent_metrics, uplink_metrics) = (AgentMetrics::default(), UplinkMetrics::default());
     agent_metrics.register(metrics);
     uplink_metrics.register(metrics);
+    let data_dir = config.data_dir.clone();
+    let phones = Arc::new(PhonesFile::new(&data_dir));
     let (commands, inbox) = mpsc::channel(writer::QUEUE);
     let identity = Identity::load(&config.data_dir)?;
     let config = named(config, identity.as_ref())?;
@@ -102,14 +108,17 @@ pub async fn run(
 
     // Nobody is let in before the first spool is in use.
     let (begun, locked) = keeper.begin(Former::default()).await?;
-    tracing::info!(address = %listener.local_addr()?, "taking pushes at /data");
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "taking pushes at /data");
+    addresses::note(&data_dir, address, tls.is_some());
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
     tasks.spawn("identity", identity::keep(identities, shutdown.clone()));
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
-    let door = Door { writer: commands, metrics: agent_metrics };
+    tasks.spawn("door", door::watch(phones.clone(), address, health.part("phones"), shutdown.clone()));
+    let door = Door { writer: commands, metrics: agent_metrics, phones };
     let router = http::router(door).merge(gaitway_service::http::router(health, metrics));
-    tasks.spawn("http", http::serve(listener, router, shutdown.clone()));
+    tasks.spawn("http", http::serve(listener, router, tls, shutdown.clone()));
     tasks.spawn("watchdog", notify::watchdog(shutdown.clone()));
     notify::ready();
     tasks.join(shutdown).await

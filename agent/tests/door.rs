@@ -4,7 +4,9 @@
 
 use std::collections::VecDeque;
 use std::io::Write as _;
+use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use flate2::write::GzEncoder;
 use gaitway_agent::ingest::Refusal;
 use gaitway_agent::ingest::http::{Door, router};
 use gaitway_agent::metrics::AgentMetrics;
+use gaitway_agent::phones::{PhonesFile, Token};
 use gaitway_agent::writer::{Accepted, Command};
 use gaitway_proto::limits;
 use http_body_util::BodyExt as _;
@@ -54,6 +57,15 @@ fn endless() -> Body {
     Body::new(Pieces { rest: VecDeque::new(), ends: false })
 }
 
+/// A door without a list of phones.
+fn door_of(writer: mpsc::Sender<Command>) -> Door {
+    Door {
+        writer,
+        metrics: AgentMetrics::default(),
+        phones: Arc::new(PhonesFile::new(Path::new("there is no such folder"))),
+    }
+}
+
 /// A door whose writer answers every push with `answer`.
 fn door(answer: Result<Accepted, Refusal>) -> axum::Router {
     let (writer, mut commands) = mpsc::channel(1);
@@ -63,7 +75,7 @@ fn door(answer: Result<Accepted, Refusal>) -> axum::Router {
             to.send(answer.clone()).unwrap();
         }
     });
-    router(Door { writer, metrics: AgentMetrics::default() })
+    router(door_of(writer))
 }
 
 fn open() -> axum::Router {
@@ -92,7 +104,7 @@ async fn both_paths_take_pushes() {
 #[tokio::test]
 async fn the_test_button_is_answered_and_nothing_reaches_the_writer() {
     let (writer, mut commands) = mpsc::channel(1);
-    let router = router(Door { writer, metrics: AgentMetrics::default() });
+    let router = router(door_of(writer));
     let test = r#"{"messageId":0,"sessionId":"s","deviceId":"d","payload":[{"name":"test","time":0,"values":[]}]}"#;
     assert_eq!(push(router, test).await.0, 200);
     assert!(commands.try_recv().is_err());
@@ -279,7 +291,7 @@ async fn what_the_phones_owner_must_act_on_is_answered_499_in_plain_text() {
 #[tokio::test]
 async fn without_a_writer_the_phone_is_asked_to_push_again() {
     let (writer, _) = mpsc::channel(1);
-    let router = router(Door { writer, metrics: AgentMetrics::default() });
+    let router = router(door_of(writer));
     assert_eq!(push(router, PUSH).await.0, StatusCode::SERVICE_UNAVAILABLE.as_u16());
 }
 
@@ -298,4 +310,47 @@ async fn a_browser_is_told_what_the_address_is_for() {
     }
     let elsewhere = Request::get("/favicon.ico").body(Body::empty()).unwrap();
     assert_eq!(send(open(), elsewhere).await.0, 404);
+}
+
+#[tokio::test]
+async fn once_there_is_a_list_only_its_phones_push_and_the_others_are_told_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let phones = Arc::new(PhonesFile::new(dir.path()));
+    let (writer, mut commands) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(Command::Push(_, to)) = commands.recv().await {
+            to.send(Ok(Accepted { readings: 1, duplicate: false })).unwrap();
+        }
+    });
+    let door = router(Door { writer, metrics: AgentMetrics::default(), phones: phones.clone() });
+    let push = async |path: &str, authorization: Option<&str>, device: &str| {
+        let body = PUSH.replace("\"d\"", &format!("\"{device}\""));
+        let mut request = Request::post(path);
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        send(door.clone(), request.body(Body::from(body)).unwrap()).await
+    };
+    assert_eq!(push("/data", None, "d").await.0, 200, "the door is open");
+    let token = Token::random().unwrap();
+    phones.change(|phones| phones.add("anna", &token, String::new())).unwrap().unwrap();
+    let (with_token, bearer) = (format!("/data/{}", token.reveal()), format!("Bearer {}", token.reveal()));
+
+    let (status, said) = push("/data", None, "d").await;
+    assert!(status == 499 && said.contains("gaitway agent phone add"), "{status} {said}");
+    let (status, said) = push("/data/0123456789abcdefghjk", None, "d").await;
+    assert!(status == 499 && said.contains("not in force"), "{status} {said}");
+    assert_eq!(push("/data", Some(&bearer), "d").await.0, 200);
+    for path in [with_token.clone(), with_token.replace("/data", "/sensor-data")] {
+        assert_eq!(push(&path, None, "d").await.0, 200, "{path}");
+    }
+    let (status, said) = push(&with_token, None, "e").await;
+    assert!(status == 499 && said.contains("another phone, \"anna\""), "{status} {said}");
+    assert!(!said.contains(token.reveal()));
+
+    phones.change(|phones| phones.revoke("anna")).unwrap().unwrap();
+    assert_eq!(push(&with_token, None, "d").await.0, 499, "the last one was revoked: nobody may push");
+    std::fs::write(phones.path(), "{").unwrap();
+    let (status, said) = push(&with_token, None, "d").await;
+    assert!(status == 499 && !said.contains("phones.json"), "{status} {said}");
 }

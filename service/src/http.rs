@@ -42,7 +42,7 @@ pub async fn serve(
 
 /// Serves `routes`, [`router`] with more, until `shutdown`.
 pub async fn serve_router(listener: TcpListener, routes: Router, shutdown: CancellationToken) -> anyhow::Result<()> {
-    server::serve(listener, routes, ALLOWANCE, shutdown).await
+    server::serve(listener, routes, ALLOWANCE, None, shutdown).await
 }
 
 fn ready(report: &Report, headers: &HeaderMap) -> Response {

@@ -23,5 +23,7 @@ pub mod metrics;
 pub mod notify;
 pub mod server;
 pub mod signals;
+pub mod stamp;
 pub mod table;
 pub mod tasks;
+pub mod tls;

@@ -58,7 +58,7 @@ pub enum LockError {
 }
 
 impl DataDir {
-    /// Creates the directory where it is missing, for its owner only, without taking its lock.
+    /// Creates the directory and those above it where they are missing, for their owner only, without taking its lock.
     pub fn create(path: impl AsRef<Path>) -> Result<(), LockError> {
         let path = path.as_ref();
         create(path).map_err(|source| LockError::Create { path: path.to_owned(), source })

@@ -23,8 +23,11 @@ mod caller;
 mod connection;
 mod parting;
 mod places;
+mod wire;
 
 pub use caller::Caller;
+
+use crate::tls::Tls;
 
 use connection::Connection;
 use parting::{Lobby, Parting};
@@ -60,15 +63,18 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves `router` until `shutdown`, then finishes what is under way. Every request carries its [`Caller`].
+/// Serves `router` until `shutdown`, then finishes what is under way; over `tls` alone if there is some. Every request carries
+/// its [`Caller`].
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     allowance: Allowance,
+    tls: Option<Tls>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut house = House {
         router,
+        tls,
         allowance,
         places: Places::new(allowance.connections),
         shares: HashMap::new(),
@@ -87,6 +93,7 @@ pub async fn serve(
 /// The server's connections. The pure [`Places`] decide who sits; this carries it out.
 struct House {
     router: Router,
+    tls: Option<Tls>,
     allowance: Allowance,
     places: Places<Id>,
     shares: HashMap<IpAddr, Arc<Semaphore>>,
@@ -140,7 +147,10 @@ impl House {
                 self.say("full", || {
                     tracing::warn!(connections, %address, "all connections are busy, more are refused");
                 });
-                self.lobby.refuse(stream, Parting::Full);
+                // A word in plain text means nothing to who waits for a handshake.
+                if self.tls.is_none() {
+                    self.lobby.refuse(stream, Parting::Full);
+                }
             }
         }
     }
@@ -150,7 +160,8 @@ impl House {
         let caller = Caller::new(Arc::clone(share), self.began);
         let (leave, told) = oneshot::channel();
         let pulse = Arc::clone(caller.pulse());
-        let connection = Connection { caller, told, lobby: self.lobby.clone(), shutdown: self.shutdown.clone() };
+        let tls = self.tls.as_ref().map(Tls::acceptor);
+        let connection = Connection { caller, told, tls, lobby: self.lobby.clone(), shutdown: self.shutdown.clone() };
         let id = self.connections.spawn(connection.run(stream, self.router.clone())).id();
         self.leave.insert(id, leave);
         self.places.seat(id, neighbour, pulse);

@@ -1,6 +1,7 @@
 //! The named tasks of a service.
 //!
-//! - The first task that fails, panics or ends unasked ends the service, with its name and its reason.
+//! - The first task that fails, panics or ends unasked ends the service, with its name and its reason. One that only ended did
+//!   so because of another, perhaps: the error of that one is the reason then.
 //! - The others get [`GRACE`] to finish what is in flight; one that does not is named.
 
 use std::any::Any;
@@ -68,27 +69,36 @@ impl Tasks {
     pub async fn join(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut outcome = tokio::select! {
             biased;
-            () = shutdown.cancelled() => Ok(()),
+            () = shutdown.cancelled() => Outcome::Asked,
             Some(ended) = self.next() => match ended {
                 // It asked for the shutdown itself.
-                (_, Ok(())) if shutdown.is_cancelled() => Ok(()),
-                (name, Ok(())) => Err(anyhow!("task {name} ended although nothing asked it to")),
-                (name, Err(error)) => Err(failed(&name, error)),
+                (_, Ok(())) if shutdown.is_cancelled() => Outcome::Asked,
+                (name, Ok(())) => Outcome::Ended(name),
+                (name, Err(error)) => Outcome::Failed(failed(&name, error)),
             },
         };
         shutdown.cancel();
         let end = tokio::time::Instant::now() + GRACE;
         while !self.set.is_empty() {
             match tokio::time::timeout_at(end, self.next()).await {
-                Ok(Some((name, Err(error)))) => settle(&mut outcome, failed(&name, error)),
+                Ok(Some((name, Err(error)))) => outcome.settle(failed(&name, error)),
                 Ok(_) => {}
                 Err(_) => {
-                    settle(&mut outcome, self.stuck());
+                    match &outcome {
+                        Outcome::Ended(_) => {
+                            tracing::warn!(error = format!("{:#}", self.stuck()), "while shutting down");
+                        }
+                        _ => outcome.settle(self.stuck()),
+                    }
                     break;
                 }
             }
         }
-        outcome
+        match outcome {
+            Outcome::Asked => Ok(()),
+            Outcome::Ended(name) => Err(anyhow!("task {name} ended although nothing asked it to")),
+            Outcome::Failed(error) => Err(error),
+        }
     }
 
     /// The next task to end and how; none where all have.
@@ -107,12 +117,23 @@ impl Tasks {
     }
 }
 
-/// Keeps the first error as the service's reason; what follows from it is logged here, for nobody else hears of it.
-fn settle(outcome: &mut anyhow::Result<()>, error: anyhow::Error) {
-    if outcome.is_ok() {
-        *outcome = Err(error);
-    } else {
-        tracing::warn!(error = format!("{error:#}"), "while shutting down after a failure");
+/// Why a service ends.
+enum Outcome {
+    /// It was asked to.
+    Asked,
+    /// This task ended, and nobody knows why.
+    Ended(Name),
+    /// The first error.
+    Failed(anyhow::Error),
+}
+
+impl Outcome {
+    /// Keeps the first error as the service's reason; what follows from it is logged here, for nobody else hears of it.
+    fn settle(&mut self, error: anyhow::Error) {
+        match self {
+            Self::Asked | Self::Ended(_) => *self = Self::Failed(error),
+            Self::Failed(_) => tracing::warn!(error = format!("{error:#}"), "while shutting down after a failure"),
+        }
     }
 }
 
@@ -178,6 +199,23 @@ mod tests {
         tasks.spawn("listener", async { Ok(()) });
         let error = tasks.join(shutdown).await.unwrap_err();
         assert_eq!(format!("{error:#}"), "task listener ended although nothing asked it to");
+    }
+
+    #[tokio::test]
+    async fn the_error_of_the_task_on_which_another_ended_is_the_reason() {
+        let (mut tasks, shutdown) = (Tasks::new(), CancellationToken::new());
+        let (requests, mut served) = tokio::sync::mpsc::channel::<()>(1);
+        tasks.spawn("ledger", async move {
+            assert_eq!(served.recv().await, None);
+            Ok(())
+        });
+        tasks.spawn("intake", async move {
+            drop(requests);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Err(anyhow!("the topics are another's"))
+        });
+        let error = tasks.join(shutdown).await.unwrap_err();
+        assert_eq!(format!("{error:#}"), "task intake failed: the topics are another's");
     }
 
     #[tokio::test]

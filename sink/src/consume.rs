@@ -10,6 +10,7 @@
 //!
 //! `board` shows how the partitions stand. [`run`] puts it all to work. `redrive` lets a range of offsets go this way again.
 
+use std::cell::Cell;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -69,7 +70,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long one look may take: nobody serves the group meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// So long after the start it is nothing to speak of that the group has not let the sink in: it waits for others first.
+/// So long after everything is there it is nothing to speak of that the group has not let the sink in: it waits for others first.
 const JOINING: Duration = Duration::from_secs(10);
 
 /// All of the end, from when it was asked for: below the service's grace. Its last parts are for the group's offsets, and for
@@ -129,7 +130,8 @@ struct Watch {
     board: Arc<Board>,
     crew: Arc<Mutex<Crew>>,
     budget: Budget,
-    begun: Instant,
+    /// When there last was something else to wait for than the group.
+    hindered: Cell<Instant>,
     stop: CancellationToken,
 }
 
@@ -155,7 +157,7 @@ impl Watch {
             memories: Memories::default(),
         };
         let crew = Arc::new(Mutex::new(Crew::new(Arc::clone(&kafka), shop)));
-        Self { config, kafka, board, crew, budget, begun: Instant::now(), stop }
+        Self { config, kafka, board, crew, budget, hindered: Cell::new(Instant::now()), stop }
     }
 
     fn run(self) -> Result<(), String> {
@@ -271,10 +273,13 @@ impl Watch {
 
     fn show(&self, member: &Member, absent: &[String], trouble: Option<String>, source: Option<&Source>) {
         let (mut outside, group) = (absent.to_vec(), &self.config.group);
-        let joining = !member.has_joined() && trouble.is_none() && self.begun.elapsed() < JOINING;
+        if trouble.is_some() || !outside.is_empty() {
+            self.hindered.set(Instant::now());
+        }
+        let joining = !member.has_joined() && self.hindered.get().elapsed() < JOINING;
         match (member.has_joined(), trouble) {
             (true, Some(said)) => outside.push(format!("the group {group}: {said}")),
-            (false, said) if outside.is_empty() && !joining => {
+            (false, said) if outside.is_empty() && (said.is_some() || !joining) => {
                 let heard = said.map(|said| format!(" ({said})")).unwrap_or_default();
                 outside.push(format!("not in the group {group} yet{heard}"));
             }

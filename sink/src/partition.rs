@@ -281,10 +281,11 @@ impl<R> Machine<R> {
         }
     }
 
-    /// The next submit goes at once: there is no memory for more.
-    pub(crate) fn press(&mut self) {
-        if let State::Reading { reading, .. } = &mut self.state {
-            reading.press();
+    /// The next submit goes at once: there is no memory for more. Whether there is one that can go.
+    pub(crate) fn press(&mut self) -> bool {
+        match &mut self.state {
+            State::Reading { reading, .. } => reading.press(&self.limits),
+            _ => false,
         }
     }
 

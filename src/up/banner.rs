@@ -1,15 +1,21 @@
-//! Where phones push to, and where the data lies.
+//! Where phones push to, which of them may, and where the data lies.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, absolute};
+
+use gaitway_agent::addresses::push_urls;
+use gaitway_agent::config::AgentConfig;
+use gaitway_agent::phones::PhonesFile;
 
 /// Prints it on a terminal, logs it otherwise.
-pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path) -> std::io::Result<()> {
-    let addresses = if listener.ip().is_unspecified() { lan_addresses(listener) } else { vec![listener.ip()] };
-    let urls: Vec<String> =
-        addresses.into_iter().map(|ip| format!("http://{}/data", SocketAddr::new(ip, listener.port()))).collect();
-    let data_dir = std::path::absolute(data_dir)?;
+pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent: &AgentConfig) -> std::io::Result<()> {
+    let urls = push_urls(listener, agent.https.key_file.is_some(), agent.push_host.as_deref());
+    let agent_dir = &agent.data_dir;
+    let is_open = PhonesFile::new(agent_dir).current().is_ok_and(|phones| phones.is_none());
+    let is_default = absolute(agent_dir)? == absolute(AgentConfig::default().data_dir)?;
+    let of = if is_default { String::new() } else { format!(" --data-dir {}", agent_dir.display()) };
+    let data_dir = absolute(data_dir)?;
     if !terminal {
         for url in urls {
             tracing::info!(url, "phones push to this address");
@@ -18,31 +24,20 @@ pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path) -> std
         return Ok(());
     }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "Set one of these as the push URL in Sensor Logger, the phone being in the same network:")?;
-    for url in urls {
-        writeln!(out, "  {url}")?;
+    if is_open {
+        writeln!(out, "Set one of these as the push URL in Sensor Logger, the phone being in the same network:")?;
+        for url in urls {
+            writeln!(out, "  {url}")?;
+        }
+        if !listener.ip().is_loopback() {
+            writeln!(out, "Anybody in this network may push! To let in only phones that you know:")?;
+            writeln!(out, "  gaitway agent phone add NAME{of}")?;
+        }
+    } else {
+        writeln!(out, "Phones push with their tokens. A push URL for another phone:")?;
+        writeln!(out, "  gaitway agent phone add NAME{of}")?;
     }
     writeln!(out, "Readings and windows are kept in {}", data_dir.join("warehouse.db").display())?;
     writeln!(out, "Ctrl-C ends it; nothing accepted is lost.\n")?;
     out.flush()
-}
-
-/// This machine's addresses that a phone may reach, IPv4 first; loopback if there is no other.
-fn lan_addresses(listener: SocketAddr) -> Vec<IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        tracing::warn!(%error, "this machine's addresses cannot be listed");
-        Vec::new()
-    });
-    let mut addresses: Vec<IpAddr> = interfaces
-        .iter()
-        .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
-        .map(if_addrs::Interface::ip)
-        .filter(|ip| ip.is_ipv4() || listener.is_ipv6())
-        .collect();
-    addresses.sort_by_key(|ip| (ip.is_ipv6(), *ip));
-    addresses.dedup();
-    if addresses.is_empty() {
-        addresses.push(super::reachable(listener).ip());
-    }
-    addresses
 }

@@ -1,6 +1,6 @@
 //! The door for phones: `POST /data` and `POST /sensor-data`. One push's way:
 //!
-//! 1. `head` refuses what no phone sends, before a byte of the body is read.
+//! 1. `head` refuses what no phone sends and `access` who may not push, before a byte of the body is read.
 //! 2. `body` waits for room, then reads it into one piece of memory.
 //! 3. It is decoded, parsed and packed outside the writer's thread, and handed over without a copy.
 //! 4. The writer says that the push is on the disk: 200. Anything else is a sentence from `refusals`.
@@ -12,20 +12,23 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use gaitway_service::clock;
 use gaitway_service::server::{self, Allowance, Caller};
+use gaitway_service::tls::Tls;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Refusal, parse};
 use crate::metrics::AgentMetrics;
+use crate::phones::PhonesFile;
 use crate::writer::{Accepted, Command, Received};
 
+mod access;
 mod body;
 mod head;
 mod refusals;
@@ -48,6 +51,8 @@ pub struct Door {
     pub writer: mpsc::Sender<Command>,
     /// What is counted.
     pub metrics: AgentMetrics,
+    /// Who may push.
+    pub phones: Arc<PhonesFile>,
 }
 
 /// What all connections share.
@@ -65,14 +70,21 @@ pub fn router(door: Door) -> Router {
         Shared { door, room: Room::default(), large: Arc::new(Semaphore::new(1)), refusals: Refusals::default() };
     Router::new()
         .route("/data", pushes())
+        .route("/data/{token}", pushes())
         .route("/sensor-data", pushes())
+        .route("/sensor-data/{token}", pushes())
         .fallback(elsewhere)
         .with_state(Arc::new(shared))
 }
 
 /// Serves `router` until `shutdown`, then finishes what is under way.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> anyhow::Result<()> {
-    server::serve(listener, router, ALLOWANCE, shutdown).await
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Tls>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    server::serve(listener, router, ALLOWANCE, tls, shutdown).await
 }
 
 async fn elsewhere() -> (StatusCode, &'static str) {
@@ -87,8 +99,9 @@ fn pushes() -> MethodRouter<Arc<Shared>> {
     post(push).fallback(explain)
 }
 
-async fn push(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    match take(&shared, request).await {
+async fn push(State(shared): State<Arc<Shared>>, token: Option<Path<String>>, request: Request) -> Response {
+    let token = token.map(|Path(token)| token);
+    match take(&shared, token.as_deref(), request).await {
         Ok(Accepted { readings, .. }) => success(readings),
         Err(refusal) => {
             shared.door.metrics.refuse(refusal.reason());
@@ -98,8 +111,9 @@ async fn push(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     }
 }
 
-async fn take(shared: &Shared, request: Request) -> Result<Accepted, Refusal> {
+async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<Accepted, Refusal> {
     let coding = head::check(request.headers())?;
+    let pusher = access::pusher(&shared.door.phones, request.headers(), token)?;
     let caller = request.extensions().get::<Caller>().cloned();
     let (body, _held) = shared.room.read(request.into_body(), coding, caller.as_ref()).await?;
     if let Some(caller) = caller {
@@ -128,6 +142,8 @@ async fn take(shared: &Shared, request: Request) -> Result<Accepted, Refusal> {
     if push.test {
         return Ok(Accepted { readings: 0, duplicate: false });
     }
+
+    access::admit(&shared.door.phones, pusher, &push.device).await?;
 
     let bytes = body.len() as u64;
     let (answer, answered) = oneshot::channel();

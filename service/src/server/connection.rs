@@ -16,11 +16,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::Caller;
 use super::parting::{Lobby, Parting};
 use super::places::Doing;
+use super::wire::{HANDSHAKE, Wire};
 
 /// Greatest head of a request, bytes.
 const HEAD: usize = 16 * 1024;
@@ -33,6 +35,7 @@ pub(super) struct Connection {
     pub(super) caller: Caller,
     /// Tells it to leave.
     pub(super) told: oneshot::Receiver<Parting>,
+    pub(super) tls: Option<TlsAcceptor>,
     pub(super) lobby: Lobby,
     pub(super) shutdown: CancellationToken,
 }
@@ -40,10 +43,30 @@ pub(super) struct Connection {
 impl Connection {
     /// Serves `stream` until it ends, is told to leave, or the server shuts down.
     pub(super) async fn run(self, stream: TcpStream, router: Router) {
-        let Self { caller, mut told, lobby, shutdown } = self;
+        let Self { caller, mut told, tls, lobby, shutdown } = self;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection cannot be made to answer at once");
         }
+        let stream = match tls {
+            None => Wire::Plain(stream),
+            Some(acceptor) => {
+                // Its time is that of a head.
+                caller.is(Doing::Head);
+                let secured = tokio::select! {
+                    secured = secure(stream, &acceptor) => secured,
+                    _ = &mut told => return,
+                    () = shutdown.cancelled() => return,
+                };
+                match secured {
+                    Ok(stream) => stream,
+                    Err(Insecure::Plain(stream)) => {
+                        return lobby.see_off(Wire::Plain(stream), Some(Parting::Plain)).await;
+                    }
+                    Err(Insecure::Failed(error)) => return tracing::debug!(%error, "a handshake failed"),
+                }
+            }
+        };
+        caller.is(Doing::Waiting);
         let router = TowerToHyperService::new(router);
         let asked = caller.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -95,9 +118,27 @@ impl Connection {
     }
 }
 
+/// Why a connection has no TLS.
+enum Insecure {
+    /// It speaks something else.
+    Plain(TcpStream),
+    /// It failed.
+    Failed(io::Error),
+}
+
+async fn secure(stream: TcpStream, acceptor: &TlsAcceptor) -> Result<Wire, Insecure> {
+    let mut first = [0];
+    match stream.peek(&mut first).await {
+        Ok(1) if first[0] != HANDSHAKE => return Err(Insecure::Plain(stream)),
+        Ok(_) => {}
+        Err(error) => return Err(Insecure::Failed(error)),
+    }
+    acceptor.accept(stream).await.map(|stream| Wire::Tls(Box::new(stream))).map_err(Insecure::Failed)
+}
+
 /// A stream that tells when something is heard.
 struct Heard {
-    stream: TcpStream,
+    stream: Wire,
     caller: Caller,
     /// Something was written.
     answered: bool,

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use super::wire::Wire;
+
 /// How long a client may take to read its last answer.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -26,6 +28,8 @@ pub(super) enum Parting {
     Full,
     /// It does not speak HTTP/1.
     Foreign,
+    /// It does not speak TLS where nothing else is spoken.
+    Plain,
 }
 
 impl Parting {
@@ -37,6 +41,8 @@ impl Parting {
                 ("503 Service Unavailable", "the request took too long to arrive while others wait for a connection")
             }
             Self::Full => ("503 Service Unavailable", "all connections are busy; try again"),
+            // The status whose text Sensor Logger shows.
+            Self::Plain => ("499 HTTPS Only", "this address speaks HTTPS: the push URL must begin with https://"),
             Self::Foreign => ("505 HTTP Version Not Supported", "this address speaks HTTP/1.1 only"),
         };
         let body = format!(r#"{{"status":"error","message":"{sentence}"}}"#);
@@ -60,7 +66,7 @@ impl Default for Lobby {
 
 impl Lobby {
     /// Ends `stream`, with an answer if there is a reason to tell, once its client has read everything, or soon.
-    pub(super) async fn see_off(&self, mut stream: TcpStream, why: Option<Parting>) {
+    pub(super) async fn see_off(&self, mut stream: Wire, why: Option<Parting>) {
         let Ok(_place) = self.0.try_acquire() else {
             say_at_once(stream, why);
             return;
@@ -80,6 +86,7 @@ impl Lobby {
 
     /// Answers a connection that is not served.
     pub(super) fn refuse(&self, stream: TcpStream, why: Parting) {
+        let stream = Wire::Plain(stream);
         if self.0.available_permits() == 0 {
             say_at_once(stream, Some(why));
             return;
@@ -90,7 +97,8 @@ impl Lobby {
 }
 
 /// One write that does not wait: little was written before, so that there is room for it.
-fn say_at_once(stream: TcpStream, why: Option<Parting>) {
+fn say_at_once(stream: Wire, why: Option<Parting>) {
+    let Wire::Plain(stream) = stream else { return };
     if let (Some(why), Ok(mut stream)) = (why, stream.into_std()) {
         let _ = stream.write_all(why.answer().as_bytes());
         let _ = stream.shutdown(Shutdown::Write);

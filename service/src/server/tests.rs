@@ -2,8 +2,12 @@ use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use super::wire::HANDSHAKE;
 use super::*;
+use crate::tls::Pair;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -23,7 +27,7 @@ async fn served(connections: usize) -> Served {
         "slow\n"
     };
     let router = Router::new().route("/", get(async || "ok\n")).route("/slow", get(slow)).route("/echo", post(echo));
-    let task = tokio::spawn(serve(listener, router, Allowance { connections, share: 1 }, shutdown.clone()));
+    let task = tokio::spawn(serve(listener, router, Allowance { connections, share: 1 }, None, shutdown.clone()));
     Served { address, shutdown, task }
 }
 
@@ -152,5 +156,71 @@ async fn an_answer_under_way_at_shutdown_is_finished() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     served.shutdown.cancel();
     assert!(rest(&mut stream).await.ends_with("slow\n"));
+    served.task.await.unwrap().unwrap();
+}
+
+/// A server over TLS, and a client's way to it.
+async fn secured(connections: usize) -> (Served, TlsConnector, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pair = Pair { certificate: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+    std::fs::write(&pair.certificate, made.cert.pem()).unwrap();
+    std::fs::write(&pair.key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&pair.key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let tls = Tls::load(pair).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, shutdown) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let router = Router::new().route("/", get(async || "ok\n"));
+    let allowance = Allowance { connections, share: 1 };
+    let task = tokio::spawn(serve(listener, router, allowance, Some(tls), shutdown.clone()));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Served { address, shutdown, task }, TlsConnector::from(Arc::new(client)), dir)
+}
+
+/// What is answered to a request over TLS on `stream`.
+async fn answered(stream: &mut TlsStream<TcpStream>) -> String {
+    stream.write_all(GET).await.unwrap();
+    let mut text = vec![0; 4096];
+    let n = stream.read(&mut text).await.unwrap();
+    String::from_utf8_lossy(&text[..n]).into_owned()
+}
+
+#[tokio::test]
+async fn over_tls_requests_are_answered_and_plain_ones_are_told_to_use_it() {
+    let (served, connector, _dir) = secured(8).await;
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut stream = connector.connect(name, connected(served.address).await).await.unwrap();
+    for _ in 0..2 {
+        assert!(answered(&mut stream).await.ends_with("ok\n"));
+    }
+    let answer = sends(served.address, GET).await;
+    assert!(answer.starts_with("HTTP/1.1 499 ") && answer.contains("must begin with https://"), "{answer}");
+    served.shutdown.cancel();
+    served.task.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn handshakes_that_never_end_lock_nobody_out() {
+    let (served, connector, _dir) = secured(8).await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        let mut stream = connected(served.address).await;
+        stream.write_all(&[HANDSHAKE, 3, 1]).await.unwrap();
+        silent.push(stream);
+    }
+    // The greatest crowd makes room for another address.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = socket.connect(served.address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    assert!(answered(&mut stream).await.ends_with("ok\n"));
+    served.shutdown.cancel();
     served.task.await.unwrap().unwrap();
 }

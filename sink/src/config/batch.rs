@@ -19,8 +19,8 @@ pub struct BatchConfig {
     /// How long the first record of a submit waits for others.
     #[serde(with = "gaitway_service::config::duration")]
     pub linger: Duration,
-    /// What all partitions together may hold, bytes: one half is read ahead, the other waits for submits. A single record of
-    /// each partition may always be held.
+    /// What all partitions together may hold, bytes: one half is read ahead, the other waits for submits, of which a partition
+    /// may hold as much as is free beside it. A single record of each partition may always be held.
     #[serde(with = "gaitway_service::config::bytes")]
     pub memory: u64,
 }

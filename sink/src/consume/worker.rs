@@ -340,9 +340,11 @@ impl Worker {
             return self.stopper.wait(until.max(Duration::from_millis(1)));
         }
         if !self.claim.has_room() {
-            self.machine.press();
-            // Others hold the memory; what is here goes first.
-            return self.stopper.wait(Duration::from_millis(5));
+            // What is here goes first; else others hold the memory.
+            if !self.machine.press() {
+                self.stopper.wait(Duration::from_millis(5));
+            }
+            return;
         }
         let (mut long, mut now) = (until, None);
         for _ in 0..BURST {

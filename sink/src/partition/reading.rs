@@ -101,8 +101,10 @@ impl<R> Reading<R> {
         !self.accepted.is_empty() && now.saturating_duration_since(self.moved) >= STUCK
     }
 
-    pub(super) fn press(&mut self) {
+    /// Whether there is a submit that can go.
+    pub(super) fn press(&mut self, limits: &Limits) -> bool {
         self.pressed = !self.pending.is_empty();
+        self.pressed && self.accepted.len() < limits.max_accepted
     }
 
     pub(super) fn has_room(&self, limits: &Limits) -> bool {

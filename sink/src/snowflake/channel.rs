@@ -341,10 +341,14 @@ impl Ledger for Channel {
         self.machine.admit(mark)?;
         let wrong = |why| LedgerError::Rejected(format!("channel {}: {why}", self.name));
         self.rows = self.client.shelf().take();
-        self.rows.encode(&self.of, records, mark).map_err(wrong)?;
-        let aim = (AIM_WIRE * self.ratio).clamp(LEAST_TEXT, MOST_TEXT) as usize;
-        let next = self.machine.submit(Instant::now(), mark, self.rows.pieces(mark.to, aim));
-        let outcome = self.drive(next);
+        let outcome = match self.rows.encode(&self.of, records, mark).map_err(wrong) {
+            Ok(()) => {
+                let aim = (AIM_WIRE * self.ratio).clamp(LEAST_TEXT, MOST_TEXT) as usize;
+                let next = self.machine.submit(Instant::now(), mark, self.rows.pieces(mark.to, aim));
+                self.drive(next)
+            }
+            Err(error) => Err(error),
+        };
         self.sending = None;
         self.client.shelf().put_back(std::mem::take(&mut self.rows));
         outcome

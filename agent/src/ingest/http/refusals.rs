@@ -48,9 +48,9 @@ impl IntoResponse for Refusal {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unsupported(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Closing | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NoRoom(sentence) => {
+            Self::NoRoom(_) | Self::NoToken | Self::UnknownToken | Self::OtherPhone(_) | Self::NoList => {
                 let shown = StatusCode::from_u16(SHOWN_ON_PHONE).expect("499 is a status");
-                return (shown, sentence.clone()).into_response();
+                return (shown, self.to_string()).into_response();
             }
         };
         let message = Value::from(self.to_string().as_str()).to_json();

@@ -211,7 +211,7 @@ impl World {
                     match self.fate.choose(30) {
                         1 => machine.handle_failed(now, unavailable()),
                         2 => machine.handle_unreadable(now, "injected".to_owned()),
-                        3 => machine.press(),
+                        3 => drop(machine.press()),
                         _ => {}
                     }
                 }

@@ -1,0 +1,92 @@
+//! Where a listener of this machine can be reached.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+/// Push URLs for phones, without a token, the likeliest first; loopback if there is no other. `host`: what this machine is called
+/// there.
+pub fn push_urls(listener: SocketAddr, is_https: bool, host: Option<&str>) -> Vec<String> {
+    let scheme = if is_https { "https" } else { "http" };
+    if let Some(host) = host {
+        return vec![format!("{scheme}://{host}:{}/data", listener.port())];
+    }
+    let addresses = if listener.ip().is_unspecified() { lan_addresses(listener) } else { vec![listener.ip()] };
+    addresses.into_iter().map(|ip| format!("{scheme}://{}/data", SocketAddr::new(ip, listener.port()))).collect()
+}
+
+/// The file in a data directory that says where its agent listens, or did when it last ran.
+const NOTE: &str = "listens";
+
+/// Notes in `data_dir` where its agent listens, and whether it speaks HTTPS: commands print push URLs.
+pub fn note(data_dir: &Path, listener: SocketAddr, is_https: bool) {
+    let path = data_dir.join(NOTE);
+    let scheme = if is_https { "https" } else { "http" };
+    if let Err(error) = std::fs::write(&path, format!("{scheme}://{listener}\n")) {
+        tracing::warn!(%error, "{} cannot be written: `phone add` will print the configured address", path.display());
+    }
+}
+
+/// Where the agent of `data_dir` listens and whether it speaks HTTPS, as it noted.
+pub fn noted(data_dir: &Path) -> Option<(SocketAddr, bool)> {
+    let text = std::fs::read_to_string(data_dir.join(NOTE)).ok()?;
+    let (scheme, listener) = text.trim().split_once("://")?;
+    Some((listener.parse().ok()?, scheme == "https"))
+}
+
+/// Where this machine itself reaches `listener`.
+fn reachable(mut listener: SocketAddr) -> SocketAddr {
+    if listener.ip().is_unspecified() {
+        listener.set_ip(match listener {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    listener
+}
+
+/// This machine's addresses that a phone may reach, IPv4 first.
+fn lan_addresses(listener: SocketAddr) -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::warn!(%error, "this machine's addresses cannot be listed");
+        Vec::new()
+    });
+    let mut addresses: Vec<IpAddr> = interfaces
+        .iter()
+        .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
+        .map(if_addrs::Interface::ip)
+        .filter(|ip| ip.is_ipv4() || listener.is_ipv6())
+        .collect();
+    addresses.sort_by_key(|ip| (ip.is_ipv6(), *ip));
+    addresses.dedup();
+    if addresses.is_empty() {
+        addresses.push(reachable(listener).ip());
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_on_one_address_is_there_and_one_on_all_is_somewhere() {
+        let urls = |text: &str| push_urls(text.parse().unwrap(), false, None);
+        let named = push_urls("0.0.0.0:8443".parse().unwrap(), true, Some("pi.example.org"));
+        assert_eq!(named, ["https://pi.example.org:8443/data"]);
+        assert_eq!(urls("192.168.1.9:8000"), ["http://192.168.1.9:8000/data"]);
+        assert_eq!(urls("[fd00::9]:80"), ["http://[fd00::9]:80/data"]);
+        for all in ["0.0.0.0:8000", "[::]:8000"] {
+            let urls = urls(all);
+            assert!(!urls.is_empty() && urls.iter().all(|url| !url.contains(all)), "{urls:?}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(noted(dir.path()), None);
+        for is_https in [false, true] {
+            let listener = "0.0.0.0:8000".parse().unwrap();
+            note(dir.path(), listener, is_https);
+            assert_eq!(noted(dir.path()), Some((listener, is_https)));
+        }
+        assert_eq!(reachable("0.0.0.0:1883".parse().unwrap()), "127.0.0.1:1883".parse().unwrap());
+        assert_eq!(reachable("[::]:1883".parse().unwrap()), "[::1]:1883".parse().unwrap());
+    }
+}

@@ -1,0 +1,187 @@
+//! `gaitway agent phone`: who may push.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use gaitway_proto::schema;
+use gaitway_service::table::{Side, Table};
+use gaitway_service::{clock, config};
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
+use serde::Serialize;
+
+use crate::addresses::{noted, push_urls};
+use crate::config::AgentConfig;
+use crate::phones::{Phones, PhonesFile, Token};
+
+/// Says which phones may push. It is in force at once, also while the agent runs.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum PhoneCommand {
+    /// Lets a phone in: prints its push URL, its token and a QR code of the URL, once. From the first phone on, pushes without a
+    /// token are refused
+    Add {
+        /// What to call it, such as the name of its owner
+        name: String,
+        #[command(flatten)]
+        of: Of,
+        /// Where phones push to [default: where the agent listens, or did when it last ran; else as configured]
+        #[arg(long, value_name = "ADDR", value_parser = super::address)]
+        http: Option<SocketAddr>,
+    },
+    /// Shows the phones that may push
+    List {
+        #[command(flatten)]
+        of: Of,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lets a phone in no more
+    Revoke {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        of: Of,
+    },
+}
+
+/// The agent that is meant.
+#[derive(Debug, clap::Args)]
+pub(super) struct Of {
+    /// The agent's data directory; of `gaitway up` it is DIR/agent [default: as configured, ./gaitway-data/agent]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Of a terminal, whatever its own colours are: few cameras read a code whose colours are exchanged.
+const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
+const AS_BEFORE: &str = "\x1b[0m";
+
+#[derive(Debug, Serialize)]
+struct NoFlags {}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    added: &'a str,
+    device: Option<&'a str>,
+}
+
+/// Runs one of them.
+pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<PathBuf>) -> anyhow::Result<()> {
+    let configured = config::load::<AgentConfig>("agent", file, None, NoFlags {})?;
+    let data_dir = |of: Of| of.data_dir.or(of_agent).unwrap_or(configured.data_dir);
+    let mut out = io::stdout().lock();
+    match command {
+        PhoneCommand::Add { name, of, http } => {
+            let token = Token::random().context("this machine has no random numbers for a token")?;
+            let now = schema::rfc3339(clock::now_micros().div_euclid(1_000_000) * 1_000_000_000);
+            let dir = data_dir(of);
+            let list = PhonesFile::new(&dir);
+            let first = list.current()?.is_none();
+            list.change(|phones| phones.add(&name, &token, now))??;
+            let as_configured = (configured.http, configured.https.key_file.is_some());
+            let (listener, is_https) = noted(&dir).unwrap_or(as_configured);
+            let urls: Vec<String> = push_urls(http.unwrap_or(listener), is_https, configured.push_host.as_deref())
+                .iter()
+                .map(|url| format!("{url}/{}", token.reveal()))
+                .collect();
+            show_new(&mut out, name.trim(), &token, &urls, io::stdout().is_terminal())?;
+            if first {
+                let path = list.path().display();
+                writeln!(out, "\nFrom now on this agent refuses pushes without a token ({path}).")?;
+            }
+        }
+        PhoneCommand::List { of, json } => {
+            let list = PhonesFile::new(&data_dir(of));
+            match list.current()? {
+                None => {
+                    let path = list.path().display();
+                    eprintln!("anybody may push: there is no list of phones ({path}); `phone add NAME` begins one");
+                }
+                Some(phones) if json => show_json(&mut out, &phones)?,
+                Some(phones) => show_all(&mut out, &phones)?,
+            }
+        }
+        PhoneCommand::Revoke { name, of } => {
+            let list = PhonesFile::new(&data_dir(of));
+            let phone = list.change(|phones| phones.revoke(&name))??;
+            writeln!(out, "phone {:?} may not push any more", phone.name)?;
+            if list.current()?.is_some_and(|phones| phones.iter().next().is_none()) {
+                let path = list.path().display();
+                writeln!(out, "No phone is left: nobody may push. To let anybody in again, delete {path}.")?;
+            }
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn show_new(out: &mut impl Write, name: &str, token: &Token, urls: &[String], with_code: bool) -> anyhow::Result<()> {
+    writeln!(out, "Set this as the push URL in Sensor Logger on phone {name:?}, the phone being in the same network:")?;
+    for url in urls {
+        writeln!(out, "  {url}")?;
+    }
+    writeln!(out, "or one without its last piece, and this as the app's token:\n  {}", token.reveal())?;
+    writeln!(out, "It is not shown again, and the first phone that uses it is the only one that can.")?;
+    if let (true, Some(url)) = (with_code, urls.first()) {
+        let code = QrCode::new(url).context("the push URL does not fit into a QR code")?;
+        writeln!(out)?;
+        for line in code.render::<Dense1x2>().build().lines() {
+            writeln!(out, "{BLACK_ON_WHITE}{line}{AS_BEFORE}")?;
+        }
+    }
+    Ok(())
+}
+
+fn show_all(out: &mut impl Write, phones: &Phones) -> io::Result<()> {
+    let mut table = Table::new(&[("phone", Side::Left), ("added", Side::Left), ("device", Side::Left)]);
+    for phone in phones.iter() {
+        let device = phone.device.clone().unwrap_or_else(|| "has not pushed yet".to_owned());
+        table.push(vec![phone.name.clone(), phone.added.clone(), device]);
+    }
+    write!(out, "{table}")
+}
+
+fn show_json(out: &mut impl Write, phones: &Phones) -> anyhow::Result<()> {
+    let shown: Vec<_> = phones
+        .iter()
+        .map(|phone| Shown { name: &phone.name, added: &phone.added, device: phone.device.as_deref() })
+        .collect();
+    serde_json::to_writer_pretty(&mut *out, &shown)?;
+    Ok(writeln!(out)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_new_phone_is_all_that_it_needs() {
+        let (token, mut out) = (Token::random().unwrap(), Vec::new());
+        let urls = [format!("http://192.168.1.9:8000/data/{}", token.reveal())];
+        show_new(&mut out, "anna", &token, &urls, true).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.contains(&format!("  {}\n", urls[0])) && text.contains(&format!("  {}\n", token.reveal())),
+            "{text}"
+        );
+        assert!(text.contains('█'), "{text}");
+    }
+
+    #[test]
+    fn a_list_shows_no_token_and_no_hash() {
+        let (token, mut phones) = (Token::random().unwrap(), Phones::default());
+        phones.add("anna", &token, "2026-01-31T12:00:00Z".to_owned()).unwrap();
+        let (mut table, mut json) = (Vec::new(), Vec::new());
+        show_all(&mut table, &phones).unwrap();
+        show_json(&mut json, &phones).unwrap();
+        let (table, json) = (String::from_utf8(table).unwrap(), String::from_utf8(json).unwrap());
+        assert_eq!(table, "phone  added                 device\nanna   2026-01-31T12:00:00Z  has not pushed yet\n");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&json).unwrap(),
+            serde_json::json!([{"name": "anna", "added": "2026-01-31T12:00:00Z", "device": null}])
+        );
+    }
+}

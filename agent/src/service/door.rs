@@ -1,0 +1,104 @@
+//! Says who may push, while the agent runs: an open door must not be missed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gaitway_service::health::Part;
+use tokio_util::sync::CancellationToken;
+
+use crate::phones::PhonesFile;
+
+/// How often it is looked whether that changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Who may push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    /// Anybody who reaches the listener.
+    Open,
+    /// So many phones, with their tokens.
+    Phones(usize),
+    /// Nobody, and why.
+    Broken(String),
+}
+
+/// Tells the log and `part` until `shutdown`.
+pub(super) async fn watch(
+    phones: Arc<PhonesFile>,
+    listener: SocketAddr,
+    part: Part,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut told = None;
+    loop {
+        let standing = look(&phones);
+        if told.as_ref() != Some(&standing) {
+            tell(&standing, listener, &part);
+            told = Some(standing);
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+fn look(phones: &PhonesFile) -> Standing {
+    match phones.current() {
+        Ok(None) => Standing::Open,
+        Ok(Some(phones)) => Standing::Phones(phones.iter().count()),
+        Err(unusable) => Standing::Broken(unusable.to_string()),
+    }
+}
+
+fn tell(standing: &Standing, listener: SocketAddr, part: &Part) {
+    match standing {
+        Standing::Open if listener.ip().is_loopback() => {
+            part.ready();
+            part.note("anybody on this machine may push");
+        }
+        Standing::Open => {
+            const SAID: &str =
+                "anybody in this network may push; give each phone a token: gaitway agent phone add NAME";
+            tracing::warn!(%listener, "{SAID}");
+            part.ready();
+            part.note(SAID);
+        }
+        Standing::Phones(phones) => {
+            tracing::info!(phones, "phones with their tokens may push, nobody else");
+            part.ready();
+            part.note(format!("{phones} {} may push", if *phones == 1 { "phone" } else { "phones" }));
+        }
+        Standing::Broken(why) => {
+            tracing::error!("{why}; nobody may push");
+            part.note("");
+            part.not_ready(why.as_str());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gaitway_service::health::Health;
+
+    use super::*;
+    use crate::phones::Token;
+
+    #[test]
+    fn an_open_door_and_a_broken_list_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, health) = (PhonesFile::new(dir.path()), Health::new());
+        let part = health.part("phones");
+        let report = |listener: &str| {
+            tell(&look(&file), listener.parse().unwrap(), &part);
+            health.report().to_text()
+        };
+        assert!(report("0.0.0.0:8000").contains("anybody in this network may push"));
+        assert!(report("127.0.0.1:8000").contains("anybody on this machine"));
+        file.change(|phones| phones.add("anna", &Token::random().unwrap(), String::new())).unwrap().unwrap();
+        assert!(report("0.0.0.0:8000").contains("1 phone may push"));
+        std::fs::write(file.path(), "{").unwrap();
+        assert!(report("0.0.0.0:8000").contains("cannot be read") && !health.report().ready);
+    }
+}

@@ -1,0 +1,222 @@
+//! TLS for a listener: a certificate and its key from PEM files, which may be replaced while it runs.
+//!
+//! - rustls with ring, TLS 1.2 and 1.3, HTTP/1.1.
+//! - A key that others may read is refused.
+//! - Connections that come after the files were replaced get the new certificate, within a second. Files that cannot be used leave
+//!   the former certificate in force, and the log says why, once.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use crate::key_file::{self, KeyFileError};
+use crate::stamp::Stamp;
+
+/// How often it is looked whether the files changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Greatest file that is read, bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// Why a certificate and its key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// A file cannot be read.
+    #[error("{path} cannot be read: {why}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Others may read the key.
+    #[error(transparent)]
+    Exposed(KeyFileError),
+    /// The file does not hold what it should.
+    #[error("{path} holds no {what} in PEM form")]
+    Nothing {
+        /// Which.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
+    /// They do not do.
+    #[error("{certificate} and {key} cannot be used together: {why}")]
+    Mismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A certificate chain and its private key, as files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// The server's certificate, then those between it and an authority.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// TLS of one listener.
+#[derive(Debug)]
+pub struct Tls {
+    pair: Pair,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    looked: Instant,
+    stamps: Option<[Stamp; 2]>,
+    config: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// With the files as they are now.
+    pub fn load(pair: Pair) -> Result<Self, Unusable> {
+        let stamps = pair.stamps();
+        let state = State { looked: Instant::now(), stamps, config: Arc::new(pair.load()?) };
+        Ok(Self { pair, state: Mutex::new(state) })
+    }
+
+    /// For the next connection.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.looked.elapsed() >= LOOK_EVERY {
+            state.looked = Instant::now();
+            let stamps = self.pair.stamps();
+            if stamps != state.stamps {
+                state.stamps = stamps;
+                match self.pair.load() {
+                    Ok(config) => {
+                        state.config = Arc::new(config);
+                        tracing::info!(certificate = %self.pair.certificate.display(), "a new certificate is in use");
+                    }
+                    Err(error) => tracing::error!("{error}; the former certificate stays in use"),
+                }
+            }
+        }
+        TlsAcceptor::from(Arc::clone(&state.config))
+    }
+}
+
+impl Pair {
+    fn stamps(&self) -> Option<[Stamp; 2]> {
+        let stamp = |path: &Path| fs::metadata(path).ok().map(|file| Stamp::of(&file));
+        Some([stamp(&self.certificate)?, stamp(&self.key)?])
+    }
+
+    fn load(&self) -> Result<ServerConfig, Unusable> {
+        let chain: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(&read(&self.certificate)?).collect::<Result<_, _>>().unwrap_or_default();
+        if chain.is_empty() {
+            return Err(Unusable::Nothing { path: self.certificate.clone(), what: "certificate" });
+        }
+        let pem = match key_file::read(&self.key) {
+            Ok(Some(pem)) => pem,
+            Ok(None) => return Err(unreadable(&self.key, &io::ErrorKind::NotFound.into())),
+            Err(KeyFileError::Io { path, source }) => return Err(unreadable(&path, &source)),
+            Err(exposed @ KeyFileError::Exposed { .. }) => return Err(Unusable::Exposed(exposed)),
+        };
+        let key = PrivateKeyDer::from_pem_slice(&pem)
+            .map_err(|_| Unusable::Nothing { path: self.key.clone(), what: "private key" })?;
+        let mismatch = |error: rustls::Error| Unusable::Mismatch {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            why: error.to_string(),
+        };
+        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(mismatch)?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(mismatch)?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
+    let length = fs::metadata(path).map_err(|error| unreadable(path, &error))?.len();
+    if length > LONGEST {
+        return Err(unreadable(path, &io::Error::other(format!("it has {length} bytes"))));
+    }
+    fs::read(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Unusable {
+    Unusable::Unreadable { path: path.to_owned(), why: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn pair(dir: &Path) -> Pair {
+        let pair = Pair { certificate: dir.join("cert.pem"), key: dir.join("key.pem") };
+        renew(&pair);
+        pair
+    }
+
+    fn renew(pair: &Pair) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(&pair.certificate, made.cert.pem()).unwrap();
+        fs::write(&pair.key, made.signing_key.serialize_pem()).unwrap();
+        fs::set_permissions(&pair.key, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let pair = pair(dir.path());
+        Tls::load(pair.clone()).unwrap();
+        fs::set_permissions(&pair.key, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(Tls::load(pair.clone()).unwrap_err().to_string().contains("chmod 600"));
+        let other = tempfile::tempdir().unwrap();
+        let foreign = Pair { key: self::pair(other.path()).key, ..pair.clone() };
+        assert!(Tls::load(foreign).unwrap_err().to_string().contains("cannot be used together"));
+        let swapped = Pair { certificate: pair.key.clone(), key: pair.certificate.clone() };
+        assert!(Tls::load(swapped).unwrap_err().to_string().contains("holds no certificate"));
+        let none = Pair { key: dir.path().join("none.pem"), ..pair };
+        assert!(Tls::load(none).unwrap_err().to_string().contains("none.pem cannot be read"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_are_replaced_are_used_and_broken_ones_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let pair = pair(dir.path());
+        let tls = Tls::load(pair.clone()).unwrap();
+        let used = || Arc::clone(tls.acceptor().config());
+        let first = used();
+        renew(&pair);
+        assert!(Arc::ptr_eq(&used(), &first), "it is looked once a second");
+        tokio::time::advance(LOOK_EVERY).await;
+        let second = used();
+        assert!(!Arc::ptr_eq(&second, &first));
+        for broken in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            fs::write(&pair.certificate, broken).unwrap();
+            tokio::time::advance(LOOK_EVERY).await;
+            assert!(Arc::ptr_eq(&used(), &second));
+        }
+        fs::remove_file(&pair.certificate).unwrap();
+        tokio::time::advance(LOOK_EVERY).await;
+        assert!(Arc::ptr_eq(&used(), &second));
+        renew(&pair);
+        tokio::time::advance(LOOK_EVERY).await;
+        assert!(!Arc::ptr_eq(&used(), &second));
+    }
+}
