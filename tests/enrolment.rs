@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -40,10 +40,16 @@ fn refused(output: &Output) -> String {
 
 impl House {
     fn open() -> Self {
+        Self::open_at("127.0.0.1:0", "")
+    }
+
+    /// With more about its relay.
+    fn open_at(mqtt: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = dir.path().join("up.toml");
-        std::fs::write(&config, "[relay]\ntls = true\n").unwrap();
-        let mut up = Process::up(&dir.path().join("up"), &["--config", config.to_str().unwrap()]);
+        let (config, data) = (dir.path().join("up.toml"), dir.path().join("up"));
+        std::fs::write(&config, format!("[relay]\ntls = true\nmqtt = {mqtt:?}\n{more}")).unwrap();
+        let (config, data) = (config.to_str().unwrap(), data.to_str().unwrap());
+        let mut up = Process::start(&["up", "--config", config, "--data-dir", data, "--http", "127.0.0.1:0"]);
         let relay = up.mqtt_address();
         Self { dir, up, relay }
     }
@@ -223,10 +229,17 @@ fn a_certificate_near_its_end_is_replaced_and_a_kill_meanwhile_leaves_a_whole_id
         aged["key"].clone()
     };
     let (phone, mut pushed) = (Phone::new(4, 19), Pushed::new());
-    for round in 0..6 {
+    let left = dir.join("identity.json.new");
+    // So few that the relay, which renews six times a minute, refuses none.
+    for round in 0..4 {
         let old = age();
+        if round == 0 {
+            // As one leaves it who is killed while writing.
+            std::fs::write(&left, "{\"key\": \"-----BEGIN").unwrap();
+        }
         let mut attic = agent(&dir);
         push(&attic.agent_push_url(), &phone, [round], &mut pushed);
+        assert!(round > 0 || !left.exists(), "what a kill left behind is gone");
         if round % 2 == 0 {
             // About when the keeper looks first, two seconds after the start.
             std::thread::sleep(Duration::from_millis(1_960 + 10 * round));
@@ -238,6 +251,162 @@ fn a_certificate_near_its_end_is_replaced_and_a_kill_meanwhile_leaves_a_whole_id
         }
     }
     let _last = agent(&dir);
+    await_that("all is committed", || message_ids(&house.warehouse(), &phone) == (0..4).collect());
+    assert_no_duplicates(&house.warehouse());
+}
+
+#[test]
+fn a_relay_at_an_ipv6_address_is_enrolled_at_and_reached_as_it_is_written() {
+    let house = House::open_at("[::1]:0", "");
+    assert!(house.relay.starts_with("[::1]:"), "{}", house.relay);
+    let dir = house.enrolled("attic");
+    let (phone, mut pushed) = (Phone::new(4, 19), Pushed::new());
+    let mut attic = agent(&dir);
+    push(&attic.agent_push_url(), &phone, 0..3, &mut pushed);
+    await_that("all is committed", || message_ids(&house.warehouse(), &phone) == (0..3).collect());
+    assert!(attic.terminate(Signal::SIGTERM).success());
+    let mut attic = Process::agent(&dir, &format!("mqtts://{}", house.relay), &[]);
+    push(&attic.agent_push_url(), &phone, 3..6, &mut pushed);
+    await_that("all is committed", || message_ids(&house.warehouse(), &phone) == (0..6).collect());
+
+    let public = House::open_at("[::1]:0", "public_address = \"[fd00::7]:8883\"\n");
+    let (address, code) = public.add("attic");
+    assert_eq!(address, "[fd00::7]:8883");
+    said(&public.enroll(&public.relay, &code, "attic"));
+}
+
+#[test]
+fn after_a_new_authority_every_agent_enrols_again_and_nothing_is_lost_or_doubled() {
+    let house = House::open();
+    let dir = house.enrolled("attic");
+    let mut attic = agent(&dir);
+    let url = attic.agent_push_url();
+    let (phone, mut pushed) = (Phone::new(4, 19), Pushed::new());
+    push(&url, &phone, 0..3, &mut pushed);
+    await_that("all is committed", || message_ids(&house.warehouse(), &phone) == (0..3).collect());
+
+    let House { dir: place, up, relay } = house;
+    let path = |name: &str| place.path().join(name);
+    assert!(up.terminate(Signal::SIGTERM).success());
+    for file in ["ca.key", "ca.pem", "identities.db"] {
+        std::fs::rename(path("up/relay").join(file), path(file)).unwrap();
+    }
+    let (config, data) = (path("up.toml"), path("up"));
+    let (config, data) = (config.to_str().unwrap(), data.to_str().unwrap());
+    let args = ["up", "--config", config, "--data-dir", data, "--http", "127.0.0.1:0", "--mqtt", &relay];
+    let mut up = Process::start(&args);
+    up.mqtt_address();
+    let house = House { up, dir: place, relay };
+    await_that("it says so", || why_not_ready(&mut attic).is_some_and(|why| why.contains("is another relay than")));
+    push(&url, &phone, 3..6, &mut pushed);
+    house.enrolled("attic");
     await_that("all is committed", || message_ids(&house.warehouse(), &phone) == (0..6).collect());
     assert_no_duplicates(&house.warehouse());
+    assert!(attic.terminate(Signal::SIGTERM).success());
+}
+
+/// A service that prints all that it can say into files.
+struct Talkative {
+    child: std::process::Child,
+    log: PathBuf,
+}
+
+impl Talkative {
+    fn start(dir: &Path, name: &str, args: &[&str]) -> Self {
+        let (log, errors) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.errors")));
+        let child = Command::new(env!("CARGO_BIN_EXE_gaitway"))
+            .args(args)
+            .env("GAITWAY_LOG", "trace")
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(&log).unwrap())
+            .stderr(std::fs::File::create(errors).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, log }
+    }
+
+    /// The address in the first line whose message begins so.
+    fn address(&self, message: &str) -> String {
+        let mut found = None;
+        await_that("it logs its address", || {
+            let log = std::fs::read_to_string(&self.log).unwrap();
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            let mut said = lines.filter(|line| line["message"].as_str().is_some_and(|said| said.starts_with(message)));
+            found = said.find_map(|line| line["address"].as_str().map(str::to_owned));
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    fn end(mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().try_into().unwrap());
+        nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+/// What a PEM file with a key must not be found by elsewhere.
+fn lines_of_keys(pem: &str) -> Vec<String> {
+    let secret = pem.split("PRIVATE KEY-----").nth(1).unwrap().trim_end_matches("-----END ");
+    let lines: Vec<_> = secret.lines().filter(|line| line.len() > 16).map(str::to_owned).collect();
+    assert!(!lines.is_empty());
+    lines
+}
+
+#[test]
+fn no_key_and_no_code_is_in_what_a_service_prints_or_keeps_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("up.toml"), "[relay]\ntls = true\nmqtt = \"127.0.0.1:0\"\n").unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (data, attic_dir) = (path("up"), path("attic"));
+    let args = ["up", "--http", "127.0.0.1:0", "--config", &text(&path("up.toml")), "--data-dir", &text(&data)];
+    let up = Talkative::start(dir.path(), "up", &args);
+    up.address("relay listening");
+    let relay = |args: &[&str]| {
+        said(&gaitway(&[&["relay", "agent"], args, &["--data-dir", &text(&data.join("relay"))]].concat()))
+    };
+    let line = relay(&["add", "attic"]);
+    let (address, code) = line.trim().split_once(' ').unwrap();
+    said(&gaitway(&["agent", "enroll", address, code, "--data-dir", &text(&attic_dir)]));
+    let identity = || std::fs::read_to_string(attic_dir.join("identity.json")).unwrap();
+    let key = || serde_json::from_str::<serde_json::Value>(&identity()).unwrap()["key"].as_str().unwrap().to_owned();
+    let mut secrets = lines_of_keys(&std::fs::read_to_string(data.join("relay/ca.key")).unwrap());
+    let first = key();
+    secrets.extend(lines_of_keys(&first));
+    let plain = code.replace('-', "");
+    secrets.extend([code.to_owned(), plain.to_lowercase(), plain[16..].to_owned(), code[20..].to_owned(), plain]);
+
+    let attic =
+        Talkative::start(dir.path(), "attic", &["agent", "--http", "127.0.0.1:0", "--data-dir", &text(&attic_dir)]);
+    let open = format!("http://{}", attic.address("taking pushes"));
+    let (phone, mut pushed) = (Phone::new(4, 19), Pushed::new());
+    push(&format!("{open}/data"), &phone, 0..3, &mut pushed);
+    relay(&["rotate", "attic"]);
+    await_that("the key is another", || key() != first);
+    secrets.extend(lines_of_keys(&key()));
+    await_that("all is committed", || message_ids(&data.join("warehouse.db"), &phone) == (0..3).collect());
+    await_that("the old one is revoked", || relay(&["list"]).contains("revoked"));
+    let shown = ["metrics", "readyz"]
+        .map(|what| (what.to_owned(), http::get(&format!("{open}/{what}")).unwrap().1.into_bytes()));
+    attic.end();
+    up.end();
+
+    let mut texts = Vec::from(shown);
+    for folder in [dir.path(), &attic_dir, &data, &data.join("agent"), &data.join("relay")] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && !path.ends_with("identity.json") && !path.ends_with("ca.key") {
+                texts.push((text(&path), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    for log in ["up.log", "attic.log"] {
+        assert!(texts.iter().any(|(name, text)| name.ends_with(log) && text.len() > 1_000), "{log} is at level trace");
+    }
+    for (name, text) in texts {
+        for secret in &secrets {
+            assert!(!text.windows(secret.len()).any(|window| window == secret.as_bytes()), "{name} holds {secret}");
+        }
+    }
 }

@@ -78,6 +78,7 @@ pub async fn run(
     let data_dir = config.data_dir.clone();
     let phones = Arc::new(PhonesFile::new(&data_dir));
     let (commands, inbox) = mpsc::channel(writer::QUEUE);
+    Identity::sweep(&config.data_dir)?;
     let identity = Identity::load(&config.data_dir)?;
     let config = named(config, identity.as_ref())?;
     let configured = config.relay.address.clone();

@@ -1,10 +1,12 @@
 //! Files that hold private keys.
 //!
 //! - From its first moment on such a file is its owner's alone; it is there whole or not at all, after a power cut too.
+//! - One process writes in a folder at a time. What one that was killed left behind is removed by [`sweep`] and by the next.
 //! - One that others may read or change is refused: its key may be known already.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Greatest file that is read, bytes.
@@ -53,61 +55,67 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
 
 /// Puts `content` into the file at `path`, in the place of what was there.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
-    let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(name);
-    let written = (|| {
-        // One that a process of this number left behind may have other permissions.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    let new = beside(path);
+    let written = hold_folder(path).and_then(|folder| {
+        // One that was left behind may have other permissions.
+        remove(&new)?;
         let mut file = owners_own(OpenOptions::new().write(true).create_new(true)).open(&new)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        sync_directory(path)
-    })();
-    if written.is_err() {
-        // The first error is what counts.
-        let _ = fs::remove_file(&new);
-    }
-    written.map_err(failed)
+        let put = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
+        if put.is_err() {
+            // The first error is what counts.
+            let _ = fs::remove_file(&new);
+        }
+        put.and_then(|()| folder.sync_all())
+    });
+    written.map_err(|source| KeyFileError::Io { path: path.to_owned(), source })
 }
 
-/// Opens files for their owner alone where it makes them.
-pub fn owners_own(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
+/// Removes what a writer of the file at `path` left behind, if one was killed at it.
+pub fn sweep(path: &Path) -> Result<(), KeyFileError> {
+    let new = beside(path);
+    let swept = match new.try_exists() {
+        Ok(true) => hold_folder(path).and_then(|_folder| remove(&new)),
+        Ok(false) => Ok(()),
+        Err(error) => Err(error),
+    };
+    swept.map_err(|source| KeyFileError::Io { path: new.clone(), source })
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(above) if cfg!(unix) && !above.as_os_str().is_empty() => File::open(above)?.sync_all(),
+/// Where the content of the file at `path` is written before it takes its place.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
+/// The folder of the file at `path`, in which nobody else writes while it is held; waits for its turn.
+fn hold_folder(path: &Path) -> io::Result<File> {
+    let folder = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder)?;
+    folder.lock()?;
+    Ok(folder)
+}
+
+/// Opens files for their owner alone where it makes them.
+pub fn owners_own(options: &mut OpenOptions) -> &mut OpenOptions {
+    options.mode(0o600)
+}
+
 /// Whether others than its owner may read or change `file`: then its permissions.
-#[cfg(unix)]
 fn exposed(file: &File) -> io::Result<Option<u32>> {
-    use std::os::unix::fs::PermissionsExt as _;
     let mode = file.metadata()?.permissions().mode() & 0o777;
     Ok((mode & 0o077 != 0).then_some(mode))
 }
 
-/// Permissions are of another kind here.
-#[cfg(not(unix))]
-fn exposed(_file: &File) -> io::Result<Option<u32>> {
-    Ok(None)
-}
-
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -144,10 +152,42 @@ mod tests {
     fn a_file_left_behind_does_not_lend_its_permissions() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        let left = dir.path().join(format!("key.{}.new", std::process::id()));
+        let left = beside(&path);
         fs::write(&left, "old").unwrap();
         fs::set_permissions(&left, fs::Permissions::from_mode(0o666)).unwrap();
         write(&path, b"k").unwrap();
-        assert_eq!(mode(&path), 0o600);
+        assert_eq!((mode(&path), left.exists()), (0o600, false));
+    }
+
+    #[test]
+    fn what_a_kill_left_behind_is_swept_away_and_the_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        sweep(&path).unwrap();
+        write(&path, b"k").unwrap();
+        fs::write(beside(&path), "half of ano").unwrap();
+        sweep(&path).unwrap();
+        assert!(!beside(&path).exists());
+        assert_eq!(read(&path).unwrap().as_deref(), Some(b"k".as_slice()));
+    }
+
+    #[test]
+    fn many_writers_at_a_time_leave_one_of_their_contents_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::thread::scope(|scope| {
+            for byte in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..8 {
+                        write(path, &vec![byte; 10_000]).unwrap();
+                        sweep(path).unwrap();
+                    }
+                });
+            }
+        });
+        let content = read(&path).unwrap().unwrap();
+        assert!(content.len() == 10_000 && content.iter().all(|byte| *byte == content[0]));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

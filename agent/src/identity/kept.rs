@@ -122,6 +122,11 @@ impl Kept {
 }
 
 impl Identity {
+    /// Removes what a process left behind in `dir` that was killed while it kept an identity.
+    pub fn sweep(dir: &Path) -> Result<(), KeyFileError> {
+        key_file::sweep(&path(dir))
+    }
+
     /// The one kept in `dir`; none if this agent has not enrolled.
     pub fn load(dir: &Path) -> Result<Option<Self>, IdentityError> {
         let Some(text) = key_file::read(&path(dir))? else { return Ok(None) };

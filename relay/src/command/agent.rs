@@ -125,7 +125,7 @@ pub(super) fn run(command: AgentCommand, file: Option<PathBuf>, data_dir: Option
 }
 
 fn add(config: &RelayConfig, now: i64, name: &AgentId) -> anyhow::Result<ExitCode> {
-    let mut store = Store::open(&config.data_dir, now)?;
+    let mut store = Store::open_existing(&config.data_dir, now)?;
     let (address, sure) = if let Some(address) = &config.public_address {
         (address.clone(), true)
     } else {
@@ -221,9 +221,34 @@ mod tests {
     #[test]
     fn a_listener_on_all_addresses_is_reached_at_one_of_them() {
         assert_eq!(reached_at("10.0.0.7:8883"), "10.0.0.7:8883");
+        assert_eq!(reached_at("[fd00::7]:8883"), "[fd00::7]:8883");
         assert_eq!(reached_at("relay.example.org:8883"), "relay.example.org:8883");
-        let one: SocketAddr = reached_at("0.0.0.0:8883").parse().unwrap();
-        assert!(!one.ip().is_unspecified() && one.port() == 8883);
+        for all in ["0.0.0.0:8883", "[::]:8883"] {
+            let one: SocketAddr = reached_at(all).parse().unwrap();
+            assert!(!one.ip().is_unspecified() && one.port() == 8883);
+        }
+    }
+
+    #[test]
+    fn in_a_folder_where_no_relay_has_been_nothing_is_done_and_the_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("relay");
+        let name = || "attic".parse::<AgentId>().unwrap();
+        for folder in [dir.path(), &missing] {
+            let place = || Place { data_dir: Some(folder.to_owned()), config: None };
+            let commands = [
+                AgentCommand::Add { name: name(), address: None, place: place() },
+                AgentCommand::List { json: false, place: place() },
+                AgentCommand::Revoke { name: name(), place: place() },
+                AgentCommand::Rotate { name: name(), place: place() },
+            ];
+            for command in commands {
+                let said = run(command, None, None).unwrap_err().to_string();
+                let named = format!("no relay has kept identities in {}: give --data-dir", folder.display());
+                assert!(said.contains(&named) && said.contains("start the relay there first"), "{said}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no authority is made");
     }
 
     #[test]

@@ -104,6 +104,8 @@ impl Authority {
     /// The one in `dir`, made there if there is none. Whoever calls this holds the store's lock.
     pub(crate) fn open(dir: &Path, now: i64) -> Result<Self, AuthorityError> {
         let (key_path, path) = (dir.join(KEY), dir.join(CERTIFICATE));
+        key_file::sweep(&key_path)?;
+        key_file::sweep(&path)?;
         let pem = std::fs::read(&path).ok();
         let key = match key_file::read(&key_path)? {
             Some(pem) => std::str::from_utf8(&pem)
@@ -234,7 +236,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let made = Authority::open(dir.path(), NOW).unwrap();
         fs::remove_file(dir.path().join(CERTIFICATE)).unwrap();
+        let left = dir.path().join("ca.pem.new");
+        fs::write(&left, "-----BEG").unwrap();
         assert_eq!(Authority::open(dir.path(), NOW).unwrap().fingerprint(), made.fingerprint());
+        assert!(!left.exists());
     }
 
     #[test]

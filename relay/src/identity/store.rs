@@ -80,7 +80,8 @@ pub enum StoreError {
     Foreign(PathBuf),
     /// There is no such folder or no relay was here.
     #[error(
-        "no relay has kept identities in {}: give --data-dir the relay's folder (`gaitway up` has it in DIR/relay)",
+        "no relay has kept identities in {}: give --data-dir the relay's folder (`gaitway up` has it in DIR/relay), or \
+         start the relay there first, with TLS",
         .0.display()
     )]
     Missing(PathBuf),
