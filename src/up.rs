@@ -28,6 +28,7 @@ use gaitway_sink::SinkConfig;
 use gaitway_sink::sqlite::Warehouse;
 use serde::Serialize;
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
 use live::Live;
 
@@ -152,8 +153,8 @@ fn doors(relay: &RelayConfig, agent: &mut AgentConfig, mqtt: TcpListener) -> any
     }
     let own = server::bind((Ipv4Addr::LOCALHOST, 0).into()).context("cannot listen on 127.0.0.1 for the own agent")?;
     let bits = || getrandom::u64().context("the system gives no random numbers");
-    let word = format!("{:016x}{:016x}", bits()?, bits()?);
+    let word = Zeroizing::new(format!("{:016x}{:016x}", bits()?, bits()?));
     agent.relay.address = Some(format!("mqtt://{}", own.local_addr()?).parse()?);
     agent.relay.word = Some(word.clone());
-    Ok(Doors::with_own(mqtt, own, Secret::new(word)))
+    Ok(Doors::with_own(mqtt, own, Secret::new(word.as_str())))
 }

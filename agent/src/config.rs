@@ -12,6 +12,7 @@ use gaitway_proto::topic::AgentId;
 use gaitway_service::config::{Check, Wrong, duration};
 use gaitway_service::tls::{Pair, Tls};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::classify::Threshold;
 use crate::spool::cap::SpoolConfig;
@@ -72,7 +73,7 @@ pub struct RelayConfig {
     pub address: Option<RelayAddress>,
     /// The word of a relay in the same process.
     #[serde(skip)]
-    pub word: Option<String>,
+    pub word: Option<Zeroizing<String>>,
 }
 
 /// `[windows]`
@@ -236,6 +237,13 @@ mod tests {
     #[test]
     fn the_defaults_make_sense() {
         AgentConfig::default().check().unwrap();
+    }
+
+    #[test]
+    fn the_word_of_the_own_relay_is_not_shown() {
+        let mut config = AgentConfig::default();
+        config.relay.word = Some(Zeroizing::new("open sesame".to_owned()));
+        assert!(!format!("{config:?}").contains("sesame"));
     }
 
     type Spoil = fn(&mut AgentConfig);

@@ -24,6 +24,7 @@ use gaitway_proto::envelope::{Item, Offer};
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::topic::AgentId;
 use tokio::sync::{Notify, oneshot, watch};
+use zeroize::Zeroizing;
 
 use crate::identity::Route;
 
@@ -39,7 +40,7 @@ pub struct UplinkConfig {
     /// This agent; also its MQTT client id and user name.
     pub agent: AgentId,
     /// The word of a relay in the same process, which goes as the password.
-    pub word: Option<String>,
+    pub word: Option<Zeroizing<String>>,
     /// For whoever has the certificate replaced: told when the relay wants it.
     pub wanted: Arc<Notify>,
 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::topic::AgentId;
 use crate::wire::{WireError, open, seal};
@@ -122,9 +123,9 @@ pub enum Refusal {
 }
 
 impl Ask {
-    /// As a payload.
-    pub fn encode(&self) -> Vec<u8> {
-        seal(self)
+    /// As a payload, which may hold a secret.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(seal(self))
     }
 
     /// From a payload.

@@ -42,7 +42,7 @@ fn answers() -> Vec<Answer> {
 #[test]
 fn version_1_of_enrolment_is_pinned() {
     for (index, ask) in asks().into_iter().enumerate() {
-        assert_eq!(golden(&format!("ask-{index}-v1.bin"), &ask.encode()), ask.encode());
+        assert_eq!(golden(&format!("ask-{index}-v1.bin"), &ask.encode()), *ask.encode());
         assert_eq!(Ask::decode(&ask.encode()), Ok(ask));
     }
     for (index, answer) in answers().into_iter().enumerate() {

@@ -9,6 +9,7 @@ use anyhow::ensure;
 use gaitway_proto::limits;
 use gaitway_service::config::{Check, Wrong};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::commit::Limits;
 
@@ -68,15 +69,15 @@ pub struct CommitConfig {
     pub budget: u64,
 }
 
-/// A text that logs do not show.
+/// A text that logs do not show, and that is erased from memory with its last owner.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// The secret made of `text`.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The secret itself.
@@ -205,6 +206,14 @@ mod tests {
         assert!(config.check_exposure(open).unwrap_err().to_string().contains("0.0.0.0:8883 without TLS"));
         config.tls = Some(true);
         assert!(config.wants_tls(config.mqtt), "behind a balancer on this machine");
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_and_is_erased() {
+        fn is_erased<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        let secret = Secret::new("open sesame");
+        is_erased(&secret.0);
+        assert_eq!(format!("{secret:?}"), "Secret(…)");
     }
 
     #[test]

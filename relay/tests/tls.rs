@@ -41,24 +41,24 @@ async fn a_code_that_was_used_or_is_wrong_or_was_guessed_at_lets_nobody_in() {
     let dir = tempfile::tempdir().unwrap();
     let relay = relay(dir.path());
     let used = code(dir.path(), "attic").secret;
-    assert!(try_code(&relay, dir.path(), used).await.is_ok());
-    assert_eq!(try_code(&relay, dir.path(), used).await.err(), Some(Refusal::Used));
+    assert!(try_code(&relay, dir.path(), &used).await.is_ok());
+    assert_eq!(try_code(&relay, dir.path(), &used).await.err(), Some(Refusal::Used));
 
     let old = store(dir.path()).add(now() - 900, &"attic".parse().unwrap()).unwrap().code.secret;
-    assert_eq!(try_code(&relay, dir.path(), old).await.err(), Some(Refusal::Expired));
+    assert_eq!(try_code(&relay, dir.path(), &old).await.err(), Some(Refusal::Expired));
 
     let secret = code(dir.path(), "cellar").secret;
     let alike = |n: u64| CodeSecret::from_random(u64::from(secret.selector()) << 35 | n);
     for left in (0..5_u8).rev() {
-        let refused = try_code(&relay, dir.path(), alike(left.into())).await.err();
+        let refused = try_code(&relay, dir.path(), &alike(left.into())).await.err();
         assert_eq!(refused, Some(Refusal::WrongCode { tries_left: Some(left) }));
     }
-    assert_eq!(try_code(&relay, dir.path(), secret).await.err(), Some(Refusal::Exhausted));
+    assert_eq!(try_code(&relay, dir.path(), &secret).await.err(), Some(Refusal::Exhausted));
     // Eight tries of this address failed; ten it has.
     let elsewhere = CodeSecret::from_random(u64::from(secret.selector() ^ 1) << 35);
     let mut refusals = Vec::new();
     for _ in 0..6 {
-        refusals.push(try_code(&relay, dir.path(), elsewhere).await.err().unwrap());
+        refusals.push(try_code(&relay, dir.path(), &elsewhere).await.err().unwrap());
     }
     assert!(refusals.contains(&Refusal::WrongCode { tries_left: None }), "{refusals:?}");
     assert!(matches!(refusals.last(), Some(Refusal::TooMany { seconds: 1..=6 })), "{refusals:?}");

@@ -9,6 +9,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 /// Greatest file that is read, bytes.
 const MOST: u64 = 256 * 1024;
 
@@ -37,8 +39,8 @@ pub enum KeyFileError {
     },
 }
 
-/// What the file at `path` holds; none if there is no such file.
-pub fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
+/// What the file at `path` holds, to be erased with its last owner; none if there is no such file.
+pub fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFileError> {
     let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -48,7 +50,8 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
     if let Some(mode) = exposed(&file).map_err(failed)? {
         return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
     }
-    let mut content = Vec::new();
+    // Of this size from the beginning, so that no part of it stays behind where it grew.
+    let mut content = Zeroizing::new(Vec::with_capacity(MOST as usize));
     file.take(MOST).read_to_end(&mut content).map_err(failed)?;
     Ok(Some(content))
 }
@@ -129,7 +132,7 @@ mod tests {
         assert!(read(&path).unwrap().is_none());
         for content in [b"first".as_slice(), b"second and longer"] {
             write(&path, content).unwrap();
-            assert_eq!((mode(&path), read(&path).unwrap().as_deref()), (0o600, Some(content)));
+            assert_eq!((mode(&path), read(&path).unwrap()), (0o600, Some(Zeroizing::new(content.to_vec()))));
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     }
@@ -168,7 +171,7 @@ mod tests {
         fs::write(beside(&path), "half of ano").unwrap();
         sweep(&path).unwrap();
         assert!(!beside(&path).exists());
-        assert_eq!(read(&path).unwrap().as_deref(), Some(b"k".as_slice()));
+        assert_eq!(read(&path).unwrap().unwrap().as_slice(), b"k");
     }
 
     #[test]

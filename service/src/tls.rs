@@ -11,11 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{InconsistentKeys, ServerConfig};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
 
 use crate::key_file::{self, KeyFileError};
 use crate::stamp::Stamp;
@@ -131,6 +134,7 @@ impl Pair {
             Err(exposed @ KeyFileError::Exposed { .. }) => return Err(Unusable::Exposed(exposed)),
         };
         let key = PrivateKeyDer::from_pem_slice(&pem)
+            .map(Zeroizing::new)
             .map_err(|_| Unusable::Nothing { path: self.key.clone(), what: "private key" })?;
         let mismatch = |error: rustls::Error| Unusable::Mismatch {
             certificate: self.certificate.clone(),
@@ -141,10 +145,19 @@ impl Pair {
             .with_safe_default_protocol_versions()
             .map_err(mismatch)?
             .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(mismatch)?;
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(chain, &key).map_err(mismatch)?)));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
+    }
+}
+
+/// A certificate, with those between it and an authority, and its key for handshakes. The caller erases what the key came from.
+pub fn certified(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<CertifiedKey, rustls::Error> {
+    let certified = CertifiedKey::new(chain, any_supported_type(key)?);
+    match certified.keys_match() {
+        // Some keys do not say what their public half is.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(error) => Err(error),
     }
 }
 

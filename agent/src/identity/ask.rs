@@ -22,6 +22,7 @@ use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 use super::Identity;
 use super::kept::Kept;
@@ -95,11 +96,11 @@ pub async fn enrol(relay: &RelayAddress, code: &Code, dir: &Path) -> Result<Agen
         .with_custom_certificate_verifier(Arc::new(NamedByCode(code.fingerprint)))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN_ENROL.to_vec()];
-    let issued = ask(relay, Arc::new(config), &Ask::Enrol { secret: code.secret, request }).await?;
+    let issued = ask(relay, Arc::new(config), &Ask::Enrol { secret: code.secret.clone(), request }).await?;
     if fingerprint(&CertificateDer::from(issued.authority.as_slice())) != Some(code.fingerprint) {
         return Err(EnrolError::Answer("it names another authority than the code".to_owned()));
     }
-    let kept = Kept::new(relay.clone(), key.serialize_pem(), &issued);
+    let kept = Kept::new(relay.clone(), Zeroizing::new(key.serialize_pem()), &issued);
     kept.identity().map_err(EnrolError::Answer)?;
     kept.keep(dir)?;
     Ok(issued.agent)
@@ -112,15 +113,15 @@ pub(super) async fn renew(present: &Identity, relay: &RelayAddress, dir: &Path) 
     if issued.agent != present.agent || issued.authority != present.authority.as_ref() {
         return Err(EnrolError::Answer("it is for another agent or of another authority".to_owned()));
     }
-    let kept = Kept::new(present.relay.clone(), key.serialize_pem(), &issued);
+    let kept = Kept::new(present.relay.clone(), Zeroizing::new(key.serialize_pem()), &issued);
     let identity = kept.identity().map_err(EnrolError::Answer)?;
     kept.keep(dir)?;
     Ok(identity)
 }
 
-fn key_and_request() -> Result<(KeyPair, Vec<u8>), rcgen::Error> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let request = CertificateParams::default().serialize_request(&key)?.der().to_vec();
+fn key_and_request() -> Result<(Zeroizing<KeyPair>, Vec<u8>), rcgen::Error> {
+    let key = Zeroizing::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?);
+    let request = CertificateParams::default().serialize_request(&*key)?.der().to_vec();
     Ok((key, request))
 }
 
@@ -148,7 +149,7 @@ async fn ask_in_time(relay: &RelayAddress, config: Arc<ClientConfig>, ask: &Ask)
         },
     };
     let mut stream = TlsConnector::from(config).connect(name, stream).await.map_err(broken)?;
-    stream.write_all(&framed(&ask.encode())).await.map_err(broken)?;
+    stream.write_all(&Zeroizing::new(framed(&ask.encode()))).await.map_err(broken)?;
     stream.flush().await.map_err(broken)?;
     let mut length = [0; 2];
     stream.read_exact(&mut length).await.map_err(broken)?;

@@ -6,15 +6,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gaitway_proto::enrolment::{ALPN_ENROL, ALPN_MQTT, Issued};
+use gaitway_proto::enrolment::{ALPN_ENROL, ALPN_MQTT, Issued, MAX_ANSWER};
 use gaitway_proto::topic::AgentId;
 use gaitway_service::key_file::{self, KeyFileError};
+use gaitway_service::tls::certified;
 use pem::Pem;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SingleCertAndKey;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::trust::{SignedByAuthority, provider};
 use crate::uplink::RelayAddress;
@@ -49,7 +52,7 @@ pub(super) struct Kept {
     not_after: i64,
     certificate: String,
     authority: String,
-    key: String,
+    key: Zeroizing<String>,
 }
 
 /// An identity in use.
@@ -70,7 +73,7 @@ pub struct Identity {
 
 impl Kept {
     /// What was issued for the key in `key_pem` by the relay at `relay`.
-    pub(super) fn new(relay: RelayAddress, key_pem: String, issued: &Issued) -> Self {
+    pub(super) fn new(relay: RelayAddress, key_pem: Zeroizing<String>, issued: &Issued) -> Self {
         let pem = |der: &[u8]| pem::encode(&Pem::new(CERTIFICATE, der));
         Self {
             relay,
@@ -90,7 +93,10 @@ impl Kept {
         };
         let authority = certificate(&self.authority, "the authority's")?;
         let own = certificate(&self.certificate, "the agent's")?;
-        let key = || PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|error| format!("the key: {error}"));
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map(Zeroizing::new);
+        let key = key.map_err(|error| format!("the key: {error}"))?;
+        let certified = certified(vec![own], &key).map_err(|error| error.to_string())?;
+        let shown = Arc::new(SingleCertAndKey::from(certified));
         let trust = Arc::new(SignedByAuthority::new(authority.clone()).map_err(|error| error.to_string())?);
         let config = |alpn: &[u8]| {
             let mut config = ClientConfig::builder_with_provider(provider())
@@ -98,8 +104,7 @@ impl Kept {
                 .map_err(|error| error.to_string())?
                 .dangerous()
                 .with_custom_certificate_verifier(trust.clone())
-                .with_client_auth_cert(vec![own.clone()], key()?)
-                .map_err(|error| error.to_string())?;
+                .with_client_cert_resolver(shown.clone());
             config.alpn_protocols = vec![alpn.to_vec()];
             config.resumption = Resumption::disabled();
             Ok::<_, String>(Arc::new(config))
@@ -116,7 +121,9 @@ impl Kept {
 
     /// Keeps it in `dir`, in the place of what was there.
     pub(super) fn keep(&self, dir: &Path) -> Result<(), KeyFileError> {
-        let text = serde_json::to_vec_pretty(self).expect("text and numbers are JSON");
+        // Of a size from the beginning that it does not outgrow, so that no part of it stays behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(2 * MAX_ANSWER));
+        serde_json::to_writer_pretty(&mut *text, self).expect("text and numbers are JSON");
         key_file::write(&path(dir), &text)
     }
 }

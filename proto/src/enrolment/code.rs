@@ -3,6 +3,7 @@
 //! - 80 bits of the SHA-256 of the authority's public key: the agent talks to nobody else, whoever is in between.
 //! - 50 bits of a secret. The first 15 say which code is meant, so that wrong tries count against that one; the other 35
 //!   prove it.
+//! - The secret is erased from memory with its last owner.
 //! - Crockford's base 32: capitals or not; `o` is 0, `i` and `l` are 1; dashes and white space do not count.
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
+use zeroize::{Zeroize as _, ZeroizeOnDrop};
 
 /// Crockford's alphabet: without I, L, O, U.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -42,7 +44,7 @@ impl Fingerprint {
 }
 
 /// The secret of a code: 50 bits.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct CodeSecret(u64);
 
 impl CodeSecret {
@@ -52,15 +54,23 @@ impl CodeSecret {
     }
 
     /// Which code is meant: 15 bits.
-    pub fn selector(self) -> u16 {
+    pub fn selector(&self) -> u16 {
         (self.0 >> PROOF_BITS) as u16
     }
 
     /// What is kept of it.
-    pub fn digest(self) -> [u8; 32] {
+    pub fn digest(&self) -> [u8; 32] {
         Sha256::new().chain_update(DOMAIN).chain_update(self.0.to_be_bytes()).finalize().into()
     }
 }
+
+impl Drop for CodeSecret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for CodeSecret {}
 
 impl fmt::Debug for CodeSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +85,7 @@ impl<'de> Deserialize<'de> for CodeSecret {
 }
 
 /// See the module.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {
     /// Of the authority.
     pub fingerprint: Fingerprint,
@@ -182,10 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_shown() {
+    fn a_secret_is_not_shown_and_is_erased() {
+        fn is_erased<T: ZeroizeOnDrop>(_: &T) {}
         let secret = CodeSecret::from_random(0x1234_5678);
         assert!(!format!("{:?}", code(b"key", 0x1234_5678)).contains(&0x1234_5678_u64.to_string()));
         assert_eq!(format!("{secret:?}"), "CodeSecret(…)");
+        is_erased(&secret);
     }
 
     proptest! {
@@ -193,7 +205,7 @@ mod tests {
         fn a_code_survives_people(key: [u8; 8], secret: u64, lower: bool, dashes in "[ -]{0,3}") {
             let code = code(&key, secret);
             let text = code.to_string();
-            prop_assert_eq!(text.parse::<Code>(), Ok(code));
+            prop_assert_eq!(text.parse::<Code>(), Ok(code.clone()));
             let mut typed = text.replace('-', &dashes).replace('0', "o").replace('1', "l");
             if lower {
                 typed = typed.to_lowercase();

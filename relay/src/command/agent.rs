@@ -133,7 +133,7 @@ fn add(config: &RelayConfig, now: i64, name: &AgentId) -> anyhow::Result<ExitCod
         (reached_at(&listens), public)
     };
     let added = store.add(now, name)?;
-    let code = added.code;
+    let code = &added.code;
     let mut notes = vec![format!("On the agent's machine, within 15 minutes: gaitway agent enroll {address} {code}\n")];
     if !sure {
         let note =

@@ -3,8 +3,10 @@
 //! - Its key is in `ca.key`, for its owner alone; whoever has it is every agent and every relay.
 //! - What an agent's certificate says is decided here: of a request only the key counts.
 //! - An agent's certificate is for clients only, a relay's for servers only, so neither can pose as the other.
+//! - Its own certificate says that it certifies no other name than the relays': who trusts it trusts it for nothing else.
 //! - The relay's own key is made at each start and again before its certificate ends, and is in no file.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,13 +14,14 @@ use gaitway_proto::enrolment::{BACKDATED, CERTIFICATE_LIFE, Fingerprint, RELAY_N
 use gaitway_proto::topic::AgentId;
 use gaitway_service::key_file::{self, KeyFileError};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _,
-    SerialNumber,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CidrSubnet, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
+    PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::ParsedCertificate;
+use zeroize::Zeroizing;
 
 use super::Serial;
 
@@ -93,9 +96,34 @@ impl Request {
     }
 }
 
+/// The authority's key. What it was made of is erased from memory with it.
+struct CaKey(Zeroizing<KeyPair>);
+
+impl CaKey {
+    fn new(key: KeyPair) -> Self {
+        Self(Zeroizing::new(key))
+    }
+}
+
+impl PublicKeyData for CaKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for CaKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(message)
+    }
+}
+
 /// See the module.
 pub(crate) struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, CaKey>,
     certificate: CertificateDer<'static>,
     fingerprint: Fingerprint,
 }
@@ -111,11 +139,12 @@ impl Authority {
             Some(pem) => std::str::from_utf8(&pem)
                 .ok()
                 .and_then(|pem| KeyPair::from_pkcs8_pem_and_sign_algo(pem, &PKCS_ECDSA_P256_SHA256).ok())
+                .map(CaKey::new)
                 .ok_or(AuthorityError::Damaged { path: key_path, what: "key of ECDSA P-256 in PKCS#8" })?,
             None if pem.is_some() => return Err(AuthorityError::KeyGone(key_path)),
             None => {
-                let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-                key_file::write(&key_path, key.serialize_pem().as_bytes())?;
+                let key = CaKey::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?);
+                key_file::write(&key_path, Zeroizing::new(key.0.serialize_pem()).as_bytes())?;
                 key
             }
         };
@@ -160,13 +189,13 @@ impl Authority {
         &self,
         serial: Serial,
         now: i64,
-    ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>, Validity), rcgen::Error> {
+    ) -> Result<(CertificateDer<'static>, Zeroizing<PrivateKeyDer<'static>>, Validity), rcgen::Error> {
         let validity = Validity::from(now, CERTIFICATE_LIFE);
         let mut params = leaf(RELAY_NAME, serial, validity, ExtendedKeyUsagePurpose::ServerAuth);
         params.subject_alt_names = vec![rcgen::SanType::DnsName(RELAY_NAME.try_into()?)];
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let certificate = params.signed_by(&key, &self.issuer)?.der().clone();
-        Ok((certificate, PrivatePkcs8KeyDer::from(key.serialize_der()).into(), validity))
+        let key = Zeroizing::new(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?);
+        let certificate = params.signed_by(&*key, &self.issuer)?.der().clone();
+        Ok((certificate, Zeroizing::new(PrivatePkcs8KeyDer::from(key.serialize_der()).into()), validity))
     }
 }
 
@@ -175,6 +204,11 @@ fn own_params(now: i64) -> CertificateParams {
     params.distinguished_name = name("gaitway relay authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let no_address = |ip: IpAddr| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(ip, 0));
+    params.name_constraints = Some(NameConstraints {
+        permitted_subtrees: vec![GeneralSubtree::DnsName(RELAY_NAME.to_owned())],
+        excluded_subtrees: vec![no_address(Ipv4Addr::UNSPECIFIED.into()), no_address(Ipv6Addr::UNSPECIFIED.into())],
+    });
     Validity::from(now, LIFE).put(&mut params);
     params
 }
@@ -284,6 +318,58 @@ mod tests {
         assert_eq!(made.validity().not_before.timestamp(), NOW - 86_400);
         assert_eq!(made.validity().not_after.timestamp(), NOW + 90 * 86_400);
         assert_eq!(made.public_key().raw, key.subject_public_key_info());
+    }
+
+    #[test]
+    fn certificates_are_for_their_side_and_the_authority_certifies_no_other_name() {
+        use rustls::CertificateError;
+        use rustls::client::WebPkiServerVerifier;
+        use rustls::client::danger::ServerCertVerifier as _;
+        use rustls::pki_types::{ServerName, UnixTime};
+        use rustls::server::WebPkiClientVerifier;
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::open(dir.path(), NOW).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.certificate().clone()).unwrap();
+        let roots = std::sync::Arc::new(roots);
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let client = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build().unwrap();
+        let server = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(NOW as u64));
+        let as_server = |certificate: &CertificateDer<'_>, name: &str| {
+            let name = ServerName::try_from(name.to_owned()).unwrap();
+            client.verify_server_cert(certificate, &[], &name, &[], time).map(drop)
+        };
+        let as_client = |certificate: &CertificateDer<'_>| server.verify_client_cert(certificate, &[], time).map(drop);
+        let is_of_the_other_side = |judged| match judged {
+            Err(rustls::Error::InvalidCertificate(error)) => {
+                matches!(error, CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. })
+            }
+            _ => false,
+        };
+
+        let serial = Serial::from_random(5);
+        let (relay, ..) = authority.certify_relay(serial, NOW).unwrap();
+        assert_eq!(as_server(&relay, RELAY_NAME), Ok(()));
+        assert!(is_of_the_other_side(as_client(&relay)));
+        let validity = Validity::from(NOW, CERTIFICATE_LIFE);
+        let request = Request::read(&request()).unwrap();
+        let agent = authority.certify_agent(&"attic".parse().unwrap(), serial, validity, &request).unwrap();
+        assert_eq!(as_client(&agent), Ok(()));
+        assert!(is_of_the_other_side(as_server(&agent, RELAY_NAME)));
+
+        // What whoever has the key of the authority could make of it.
+        let key = KeyPair::generate().unwrap();
+        for name in ["relay.example.org", "bank.example", "10.0.0.7", "::1"] {
+            for usages in [vec![ExtendedKeyUsagePurpose::ServerAuth], vec![]] {
+                let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+                params.extended_key_usages = usages;
+                validity.put(&mut params);
+                let forged = params.signed_by(&key, &authority.issuer).unwrap().der().clone();
+                let refused = as_server(&forged, name).unwrap_err();
+                assert!(format!("{refused:?}").contains("NameConstraintViolation"), "{name}: {refused:?}");
+            }
+        }
     }
 
     #[test]

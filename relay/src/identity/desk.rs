@@ -154,7 +154,7 @@ impl Clerk {
         let (Ask::Enrol { request, .. } | Ask::Renew { request }) = &ask;
         let Ok(request) = Request::read(request) else { return Ok(Answer::Refused(Refusal::Request)) };
         let issued = match (ask, shown) {
-            (Ask::Enrol { secret, .. }, _) => self.store.enrol(now, secret, &request)?,
+            (Ask::Enrol { secret, .. }, _) => self.store.enrol(now, &secret, &request)?,
             (Ask::Renew { .. }, Some(present)) => self.store.renew(now, present, &request)?,
             (Ask::Renew { .. }, None) => Err(Refusal::NoCertificate),
         };

@@ -28,12 +28,12 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// A new one.
-    pub(crate) fn new(now: i64, agent: AgentId, secret: CodeSecret) -> Self {
+    pub(crate) fn new(now: i64, agent: AgentId, secret: &CodeSecret) -> Self {
         Self { agent, digest: secret.digest(), made_at: now, tries_left: TRIES, used_at: None }
     }
 
     /// Somebody brings `secret`, which begins like this code's. If it is this code's and the code is good, it is used.
-    pub(crate) fn handle_try(&mut self, now: i64, secret: CodeSecret) -> Result<(), Refusal> {
+    pub(crate) fn handle_try(&mut self, now: i64, secret: &CodeSecret) -> Result<(), Refusal> {
         if self.tries_left == 0 {
             return Err(Refusal::Exhausted);
         }
@@ -70,31 +70,31 @@ mod tests {
     }
 
     fn pending(now: i64) -> Pending {
-        Pending::new(now, "attic".parse().unwrap(), secret(7))
+        Pending::new(now, "attic".parse().unwrap(), &secret(7))
     }
 
     #[test]
     fn a_code_is_good_once() {
         let mut code = pending(0);
-        assert_eq!(code.handle_try(1, secret(7)), Ok(()));
-        assert_eq!(code.handle_try(2, secret(7)), Err(Refusal::Used));
-        assert_eq!(code.handle_try(LIFE, secret(7)), Err(Refusal::Used));
+        assert_eq!(code.handle_try(1, &secret(7)), Ok(()));
+        assert_eq!(code.handle_try(2, &secret(7)), Err(Refusal::Used));
+        assert_eq!(code.handle_try(LIFE, &secret(7)), Err(Refusal::Used));
     }
 
     #[test]
     fn a_code_is_good_for_fifteen_minutes() {
-        assert_eq!(pending(0).handle_try(LIFE - 1, secret(7)), Ok(()));
-        assert_eq!(pending(0).handle_try(LIFE, secret(7)), Err(Refusal::Expired));
-        assert_eq!(pending(LIFE).handle_try(0, secret(7)), Err(Refusal::Expired), "the clock was set back");
+        assert_eq!(pending(0).handle_try(LIFE - 1, &secret(7)), Ok(()));
+        assert_eq!(pending(0).handle_try(LIFE, &secret(7)), Err(Refusal::Expired));
+        assert_eq!(pending(LIFE).handle_try(0, &secret(7)), Err(Refusal::Expired), "the clock was set back");
     }
 
     #[test]
     fn after_five_wrong_tries_the_right_one_is_refused_too() {
         let mut code = pending(0);
         for left in (0..TRIES).rev() {
-            assert_eq!(code.handle_try(0, secret(8)), Err(Refusal::WrongCode { tries_left: Some(left) }));
+            assert_eq!(code.handle_try(0, &secret(8)), Err(Refusal::WrongCode { tries_left: Some(left) }));
         }
-        assert_eq!(code.handle_try(0, secret(7)), Err(Refusal::Exhausted));
+        assert_eq!(code.handle_try(0, &secret(7)), Err(Refusal::Exhausted));
     }
 
     proptest! {
@@ -109,7 +109,7 @@ mod tests {
                 let right = bits == 7;
                 let expected = right && wrong < TRIES && let_in == 0 && now < LIFE;
                 wrong += u8::from(!right && wrong < TRIES);
-                let outcome = code.handle_try(now, secret(bits));
+                let outcome = code.handle_try(now, &secret(bits));
                 prop_assert_eq!(outcome.is_ok(), expected);
                 let_in += u8::from(outcome.is_ok());
             }

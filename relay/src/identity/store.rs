@@ -179,7 +179,7 @@ impl Store {
                 break secret;
             }
         };
-        keep(&transaction, secret.selector(), &Pending::new(now, agent.clone(), secret)).map_err(failed)?;
+        keep(&transaction, secret.selector(), &Pending::new(now, agent.clone(), &secret)).map_err(failed)?;
         let certified_until = transaction
             .query_row(
                 "SELECT max(notAfter) FROM certificate WHERE agent = ? AND revokedAt IS NULL AND notAfter >= ?",
@@ -195,7 +195,7 @@ impl Store {
     pub(crate) fn enrol(
         &mut self,
         now: i64,
-        secret: CodeSecret,
+        secret: &CodeSecret,
         request: &Request,
     ) -> Result<Result<Issued, Refusal>, StoreError> {
         let serial = fresh_serial()?;
@@ -467,7 +467,7 @@ mod tests {
     impl Bench {
         fn enrolled(&mut self, now: i64) -> Serial {
             let added = self.store.add(now, &self.attic).unwrap();
-            serial_of(&self.store.enrol(now, added.code.secret, &request()).unwrap().unwrap())
+            serial_of(&self.store.enrol(now, &added.code.secret, &request()).unwrap().unwrap())
         }
 
         fn is_good(&self, now: i64, serial: Serial) -> bool {
@@ -483,9 +483,9 @@ mod tests {
         let secret = added.code.secret;
         let mut again = Store::open(bench.dir.path(), NOW).unwrap();
         assert_eq!(added.code.fingerprint, again.authority().fingerprint());
-        let issued = again.enrol(NOW, secret, &request()).unwrap().unwrap();
+        let issued = again.enrol(NOW, &secret, &request()).unwrap().unwrap();
         assert_eq!((issued.agent.as_str(), issued.not_after), ("attic", NOW + 90 * DAY));
-        assert_eq!(bench.store.enrol(NOW, secret, &request()).unwrap(), Err(Refusal::Used));
+        assert_eq!(bench.store.enrol(NOW, &secret, &request()).unwrap(), Err(Refusal::Used));
         assert!(bench.is_good(NOW, serial_of(&issued)));
         assert_eq!(bench.store.add(NOW, &bench.attic).unwrap().certified_until, Some(issued.not_after));
     }
@@ -496,20 +496,20 @@ mod tests {
         let secret = bench.store.add(NOW, &bench.attic).unwrap().code.secret;
         let alike = |n: u64| CodeSecret::from_random(u64::from(secret.selector()) << 35 | n);
         for left in [4, 3, 2, 1, 0] {
-            let refused = bench.store.enrol(NOW, alike(left), &request()).unwrap();
+            let refused = bench.store.enrol(NOW, &alike(left), &request()).unwrap();
             assert_eq!(refused, Err(Refusal::WrongCode { tries_left: Some(left as u8) }));
         }
         let mut again = Store::open(bench.dir.path(), NOW).unwrap();
-        assert_eq!(again.enrol(NOW, secret, &request()).unwrap(), Err(Refusal::Exhausted));
+        assert_eq!(again.enrol(NOW, &secret, &request()).unwrap(), Err(Refusal::Exhausted));
         let elsewhere = CodeSecret::from_random(u64::from(secret.selector() ^ 1) << 35);
-        assert_eq!(again.enrol(NOW, elsewhere, &request()).unwrap(), Err(Refusal::WrongCode { tries_left: None }));
+        assert_eq!(again.enrol(NOW, &elsewhere, &request()).unwrap(), Err(Refusal::WrongCode { tries_left: None }));
     }
 
     #[test]
     fn a_code_that_is_over_is_refused() {
         let mut bench = bench();
         let secret = bench.store.add(NOW, &bench.attic).unwrap().code.secret;
-        assert_eq!(bench.store.enrol(NOW + 900, secret, &request()).unwrap(), Err(Refusal::Expired));
+        assert_eq!(bench.store.enrol(NOW + 900, &secret, &request()).unwrap(), Err(Refusal::Expired));
         assert!(bench.store.list(NOW + 900).unwrap().is_empty());
     }
 
@@ -524,7 +524,7 @@ mod tests {
         assert_ne!(bench.store.data_version().unwrap(), before);
         assert_eq!(bench.store.book(NOW).unwrap().standing(NOW, serial), Standing::Revoked);
         assert_eq!(bench.store.renew(NOW, serial, &request()).unwrap(), Err(Refusal::NoCertificate));
-        assert_eq!(bench.store.enrol(NOW, secret, &request()).unwrap(), Err(Refusal::WrongCode { tries_left: None }));
+        assert_eq!(bench.store.enrol(NOW, &secret, &request()).unwrap(), Err(Refusal::WrongCode { tries_left: None }));
         assert_eq!(other.revoke(NOW, &bench.attic).unwrap(), (0, 0));
         let back = bench.enrolled(NOW + 1);
         assert!(bench.is_good(NOW + 1, back) && !bench.is_good(NOW + 1, serial));

@@ -10,6 +10,7 @@ use gaitway_proto::enrolment::{Answer, Ask, MAX_ASK, Refusal, announced, framed}
 use gaitway_proto::envelope::WireError;
 use tokio::io::{self, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::tls::{Shown, Tls};
 
@@ -60,7 +61,7 @@ where
         Ok(length) => length,
         Err(error) => return Ok(Outcome::Unreadable(error)),
     };
-    let mut payload = vec![0; length];
+    let mut payload = Zeroizing::new(vec![0; length]);
     stream.read_exact(&mut payload).await?;
     let ask = match Ask::decode(&payload) {
         Ok(ask) => ask,

@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use gaitway_proto::enrolment::{ALPN_ENROL, ALPN_MQTT, renew_at};
 use gaitway_proto::topic::AgentId;
 use gaitway_service::clock;
+use gaitway_service::tls::certified;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
@@ -120,7 +120,7 @@ impl Tls {
         now: fn() -> i64,
     ) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let own = Arc::new(OwnKey::new(authority, &provider, now())?);
+        let own = Arc::new(OwnKey::new(authority, now())?);
         let mut roots = RootCertStore::empty();
         roots.add(authority.certificate().clone()).context("the authority's certificate")?;
         let signed = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
@@ -321,21 +321,20 @@ pub(crate) struct OwnKey {
     present: RwLock<Arc<CertifiedKey>>,
     /// When another is to be made, seconds of the Unix epoch.
     renew_at: Mutex<i64>,
-    provider: Arc<CryptoProvider>,
 }
 
 impl OwnKey {
-    fn new(authority: &Authority, provider: &Arc<CryptoProvider>, now: i64) -> anyhow::Result<Self> {
-        let (key, renew_at) = Self::make(authority, provider, now)?;
-        Ok(Self { present: RwLock::new(key), renew_at: Mutex::new(renew_at), provider: provider.clone() })
+    fn new(authority: &Authority, now: i64) -> anyhow::Result<Self> {
+        let (key, renew_at) = Self::make(authority, now)?;
+        Ok(Self { present: RwLock::new(key), renew_at: Mutex::new(renew_at) })
     }
 
-    fn make(authority: &Authority, provider: &CryptoProvider, now: i64) -> anyhow::Result<(Arc<CertifiedKey>, i64)> {
+    fn make(authority: &Authority, now: i64) -> anyhow::Result<(Arc<CertifiedKey>, i64)> {
         let bits = || getrandom::u64().map(u128::from).context("the system gives no random numbers");
         let serial = Serial::from_random(bits()? << 64 | bits()?);
         let (certificate, key, validity) = authority.certify_relay(serial, now).context("the relay's certificate")?;
         let chain = vec![certificate, authority.certificate().clone()];
-        let key = CertifiedKey::from_der(chain, key, provider).context("the relay's key")?;
+        let key = certified(chain, &key).context("the relay's key")?;
         Ok((Arc::new(key), renew_at(validity.not_before, validity.not_after)))
     }
 
@@ -343,7 +342,7 @@ impl OwnKey {
     pub(crate) fn renew_if_due(&self, authority: &Authority, now: i64) -> anyhow::Result<()> {
         let mut due = self.renew_at.lock().unwrap_or_else(PoisonError::into_inner);
         if now >= *due {
-            let (key, renew_at) = Self::make(authority, &self.provider, now)?;
+            let (key, renew_at) = Self::make(authority, now)?;
             *self.present.write().unwrap_or_else(PoisonError::into_inner) = key;
             *due = renew_at;
             tracing::info!("the relay has a new certificate");
@@ -361,5 +360,106 @@ impl fmt::Debug for OwnKey {
 impl ResolvesServerCert for OwnKey {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.present.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use gaitway_proto::enrolment::{Answer, Ask, RELAY_NAME};
+    use gaitway_service::health::Health;
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::ClientConfig;
+    use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio_rustls::{TlsConnector, client};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::identity::{Clerk, Store};
+
+    /// How far the relay's clock is behind, seconds.
+    static BEHIND: AtomicI64 = AtomicI64::new(0);
+
+    fn clock_that_is_set() -> i64 {
+        now() - BEHIND.load(Ordering::SeqCst)
+    }
+
+    /// A connection of an agent, both its ends.
+    type Connection = (client::TlsStream<DuplexStream>, TlsStream<Peeked<DuplexStream>>);
+
+    async fn connection(tls: &Tls, agent: &TlsConnector) -> Connection {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let name = ServerName::try_from(RELAY_NAME).unwrap();
+        let (shaken, near) = tokio::join!(tls.shake(far), agent.connect(name, near));
+        let Ok(Shaken::Mqtt(far, shown)) = shaken else { panic!("not let in") };
+        assert_eq!(shown.agent.as_str(), "attic");
+        (near.unwrap(), far)
+    }
+
+    fn certificate_shown(connection: &Connection) -> CertificateDer<'static> {
+        connection.0.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+
+    async fn carries(connection: &mut Connection, byte: u8) {
+        let (near, far) = connection;
+        near.write_u8(byte).await.unwrap();
+        near.flush().await.unwrap();
+        assert_eq!(far.read_u8().await.unwrap(), byte);
+        far.write_u8(byte).await.unwrap();
+        far.flush().await.unwrap();
+        assert_eq!(near.read_u8().await.unwrap(), byte);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_relays_certificate_is_renewed_while_it_runs_and_connected_agents_go_on() {
+        // Beyond two thirds of its life, which it begins a day old.
+        BEHIND.store(61 * 24 * 3600, Ordering::SeqCst);
+        let dir = tempfile::tempdir().unwrap();
+        let now = clock_that_is_set;
+        let mut store = Store::open(dir.path(), now()).unwrap();
+        let secret = store.add(now(), &"attic".parse().unwrap()).unwrap().code.secret;
+        let mut roots = RootCertStore::empty();
+        roots.add(store.authority().certificate().clone()).unwrap();
+        let (book, books) = watch::channel(Arc::default());
+        let (desk, inbox) = Desk::new();
+        let tls = Tls::new(store.authority(), books, desk.clone(), now).unwrap();
+        let (own, shutdown) = (tls.own().clone(), CancellationToken::new());
+        let health = Health::new().part("identities");
+        let clerk = Clerk { store, inbox, book, own, health, now, shutdown: shutdown.clone() };
+        let working = tokio::task::spawn_blocking(move || clerk.work());
+
+        let key = KeyPair::generate().unwrap();
+        let request = CertificateParams::default().serialize_request(&key).unwrap().der().to_vec();
+        let Answer::Issued(issued) = desk.certify(Ask::Enrol { secret, request }, None).await else { panic!() };
+        let chain = vec![issued.certificate.into()];
+        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+            .unwrap();
+        config.alpn_protocols = vec![ALPN_MQTT.to_vec()];
+        let agent = TlsConnector::from(Arc::new(config));
+        let mut first = connection(&tls, &agent).await;
+        carries(&mut first, 1).await;
+        let before = certificate_shown(&first);
+        assert_eq!(certificate_shown(&connection(&tls, &agent).await), before, "it is not due");
+
+        BEHIND.store(0, Ordering::SeqCst);
+        let end = Instant::now() + Duration::from_secs(60);
+        let mut second = loop {
+            let second = connection(&tls, &agent).await;
+            if certificate_shown(&second) != before {
+                break second;
+            }
+            assert!(Instant::now() < end, "no other certificate is shown");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        carries(&mut first, 2).await;
+        carries(&mut second, 3).await;
+        shutdown.cancel();
+        working.await.unwrap();
     }
 }

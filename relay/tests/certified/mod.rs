@@ -117,16 +117,16 @@ pub async fn ask(relay: &Relay, dir: &Path, chain: Chain, ask: &Ask) -> Answer {
     Answer::decode(&payload).unwrap()
 }
 
-pub async fn try_code(relay: &Relay, dir: &Path, secret: CodeSecret) -> Result<Certified, Refusal> {
+pub async fn try_code(relay: &Relay, dir: &Path, secret: &CodeSecret) -> Result<Certified, Refusal> {
     let key = KeyPair::generate().unwrap();
-    match ask(relay, dir, None, &Ask::Enrol { secret, request: request(&key) }).await {
+    match ask(relay, dir, None, &Ask::Enrol { secret: secret.clone(), request: request(&key) }).await {
         Answer::Issued(issued) => Ok(Certified { key, issued }),
         Answer::Refused(refusal) => Err(refusal),
     }
 }
 
 pub async fn enrolled(relay: &Relay, dir: &Path, agent: &str) -> Certified {
-    try_code(relay, dir, code(dir, agent).secret).await.unwrap_or_else(|refusal| panic!("{refusal}"))
+    try_code(relay, dir, &code(dir, agent).secret).await.unwrap_or_else(|refusal| panic!("{refusal}"))
 }
 
 pub fn closed(relay: &Relay, reason: &str) -> u64 {

@@ -85,7 +85,7 @@ impl Connection {
             .set_clean_session(true)
             .set_max_packet_size(MAX_PACKET, MAX_PACKET)
             .set_inflight(INFLIGHT)
-            .set_credentials(config.agent.as_str(), config.word.as_deref().unwrap_or_default());
+            .set_credentials(config.agent.as_str(), config.word.as_deref().map_or("", String::as_str));
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         network.set_tcp_send_buffer_size(SEND_BUFFER);

@@ -7,6 +7,7 @@ use gaitway_service::metrics::Metrics;
 use rumqttc::ConnectReturnCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use super::peer::{Heard, Peer, last_of};
 use super::*;
@@ -59,7 +60,12 @@ struct Agent {
 fn config(listener: &TcpListener, agent: &AgentId) -> UplinkConfig {
     let relay: RelayAddress = format!("mqtt://{}", listener.local_addr().unwrap()).parse().unwrap();
     let (_, routes) = watch::channel(Route::choose(Some(&relay), None));
-    UplinkConfig { routes, agent: agent.clone(), word: Some(PASSWORD.into()), wanted: Arc::default() }
+    UplinkConfig {
+        routes,
+        agent: agent.clone(),
+        word: Some(Zeroizing::new(PASSWORD.to_owned())),
+        wanted: Arc::default(),
+    }
 }
 
 fn epoch() -> Epoch {
