@@ -34,8 +34,7 @@ enum Command {
     Up(up::Args),
     /// The agent alone, towards a relay elsewhere
     Agent(gaitway_agent::command::Args),
-    /// The relay alone: agents' records into Kafka
-    #[cfg(feature = "kafka")]
+    /// The relay alone: agents' records into Kafka; and who may come to a relay
     Relay(gaitway_relay::command::Args),
     /// The sink: records from Kafka into a warehouse
     #[cfg(feature = "kafka")]
@@ -70,6 +69,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Agent(args) => serve(gaitway_agent::command::run(args)),
         #[cfg(feature = "kafka")]
         Command::Relay(args) => serve(gaitway_relay::command::run(args)),
+        #[cfg(not(feature = "kafka"))]
+        Command::Relay(args) => gaitway_relay::command::run(args),
         #[cfg(feature = "kafka")]
         Command::Sink(args) => serve(gaitway_sink::command::run(args)),
         Command::Replay(args) => replay::run(args),

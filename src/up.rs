@@ -9,25 +9,26 @@ mod live;
 mod together;
 
 use std::io::IsTerminal as _;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use gaitway_agent::addresses::reachable;
 use gaitway_agent::command::address;
 use gaitway_agent::config::AgentConfig;
 use gaitway_agent::status::AgentStatus;
 use gaitway_proto::ledger::Ledger;
-use gaitway_relay::{RelayConfig, RelayStatus};
+use gaitway_relay::{Doors, RelayConfig, RelayStatus, Secret};
 use gaitway_service::health::Health;
 use gaitway_service::lock::DataDir;
 use gaitway_service::metrics::Metrics;
 use gaitway_service::tasks::Tasks;
-use gaitway_service::{config, logs, signals};
+use gaitway_service::{config, logs, server, signals};
 use gaitway_sink::SinkConfig;
 use gaitway_sink::sqlite::Warehouse;
 use serde::Serialize;
+use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
 use live::Live;
 
@@ -41,7 +42,7 @@ pub(crate) struct Args {
     /// Where phones push to [default: 0.0.0.0:8000]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     http: Option<SocketAddr>,
-    /// Where agents connect; other machines need a secret, see the configuration [default: 127.0.0.1:1883]
+    /// Where agents connect; elsewhere than on 127.0.0.1 with TLS and certificates [default: 127.0.0.1:1883]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     mqtt: Option<SocketAddr>,
     /// Commit to this Kafka, and bring what comes from there into the warehouse [default: into the warehouse itself]
@@ -92,18 +93,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     together::check(&agent, &relay, &sink)?;
     #[cfg(feature = "kafka")]
     let kafka = kafka::chosen(&relay, &sink)?;
-    let secret = relay.config.load_secret().map_err(|wrong| relay.refuse(wrong))?;
     let (mut agent, mut relay, sink) = (agent.config, relay.config, sink.config);
     agent.data_dir = data_dir.join("agent");
-    agent.relay.secret = secret.as_ref().map(|secret| secret.reveal().to_owned());
-    (relay.secret, relay.secret_file) = (secret, None);
+    relay.data_dir = data_dir.join("relay");
 
     let shutdown = signals::shutdown()?;
     let _locked = DataDir::lock(data_dir)?;
     let push = gaitway_agent::bind(&agent)?;
     let mqtt = gaitway_relay::bind(&relay)?;
     let push_address = push.local_addr()?;
-    agent.relay.address = format!("mqtt://{}", reachable(mqtt.local_addr()?)).parse()?;
+    let doors = doors(&relay, &mut agent, mqtt)?;
 
     let (health, metrics) = (Health::new(), Metrics::new());
     let path = data_dir.join("warehouse.db");
@@ -129,7 +128,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let (status, stop) = (relay_status.clone(), shutdown.clone());
     let (relay_health, relay_metrics) = (health.clone(), metrics.clone());
     tasks.spawn("relay", async move {
-        gaitway_relay::run(relay, mqtt, ledger, status, &relay_health, &relay_metrics, stop).await
+        gaitway_relay::run(relay, doors, ledger, status, &relay_health, &relay_metrics, stop).await
     });
     let (status, stop) = (agent_status.clone(), shutdown.clone());
     tasks.spawn("agent", async move {
@@ -142,4 +141,20 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("summary", live.log(shutdown.clone()));
     }
     tasks.join(shutdown).await
+}
+
+/// The relay's doors, and in `agent` how its own agent comes in: as agents on this machine do where these need no certificate, else
+/// by a door that nobody else finds open.
+fn doors(relay: &RelayConfig, agent: &mut AgentConfig, mqtt: TcpListener) -> anyhow::Result<Doors> {
+    let address = mqtt.local_addr()?;
+    if !relay.wants_tls(address) {
+        agent.relay.address = Some(format!("mqtt://{address}").parse()?);
+        return Ok(mqtt.into());
+    }
+    let own = server::bind((Ipv4Addr::LOCALHOST, 0).into()).context("cannot listen on 127.0.0.1 for the own agent")?;
+    let bits = || getrandom::u64().context("the system gives no random numbers");
+    let word = Zeroizing::new(format!("{:016x}{:016x}", bits()?, bits()?));
+    agent.relay.address = Some(format!("mqtt://{}", own.local_addr()?).parse()?);
+    agent.relay.word = Some(word.clone());
+    Ok(Doors::with_own(mqtt, own, Secret::new(word.as_str())))
 }

@@ -98,7 +98,7 @@ fn every_key_of_the_agent_says_what_it_allows() {
             "[agent]\nagent_id = 'My Pi'",
             &["FILE:2: `agent.agent_id` is \"My Pi\"", "1 to 63 characters of a-z, 0-9"],
         ),
-        file("[agent.relay]\naddress = 'mqtt://pi'", &["FILE:2: `agent.relay.address`", "runs a relay of its own"]),
+        file("[agent.relay]\naddress = 'mqtts://pi'", &["FILE:2: `agent.relay.address`", "runs a relay of its own"]),
         file("[agent.spool]\nmax_bytes = 'lots'", &["FILE:2: `agent.spool.max_bytes` is \"lots\"", "a size like 2GiB"]),
         file("[agent.spool]\nmax_bytes = '2 parsecs'", &["is \"2 parsecs\"", "a size like 2GiB"]),
         file("[agent.spool]\nmax_bytes = -1", &["`agent.spool.max_bytes` is -1", "a size like 2GiB"]),
@@ -137,24 +137,18 @@ fn an_agent_alone_says_the_same_of_its_own_file() {
     let agent =
         |text: &'static str, expected: &'static [&'static str]| Mistake { command: "agent", ..file(text, expected) };
     assert_said(&[
-        agent("[relay]\naddress = 'pi:1883'", &["FILE:2: `relay.address` is \"pi:1883\"", "mqtt://HOST:PORT"]),
-        agent("[relay]\naddress = 'mqtts://pi'", &["`relay.address` is \"mqtts://pi\"", "mqtt:// only"]),
+        agent("[relay]\naddress = 'pi:1883'", &["FILE:2: `relay.address` is \"pi:1883\"", "mqtts://HOST:PORT"]),
+        agent("[relay]\naddress = 'http://pi'", &["`relay.address` is \"http://pi\"", "mqtts://"]),
+        agent(
+            "[relay]\naddress = 'mqtt://pi'",
+            &["FILE:2: `relay.address` is \"mqtt://pi\", must be mqtts://", "enroll"],
+        ),
         agent("[relay]\naddress = 'mqtt://me:hunter2@pi'", &["`relay.address` is a URL with credentials"]),
-        agent("[relay]\npassword = ''", &["FILE:2: `relay.password` is a value that is not shown, must not be empty"]),
-        agent("[relay]\npassword = ['hunter2']", &["`relay.password` is a value that is not shown"]),
-        agent(
-            "[relay]\npassword = 'hunter2'\npassword_file = '/x'",
-            &["FILE:3: `relay.password_file` is \"/x\", cannot stand beside `relay.password`"],
-        ),
-        agent(
-            "[relay]\npassword_file = '/no/such'",
-            &["FILE:2: `relay.password_file` is \"/no/such\", cannot be read"],
-        ),
-        agent("[relay]\npassword_file = '/dev/null'", &["`relay.password_file` is \"/dev/null\"", "is empty"]),
+        agent("[relay]\npassword = 'hunter2'", &["FILE:2: unknown key `relay.password`"]),
         agent("[agent]\nhttp = '0.0.0.0:1'", &["FILE:1: unknown key `agent`", "allowed here: `data_dir`, `http`"]),
         agent("http = 8000", &["FILE:1: `http` is 8000, must be an address", "such as 0.0.0.0:8000"]),
         Mistake { command: "agent", flags: &["--data-dir", ""], expected: &["--data-dir"], ..NONE },
-        Mistake { command: "agent", flags: &["--relay", "pi"], expected: &["--relay", "mqtt://HOST:PORT"], ..NONE },
+        Mistake { command: "agent", flags: &["--relay", "pi"], expected: &["--relay", "mqtts://HOST:PORT"], ..NONE },
         Mistake { command: "agent", flags: &["--agent-id", "A B"], expected: &["--agent-id", "a-z, 0-9"], ..NONE },
     ]);
 }
@@ -166,7 +160,9 @@ fn every_key_of_the_relay_says_what_it_allows() {
             "[relay]\nmqtt = '1883'",
             &["FILE:2: `relay.mqtt` is \"1883\", must be an address", "such as 0.0.0.0:8000"],
         ),
-        file("[relay]\nmqtt = '0.0.0.0:1883'", &["FILE:2: `relay.mqtt` is \"0.0.0.0:1883\"", "without a secret"]),
+        file("[relay]\nmqtt = '0.0.0.0:1883'\ntls = false", &["FILE:3: `relay.tls` is false", "must not be off"]),
+        file("[relay]\npublic_address = 'relay'", &["FILE:2: `relay.public_address` is \"relay\", must be HOST:PORT"]),
+        file("[relay]\ndata_dir = '/x'", &["FILE:2: `relay.data_dir` is \"/x\", cannot stand here", "--data-dir"]),
         file(
             "[sink]\nwarehouse = 'snowflake'",
             &["FILE:2: `sink.warehouse` is \"snowflake\", must have its table `snowflake`"],
@@ -210,11 +206,7 @@ fn every_key_of_the_relay_says_what_it_allows() {
         file("[sink.sqlite]\npath = 'x'", &["`sink.sqlite.path` is \"x\", cannot stand here", "--data-dir"]),
         file("[relay]\nadmin = 9000", &["`relay.admin` is 9000, must be an address"]),
         file("[relay]\nadmin = '127.0.0.1:1883'", &["`relay.admin` is", "another address than `mqtt`"]),
-        file("[relay]\nsecret = ''", &["`relay.secret` is a value that is not shown, must not be empty"]),
-        file("[relay]\nsecret = 'hunter2'\nsecret_file = '/x'", &["FILE:3: `relay.secret_file` is \"/x\"", "keep one"]),
-        file("[relay]\nsecret_file = '/no/such'", &["FILE:2: `relay.secret_file` is \"/no/such\", cannot be read"]),
-        file("[relay]\nsecret_file = '/'", &["`relay.secret_file` is \"/\", cannot be read", "directory"]),
-        file("[relay]\nsecret_file = '/dev/null'", &["`relay.secret_file` is \"/dev/null\"", "empty"]),
+        file("[relay]\nsecret = 'hunter2'", &["FILE:2: unknown key `relay.secret`"]),
         file("[relay]\nmax_connections = 0", &["`relay.max_connections` is 0, must be from 1 to 100000"]),
         file("[relay]\nmax_connections = 9999999999999999", &["must be from 1 to 100000"]),
         file("[relay]\nmax_connections = 'many'", &["is \"many\", must be a whole number"]),
@@ -309,7 +301,7 @@ fn what_nobody_reads_is_named_with_what_was_perhaps_meant() {
             "[sink.mysql]\nurl = 'mysql://me:hunter2@h'",
             &["unknown key `sink.mysql`", "allowed here: `kafka`, `group`, `warehouse`, `sqlite`"],
         ),
-        file("[relay]\nsecert = 'hunter2'", &["unknown key `relay.secert`, perhaps `secret`"]),
+        file("[relay]\ndata_dri = 'hunter2'", &["unknown key `relay.data_dri`, perhaps `data_dir`"]),
         variable(
             &[("GAITWAY_AGENT__SPOOL__MAX_BYTE", "1GiB")],
             &["GAITWAY_AGENT__SPOOL__MAX_BYTE", "perhaps `max_bytes`"],
@@ -344,7 +336,7 @@ fn a_variable_says_what_it_allows() {
             &[("GAITWAY_SINK__SQLITE__MAX_BYTES", &long)],
             &["GAITWAY_SINK__SQLITE__MAX_BYTES", "must be a size like"],
         ),
-        variable(&[("GAITWAY_RELAY__SECRET", "hunter2"), ("GAITWAY_RELAY__SECRET_FILE", "/x")], &["keep one of them"]),
+        variable(&[("GAITWAY_RELAY__SECRET", "hunter2")], &["GAITWAY_RELAY__SECRET: unknown key `relay.secret`"]),
     ]);
 }
 
@@ -353,11 +345,6 @@ fn flags_say_what_they_allow() {
     assert_said(&[
         Mistake { flags: &["--http", "8000"], expected: &["--http", "such as 0.0.0.0:8000"], ..NONE },
         Mistake { flags: &["--mqtt", "1883"], expected: &["--mqtt", "such as 0.0.0.0:8000"], ..NONE },
-        Mistake {
-            flags: &["--mqtt", "0.0.0.0:0"],
-            expected: &["command line: `relay.mqtt`", "without a secret"],
-            ..NONE
-        },
         Mistake { flags: &["--data-dir", ""], expected: &["--data-dir"], ..NONE },
     ]);
 }

@@ -187,33 +187,6 @@ fn a_backlog_drains_at_once_without_new_pushes_activity_first() {
 }
 
 #[test]
-fn agents_elsewhere_need_the_secret() {
-    let dir = tempfile::tempdir().unwrap();
-    let [agent_dir, relay_dir] = ["agent", "relay"].map(|name| dir.path().join(name));
-    let secret = config(dir.path(), "[relay]\nsecret = \"correct horse\"\n");
-    let mut relay = Process::up(&relay_dir, &["--config", &secret]);
-    let relay_url = format!("mqtt://{}", relay.mqtt_address());
-    let (phone, mut pushed) = (Phone::new(4, 19), Pushed::new());
-
-    let mut stranger = Process::agent(&agent_dir, &relay_url, &["--agent-id", "attic"]);
-    let url = stranger.agent_push_url();
-    push(&url, &phone, 0..3, &mut pushed);
-    let ready = url.replace("/data", "/readyz");
-    await_that("the agent says that it is refused", || {
-        http::get(&ready).is_ok_and(|(status, why)| status == 503 && why.contains("refus"))
-    });
-    assert_eq!(count(&relay_dir.join("warehouse.db"), "SELECT count(*) FROM ACTIVITY_RECORDS"), 0);
-    assert!(stranger.terminate(Signal::SIGTERM).success());
-
-    let password = gaitway_proto::identity::password(b"correct horse", &"attic".parse().unwrap());
-    let known = config(dir.path(), &format!("[relay]\npassword = \"{password}\"\n"));
-    let _agent = Process::agent(&agent_dir, &relay_url, &["--agent-id", "attic", "--config", &known]);
-    let spool = agent_dir.join("spool.db");
-    await_that("the relay has everything", || count(&spool, "SELECT count(*) FROM raw") == 0);
-    assert_eq!(message_ids(&relay_dir.join("warehouse.db"), &phone), (0..3).collect());
-}
-
-#[test]
 fn a_signal_ends_it_cleanly_while_phones_push() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let dir = tempfile::tempdir().unwrap();

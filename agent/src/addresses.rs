@@ -34,7 +34,7 @@ pub fn noted(data_dir: &Path) -> Option<(SocketAddr, bool)> {
 }
 
 /// Where this machine itself reaches `listener`.
-pub fn reachable(mut listener: SocketAddr) -> SocketAddr {
+fn reachable(mut listener: SocketAddr) -> SocketAddr {
     if listener.ip().is_unspecified() {
         listener.set_ip(match listener {
             SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

@@ -1,10 +1,12 @@
 //! `gaitway agent`, which is also `gaitway-agent`.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use gaitway_proto::enrolment::Code;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::health::Health;
 use gaitway_service::metrics::Metrics;
@@ -12,6 +14,8 @@ use gaitway_service::{config, logs, signals};
 use serde::Serialize;
 
 use crate::config::AgentConfig;
+use crate::identity;
+use crate::service::kept_id;
 use crate::status::AgentStatus;
 use crate::uplink::RelayAddress;
 
@@ -33,8 +37,8 @@ pub struct Args {
     /// Where phones push to [default: 0.0.0.0:8000]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     http: Option<SocketAddr>,
-    /// The relay [default: port 1883 of this machine]
-    #[arg(long, value_name = "mqtt://HOST:PORT")]
+    /// The relay [default: where the agent has enrolled, else port 1883 of this machine]
+    #[arg(long, value_name = "mqtts://HOST:PORT")]
     relay: Option<RelayAddress>,
     /// The agent's name at the relay [default: made from the host's name]
     #[arg(long, value_name = "ID")]
@@ -46,6 +50,18 @@ pub struct Args {
 /// What is done instead of running an agent.
 #[derive(Debug, clap::Subcommand)]
 enum Task {
+    /// Get a certificate from a relay, with a code of `gaitway relay agent add`; a running agent takes it up
+    Enroll {
+        /// HOST:PORT of the relay, as it stands before the code
+        #[arg(value_name = "HOST:PORT", value_parser = RelayAddress::secure)]
+        relay: RelayAddress,
+        /// The code; dashes and capitals make no difference
+        #[arg(value_parser = str::parse::<Code>)]
+        code: Code,
+        /// The agent's folder [default: as configured, else ./gaitway-data/agent]
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
     /// Look into a spool; get out of a damaged one what can be got out
     #[command(subcommand)]
     Spool(SpoolCommand),
@@ -82,6 +98,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { config: file, data_dir, http, relay, agent_id, task } = args;
     match task {
         Some(Task::Spool(command)) => return spool::run(command, file.as_deref(), data_dir),
+        Some(Task::Enroll { relay, code, data_dir: told }) => {
+            let flags = Flags { data_dir: told.or(data_dir), http: None, agent_id: None, relay: None };
+            let config = config::load::<AgentConfig>("agent", file.as_deref(), None, flags)?;
+            return enroll(&relay, &code, &config.data_dir).await;
+        }
         Some(Task::Phone(command)) => {
             return phone::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
         }
@@ -89,11 +110,26 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     logs::init();
     let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
-    let loaded = config::read::<AgentConfig>("agent", file.as_deref(), None, flags)?;
-    let config = loaded.config.clone().with_password().map_err(|wrong| loaded.refuse(wrong))?;
+    let config = config::load::<AgentConfig>("agent", file.as_deref(), None, flags)?;
     let shutdown = signals::shutdown()?;
     let listener = crate::bind(&config)?;
     let status = Arc::new(AgentStatus::default());
     crate::run(config, listener, status, &Health::new(), &Metrics::new(), shutdown).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn enroll(relay: &RelayAddress, code: &Code, dir: &Path) -> anyhow::Result<ExitCode> {
+    let agent = identity::enrol(relay, code, dir).await?;
+    let mut said =
+        format!("This agent is {agent} to the relay at {relay}; its key and certificate lie in {}\n", dir.display());
+    if let Some(kept) = kept_id::read(dir).filter(|kept| *kept != agent) {
+        let note = format!(
+            "It was {kept} before: restart it if it runs; what waits under that name must be with a relay first\n"
+        );
+        said.push_str(&note);
+    }
+    match io::stdout().write_all(said.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }

@@ -2,16 +2,17 @@
 //!
 //! - What makes no sense, or could not pass on what it promises, is refused before anything is opened.
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use gaitway_proto::limits;
 use gaitway_proto::topic::AgentId;
-use gaitway_proto::{identity, limits};
 use gaitway_service::config::{Check, Wrong, duration};
 use gaitway_service::tls::{Pair, Tls};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::classify::Threshold;
 use crate::spool::cap::SpoolConfig;
@@ -79,18 +80,15 @@ pub struct LimitsConfig {
 }
 
 /// `[relay]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelayConfig {
-    /// `mqtt://HOST:PORT`
-    pub address: RelayAddress,
-    /// The password that the relay's operator gave for this agent's id.
-    pub password: Option<String>,
-    /// A file that holds it.
-    pub password_file: Option<PathBuf>,
-    /// The relay's own secret, for a process that runs both: the password follows from it.
+    /// `mqtts://HOST:PORT`; on this machine `mqtt://HOST:PORT` will do. If it is not set: the relay that the agent has
+    /// enrolled at, or else the one on this machine.
+    pub address: Option<RelayAddress>,
+    /// The word of a relay in the same process.
     #[serde(skip)]
-    pub secret: Option<String>,
+    pub word: Option<Zeroizing<String>>,
 }
 
 /// `[windows]`
@@ -135,10 +133,9 @@ impl Default for LimitsConfig {
     }
 }
 
-impl Default for RelayConfig {
-    fn default() -> Self {
-        let address = "mqtt://127.0.0.1:1883".parse().expect("written in the form of a relay address");
-        Self { address, password: None, password_file: None, secret: None }
+impl fmt::Debug for RelayConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayConfig").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -182,44 +179,14 @@ impl Check for AgentConfig {
     }
 }
 
-impl AgentConfig {
-    /// With the relay's password read from where it stands.
-    pub fn with_password(mut self) -> Result<Self, Wrong> {
-        self.relay.password = self.relay.load_password()?;
-        self.relay.password_file = None;
-        Ok(self)
-    }
-}
-
 impl RelayConfig {
     fn check(&self) -> Result<(), Wrong> {
-        if self.password.is_some() && self.password_file.is_some() {
-            return Err(Wrong::new("relay.password_file", "cannot stand beside `relay.password`: keep one of them"));
-        }
-        match self.password.as_deref() {
-            Some("") => {
-                Err(Wrong::new("relay.password", "must not be empty: leave it out where the relay has no secret"))
-            }
+        match &self.address {
+            Some(relay) if !relay.is_secure() && !relay.is_here() => Err(Wrong::new(
+                "relay.address",
+                "must be mqtts:// where the relay is on another machine: enrol there with `gaitway agent enroll`",
+            )),
             _ => Ok(()),
-        }
-    }
-
-    /// The password, from its key or its file.
-    fn load_password(&self) -> Result<Option<String>, Wrong> {
-        let Some(file) = &self.password_file else { return Ok(self.password.clone()) };
-        let wrong = |problem: String| Wrong::new("relay.password_file", problem);
-        let text = std::fs::read_to_string(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        match text.trim() {
-            "" => Err(wrong("must name a file that holds the password; this one is empty".to_owned())),
-            password => Ok(Some(password.to_owned())),
-        }
-    }
-
-    /// The password of `agent`, from wherever it is.
-    pub fn read_password(&self, agent: &AgentId) -> anyhow::Result<Option<String>> {
-        match &self.secret {
-            Some(secret) => Ok(Some(identity::password(secret.as_bytes(), agent))),
-            None => self.load_password().with_context(|| format!("agent {agent} has no password for its relay")),
         }
     }
 }
@@ -304,6 +271,13 @@ mod tests {
         AgentConfig::default().check().unwrap();
     }
 
+    #[test]
+    fn the_word_of_the_own_relay_is_not_shown() {
+        let mut config = AgentConfig::default();
+        config.relay.word = Some(Zeroizing::new("open sesame".to_owned()));
+        assert!(!format!("{config:?}").contains("sesame"));
+    }
+
     type Spoil = fn(&mut AgentConfig);
 
     #[test]
@@ -313,7 +287,7 @@ mod tests {
             change(&mut config);
             config.check().unwrap_err().to_string()
         };
-        let cases: [(Spoil, &str); 21] = [
+        let cases: [(Spoil, &str); 20] = [
             (|c| c.limits.pushes_per_second = 0.0, "`limits.pushes_per_second` must be from 0.1 to 1000000.0"),
             (|c| c.limits.bytes_per_second = 0, "`limits.bytes_per_second` must be from 1KiB to"),
             (|c| c.limits.sessions_per_hour = f64::NAN, "`limits.sessions_per_hour` must be from 1.0 to"),
@@ -333,28 +307,11 @@ mod tests {
             (|c| c.windows.lateness = 2 * HOUR, "`windows.lateness` must be from 0s to 1h"),
             (|c| (c.windows.length, c.windows.lateness) = (HOUR, HOUR), "1000 are possible"),
             (|c| c.windows.thresholds = [8.0, 2.0, f64::INFINITY], "`windows.thresholds` must be"),
-            (|c| c.relay.password = Some(String::new()), "`relay.password` must not be empty"),
-            (
-                |c| (c.relay.password, c.relay.password_file) = (Some("p".into()), Some("f".into())),
-                "`relay.password_file` cannot stand beside `relay.password`",
-            ),
+            (|c| c.relay.address = Some("mqtt://10.0.0.7".parse().unwrap()), "`relay.address` must be mqtts://"),
         ];
         for (change, expected) in cases {
             let said = refused(change);
             assert!(said.contains(expected), "{said}");
         }
-    }
-
-    #[test]
-    fn a_password_is_read_from_its_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("password");
-        let mut config = AgentConfig::default();
-        config.relay.password_file = Some(file.clone());
-        assert!(config.clone().with_password().unwrap_err().to_string().contains("cannot be read"));
-        std::fs::write(&file, " \n").unwrap();
-        assert!(config.clone().with_password().unwrap_err().to_string().contains("empty"));
-        std::fs::write(&file, "hush\n").unwrap();
-        assert_eq!(config.with_password().unwrap().relay.password.as_deref(), Some("hush"));
     }
 }

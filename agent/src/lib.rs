@@ -4,7 +4,7 @@
 //! 2. [`writer`] puts it, with all others that wait, into one transaction of the [`spool`]:
 //!    [`seen`] tells whether it is new, [`windows`] takes its samples and gives the windows it closes, [`classify`] has
 //!    labelled them. After the sync the phone gets its 200.
-//! 3. [`uplink`] reads frames from the spool and sends them over MQTT, activity first.
+//! 3. [`uplink`] reads frames from the spool and sends them over MQTT, activity first; [`identity`] says who sends them.
 //! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
 //!
 //! [`status`] is for people, [`metrics`] for Prometheus, [`config`] what can be told.
@@ -13,6 +13,7 @@ pub mod addresses;
 pub mod classify;
 pub mod command;
 pub mod config;
+pub mod identity;
 pub mod ingest;
 pub mod metrics;
 pub mod phones;

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 mod file;
 
@@ -25,9 +26,9 @@ const MAX_NAME: usize = 64;
 /// Most phones of an agent: a study's, and far more than one network has.
 const MOST: usize = 1_000;
 
-/// What a phone pushes with. It is never logged.
+/// What a phone pushes with. It is never logged, and erased from memory with its last owner.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+pub struct Token(Zeroizing<String>);
 
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -40,7 +41,9 @@ impl Token {
     pub fn random() -> Result<Self, getrandom::Error> {
         let mut random = [0; TOKEN_LENGTH];
         getrandom::fill(&mut random)?;
-        Ok(Self(random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()))
+        let text = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect();
+        random.zeroize();
+        Ok(Self(Zeroizing::new(text)))
     }
 
     /// As it stands in a push URL.
@@ -163,7 +166,7 @@ mod tests {
     use super::*;
 
     fn token(text: &str) -> Token {
-        Token(text.to_owned())
+        Token(Zeroizing::new(text.to_owned()))
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use gaitway_proto::topic::AgentId;
 use gaitway_service::health::{Health, Part};
 use gaitway_service::lock::DataDir;
 use gaitway_service::metrics::Metrics;
@@ -16,11 +17,12 @@ use gaitway_service::tasks::Tasks;
 use gaitway_service::{clock, notify, server};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::addresses;
 use crate::config::AgentConfig;
+use crate::identity::{self, Identity, Route};
 use crate::ingest::http::{self, Door, Quotas};
 use crate::metrics::AgentMetrics;
 use crate::phones::PhonesFile;
@@ -77,9 +79,27 @@ pub async fn run(
     let phones = Arc::new(PhonesFile::new(&data_dir));
     let quotas = Quotas::new(&config.limits);
     let (commands, inbox) = mpsc::channel(writer::QUEUE);
+    Identity::sweep(&config.data_dir)?;
+    let identity = Identity::load(&config.data_dir)?;
+    let config = named(config, identity.as_ref())?;
+    let configured = config.relay.address.clone();
+    let (routes_out, routes) = watch::channel(Route::choose(configured.as_ref(), identity.as_ref()));
+    let (agent_out, agent) = watch::channel(None);
+    let wanted = Arc::default();
+    let identities = identity::Keeper {
+        dir: config.data_dir.clone(),
+        configured,
+        agent,
+        identity,
+        routes: routes_out,
+        wanted: Arc::clone(&wanted),
+    };
     let keeper = Keeper {
         settings,
         config,
+        routes,
+        wanted,
+        agent: agent_out,
         commands: commands.downgrade(),
         status,
         metrics: agent_metrics.clone(),
@@ -95,6 +115,7 @@ pub async fn run(
     addresses::note(&data_dir, address, tls.is_some());
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
+    tasks.spawn("identity", identity::keep(identities, shutdown.clone()));
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
     tasks.spawn("door", door::watch(phones.clone(), address, health.part("phones"), shutdown.clone()));
     let door = Door { writer: commands, metrics: agent_metrics, phones, quotas };
@@ -105,6 +126,22 @@ pub async fn run(
     tasks.join(shutdown).await
 }
 
+/// The configuration with the name under which the agent has enrolled.
+fn named(mut config: AgentConfig, identity: Option<&Identity>) -> anyhow::Result<AgentConfig> {
+    let Some(enrolled) = identity.map(|identity| &identity.agent) else { return Ok(config) };
+    let is_plain = config.relay.address.as_ref().is_some_and(|relay| !relay.is_secure());
+    if is_plain {
+        return Ok(config);
+    }
+    let configured = config.agent_id.get_or_insert_with(|| enrolled.clone());
+    ensure!(
+        configured == enrolled,
+        "agent_id is {configured}, but this agent has enrolled as {enrolled}: remove agent_id, or enrol again with a code \
+         for {configured}"
+    );
+    Ok(config)
+}
+
 fn wall_clock() -> Option<i64> {
     clock::synchronised().then(clock::now_micros)
 }
@@ -113,6 +150,11 @@ fn wall_clock() -> Option<i64> {
 struct Keeper {
     settings: Settings,
     config: AgentConfig,
+    routes: watch::Receiver<Route>,
+    /// For whoever has the certificate replaced.
+    wanted: Arc<Notify>,
+    /// Told of the agent's name.
+    agent: watch::Sender<Option<AgentId>>,
     /// The door's end keeps the channel open.
     commands: mpsc::WeakSender<Command>,
     status: Arc<AgentStatus>,
@@ -228,8 +270,9 @@ impl Keeper {
         })?;
         let (words, words_in) = mpsc::channel(WORDS);
         tasks.spawn("uplink words", pass_on(words_in, commands));
-        let password = self.config.relay.read_password(&agent)?;
-        let config = UplinkConfig { relay: self.config.relay.address.clone(), agent, password };
+        self.agent.send_replace(Some(agent.clone()));
+        let (routes, word, wanted) = (self.routes.clone(), self.config.relay.word.clone(), self.wanted.clone());
+        let config = UplinkConfig { routes, agent, word, wanted };
         let (status, link, counters) = (self.status.uplink.clone(), self.link.clone(), self.uplink_metrics.clone());
         tasks.spawn("uplink", uplink::run(config, reader, state_in, words, status, link, counters, life.clone()));
 

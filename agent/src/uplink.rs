@@ -18,11 +18,15 @@ mod session;
 mod status;
 
 use std::fmt;
+use std::sync::Arc;
 
 use gaitway_proto::envelope::{Item, Offer};
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::topic::AgentId;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot, watch};
+use zeroize::Zeroizing;
+
+use crate::identity::Route;
 
 pub use address::{BadRelayAddress, RelayAddress};
 pub use link::run;
@@ -31,19 +35,22 @@ pub use status::{UplinkMetrics, UplinkSnapshot, UplinkStatus};
 /// How the agent reaches its relay.
 #[derive(Clone)]
 pub struct UplinkConfig {
-    /// The relay.
-    pub relay: RelayAddress,
+    /// Where the relay is and how it is spoken to; what changes here is followed at once.
+    pub routes: watch::Receiver<Route>,
     /// This agent; also its MQTT client id and user name.
     pub agent: AgentId,
-    /// See [`gaitway_proto::identity::password`]; none where the relay has no secret.
-    pub password: Option<String>,
+    /// The word of a relay in the same process, which goes as the password.
+    pub word: Option<Zeroizing<String>>,
+    /// For whoever has the certificate replaced: told when the relay wants it.
+    pub wanted: Arc<Notify>,
 }
 
 impl fmt::Debug for UplinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let password = self.password.as_ref().map(|_| "…");
+        let word = self.word.as_ref().map(|_| "…");
         let mut debug = f.debug_struct("UplinkConfig");
-        debug.field("relay", &self.relay).field("agent", &self.agent).field("password", &password).finish()
+        debug.field("route", &*self.routes.borrow()).field("agent", &self.agent).field("word", &word);
+        debug.finish_non_exhaustive()
     }
 }
 

@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use super::Bench;
 use super::body::{Phone, Platform};
 use super::broker::{self, Service};
-use super::client::{Client, SECRET, batch, hello, subscribe};
+use super::client::{Client, batch, hello, subscribe};
 use super::table::{Figure, number};
 use super::{commits, machine, proc, recordings};
 
@@ -37,7 +37,7 @@ fn measure(broker: &str, thousands: usize) -> Figure {
     let traces = recordings::traces();
     let frames = commits::frames(&[Phone::new(0, Platform::Android, 4, &traces)], FRAMES);
     let folder = machine::folder();
-    let more = format!("secret = \"{SECRET}\"\nmax_connections = {}\n", agents + 100);
+    let more = format!("max_connections = {}\n", agents + 100);
     let mut relay = Service::relay(folder.path(), &broker::topics(broker), &more);
     let address = relay.process.mqtt_address().parse().unwrap();
     let look = |relay: &Service| {

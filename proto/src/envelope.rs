@@ -139,6 +139,8 @@ pub enum Down {
         /// Why, for the operator of the agent.
         reason: String,
     },
+    /// Whoever runs the relay wants this agent to have a new certificate: see [`enrolment`](crate::enrolment).
+    Renew,
 }
 
 /// Answer to [`Hello`].
@@ -228,12 +230,13 @@ impl Down {
         open(payload)
     }
 
-    /// The session it is meant for.
+    /// The session it is meant for, 0 if for the agent whatever its session.
     pub fn session(&self) -> Session {
         match self {
             Self::Welcome(welcome) => welcome.session,
             Self::Ack(ack) => ack.session,
             Self::Rewind { session, .. } | Self::HelloAgain { session } | Self::Refused { session, .. } => *session,
+            Self::Renew => 0,
         }
     }
 }

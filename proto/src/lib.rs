@@ -6,7 +6,8 @@
 //! 2. The agent stores it as a [`Frame`](frame::Frame): columns per sensor, compressed; closed windows travel as an
 //!    [`ActivityFrame`](activity::ActivityFrame).
 //! 3. Frames get a name, [`Source`](ledger::Source) + seq, and cross MQTT in a [`Batch`](envelope::Batch) under the
-//!    topics of [`topic`]; [`envelope`] also holds hello, welcome and acknowledgement, [`identity`] the password.
+//!    topics of [`topic`]; [`envelope`] also holds hello, welcome and acknowledgement. [`enrolment`] is how an agent gets
+//!    the certificate that says who it is.
 //! 4. The relay turns a frame into [`Record`](record::Record)s: JSON, rows and DDL come from one list of fields
 //!    ([`schema`]).
 //! 5. A [`Ledger`](ledger::Ledger) commits records and watermark in one atomic step.
@@ -14,9 +15,9 @@
 //! [`limits`] is the one table of sizes that every hop keeps.
 
 pub mod activity;
+pub mod enrolment;
 pub mod envelope;
 pub mod frame;
-pub mod identity;
 pub mod ledger;
 pub mod limits;
 pub mod message;

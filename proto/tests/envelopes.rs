@@ -40,6 +40,7 @@ fn downs() -> Vec<Down> {
         Down::HelloAgain { session: 42 },
         Down::Refused { session: 0, reason: "version 9 is unknown here".to_owned() },
         Down::Welcome(Welcome { session: 42, forked: Some(epoch), streams: vec![] }),
+        Down::Renew,
     ]
 }
 

@@ -1,99 +1,34 @@
-//! `gaitway relay`, which is also `gaitway-relay`.
+//! `gaitway relay`, which is also `gaitway-relay`. Without Kafka there is no relay of its own, but agents are let in all the
+//! same: by that of `gaitway up`.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::sync::Arc;
-
-use anyhow::Context as _;
-use gaitway_service::health::Health;
-use gaitway_service::metrics::Metrics;
-use gaitway_service::{config, logs, signals};
-use serde::Serialize;
-
+mod agent;
+#[cfg(feature = "kafka")]
 mod agents;
+#[cfg(feature = "kafka")]
+mod service;
 
-use crate::kafka::{KafkaLedger, owner_name};
-use crate::{RelayConfig, RelayStatus};
+#[cfg(feature = "kafka")]
+pub use service::{Args, KafkaFlags, run};
 
-/// Takes what agents send over MQTT and commits it to Kafka, each frame once.
+/// Lets agents in and throws them out.
+#[cfg(not(feature = "kafka"))]
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Configuration file [default: /etc/gaitway/relay.toml if it exists]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where agents connect; other machines need a secret [default: 127.0.0.1:1883]
-    #[arg(long, value_name = "ADDR", value_parser = config::address::parse)]
-    mqtt: Option<SocketAddr>,
-    /// Brokers, divided by commas [default: 127.0.0.1:9092]
-    #[arg(long, value_name = "HOST:PORT")]
-    kafka: Option<String>,
-    /// Where health and metrics are served [default: nowhere]
-    #[arg(long, value_name = "ADDR", value_parser = config::address::parse)]
-    admin: Option<SocketAddr>,
     #[command(subcommand)]
-    task: Option<Task>,
+    task: Task,
 }
 
-/// What is done instead of running a relay.
+#[cfg(not(feature = "kafka"))]
 #[derive(Debug, clap::Subcommand)]
 enum Task {
-    /// Tell of each agent of a running relay when it was last heard, whether it is here, and what waits
-    Agents {
-        /// The relay's configuration file; `up`'s will do [default: /etc/gaitway/relay.toml if it exists]
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
-        /// Where the relay serves health and metrics [default: as configured]
-        #[arg(long, value_name = "ADDR", value_parser = config::address::parse)]
-        admin: Option<SocketAddr>,
-        /// Brokers, for agents that the relay has not heard of since its start [default: as the relay says]
-        #[arg(long, value_name = "HOST:PORT")]
-        kafka: Option<String>,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Let agents in and throw them out
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
 }
 
-/// The flags in the shape of [`RelayConfig`].
-#[derive(Debug, Serialize)]
-struct Flags {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mqtt: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    admin: Option<SocketAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kafka: Option<KafkaFlags>,
-}
-
-/// The flag `--kafka` in the shape of the table `kafka`.
-#[derive(Debug, Serialize)]
-pub struct KafkaFlags {
-    /// Brokers.
-    pub brokers: String,
-}
-
-/// Runs the relay until a signal ends it.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { config: file, mqtt, kafka, admin, task } = args;
-    let flags = |mqtt, admin: Option<SocketAddr>, kafka: Option<String>| Flags {
-        mqtt,
-        admin,
-        kafka: kafka.map(|brokers| KafkaFlags { brokers }),
-    };
-    if let Some(Task::Agents { config, admin: told, kafka: brokers, json }) = task {
-        let flags = flags(mqtt, told.or(admin), brokers.or(kafka));
-        let config = config::load_either::<RelayConfig>("relay", config.or(file).as_deref(), flags)?;
-        return agents::run(config, json).await;
-    }
-    logs::init();
-    let mut config = config::load::<RelayConfig>("relay", file.as_deref(), None, flags(mqtt, admin, kafka))?;
-    let kafka = config.kafka.get_or_insert_default().clone();
-    let shutdown = signals::shutdown()?;
-    let listener = crate::bind(&config)?;
-    let name = owner_name().context("the system gives no random numbers")?;
-    let ledger = KafkaLedger::new(kafka, name, shutdown.clone());
-    let status = Arc::new(RelayStatus::default());
-    crate::run(config, listener, Box::new(ledger), status, &Health::new(), &Metrics::new(), shutdown).await?;
-    Ok(ExitCode::SUCCESS)
+/// Does it.
+#[cfg(not(feature = "kafka"))]
+pub fn run(args: Args) -> anyhow::Result<std::process::ExitCode> {
+    let Task::Agent(command) = args.task;
+    agent::run(command, None, None)
 }

@@ -9,6 +9,7 @@ use anyhow::ensure;
 use gaitway_proto::limits;
 use gaitway_service::config::{Check, Wrong};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::commit::Limits;
 
@@ -29,13 +30,15 @@ const _: () = assert!(limits::MAX_PAYLOAD <= LEAST_BUDGET as usize, "the smalles
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelayConfig {
-    /// Where agents connect: MQTT 3.1.1 over TCP. Without a secret it must be a loopback address.
+    /// Where agents connect: MQTT 3.1.1.
     #[serde(with = "gaitway_service::config::address")]
     pub mqtt: SocketAddr,
-    /// The secret that agents' passwords are made of.
-    pub secret: Option<Secret>,
-    /// A file that holds the secret instead; white space around it does not count.
-    pub secret_file: Option<PathBuf>,
+    /// Whether agents come over TLS, with certificates of this relay. If not set: unless `mqtt` is a loopback address.
+    pub tls: Option<bool>,
+    /// `HOST:PORT` at which agents reach this relay, for the codes that let them in.
+    pub public_address: Option<String>,
+    /// Where the relay's authority and the agents' certificates are kept, if they come over TLS.
+    pub data_dir: PathBuf,
     /// Most agents connected at a time; another is told so and closed.
     pub max_connections: usize,
     /// What goes into one commit.
@@ -66,15 +69,15 @@ pub struct CommitConfig {
     pub budget: u64,
 }
 
-/// A text that logs do not show.
+/// A text that logs do not show, and that is erased from memory with its last owner.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// The secret made of `text`.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The secret itself.
@@ -93,8 +96,9 @@ impl Default for RelayConfig {
     fn default() -> Self {
         Self {
             mqtt: SocketAddr::from((Ipv4Addr::LOCALHOST, 1883)),
-            secret: None,
-            secret_file: None,
+            tls: None,
+            public_address: None,
+            data_dir: PathBuf::from("gaitway-data/relay"),
             max_connections: 1_100,
             commit: CommitConfig::default(),
             admin: None,
@@ -116,16 +120,17 @@ impl Check for RelayConfig {
     fn check(&self) -> Result<(), Wrong> {
         if self.check_exposure(self.mqtt).is_err() {
             return Err(Wrong::new(
-                "mqtt",
-                "must not be without a secret, or anybody could pose as an agent: set `secret` or `secret_file`, or \
-                 listen on 127.0.0.1",
-            ));
+                "tls",
+                "must not be off where others can connect, or anybody could pose as an agent: remove it, or listen on \
+                 127.0.0.1",
+            )
+            .or("mqtt"));
         }
-        if self.secret.is_some() && self.secret_file.is_some() {
-            return Err(Wrong::new("secret_file", "cannot stand beside `secret`: keep one of them"));
+        if self.public_address.as_deref().is_some_and(|address| !is_host_and_port(address)) {
+            return Err(Wrong::new("public_address", "must be HOST:PORT, such as relay.example.org:8883"));
         }
-        if self.secret.as_ref().is_some_and(|secret| secret.0.is_empty()) {
-            return Err(Wrong::new("secret", "must not be empty; make one with: openssl rand -hex 32"));
+        if self.data_dir.as_os_str().is_empty() {
+            return Err(Wrong::new("data_dir", "must be the name of a folder"));
         }
         if self.admin.is_some_and(|admin| admin == self.mqtt && admin.port() != 0) {
             return Err(Wrong::new("admin", "must be another address than `mqtt`"));
@@ -146,32 +151,17 @@ impl Check for RelayConfig {
 }
 
 impl RelayConfig {
-    /// The secret, from wherever it was set; none if it was not.
-    pub fn load_secret(&self) -> Result<Option<Secret>, Wrong> {
-        let (key, secret) = match (&self.secret, &self.secret_file) {
-            (Some(_), Some(_)) => {
-                return Err(Wrong::new("secret_file", "cannot stand beside `secret`: keep one of them"));
-            }
-            (Some(secret), None) => ("secret", secret.clone()),
-            (None, Some(path)) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Wrong::new("secret_file", format!("cannot be read: {error}")))?;
-                ("secret_file", Secret::new(text.trim()))
-            }
-            (None, None) => return Ok(None),
-        };
-        if secret.0.is_empty() {
-            return Err(Wrong::new(key, "holds no secret, it is empty; make one with: openssl rand -hex 32"));
-        }
-        Ok(Some(secret))
+    /// Whether agents that come to `address` need TLS and a certificate.
+    pub fn wants_tls(&self, address: SocketAddr) -> bool {
+        self.tls.unwrap_or(!address.ip().is_loopback())
     }
 
-    /// Refuses to let everybody in: without a secret, only a loopback address will do.
+    /// Refuses to let everybody in: without TLS, only a loopback address will do.
     pub(crate) fn check_exposure(&self, address: SocketAddr) -> anyhow::Result<()> {
         ensure!(
-            self.secret.is_some() || self.secret_file.is_some() || address.ip().is_loopback(),
-            "the relay would listen on {address} without a secret, so anybody could pose as an agent; set secret or \
-             secret_file, or listen on 127.0.0.1"
+            self.wants_tls(address) || address.ip().is_loopback(),
+            "the relay would listen on {address} without TLS, so anybody could pose as an agent; remove `tls = false`, or \
+             listen on 127.0.0.1"
         );
         Ok(())
     }
@@ -189,19 +179,53 @@ impl RelayConfig {
     }
 }
 
+/// Whether a text is a name or an address, a colon and a port.
+pub(crate) fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(v6) => return v6.parse::<std::net::Ipv6Addr>().is_ok() && port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => host,
+    };
+    let of_a_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    !host.is_empty() && host.bytes().all(of_a_name) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn without_a_secret_only_loopback_will_do() {
-        let open: SocketAddr = "0.0.0.0:1883".parse().unwrap();
+    fn without_tls_only_loopback_will_do() {
+        let open: SocketAddr = "0.0.0.0:8883".parse().unwrap();
         let mut config = RelayConfig::default();
-        config.check_exposure(config.mqtt).unwrap();
-        config.check_exposure("[::1]:1883".parse().unwrap()).unwrap();
-        assert!(config.check_exposure(open).unwrap_err().to_string().contains("0.0.0.0:1883 without a secret"));
-        config.secret = Some(Secret::new("s"));
+        assert!(!config.wants_tls(config.mqtt) && !config.wants_tls("[::1]:1883".parse().unwrap()));
+        assert!(config.wants_tls(open));
         config.check_exposure(open).unwrap();
+        config.tls = Some(false);
+        config.check_exposure(config.mqtt).unwrap();
+        assert!(config.check_exposure(open).unwrap_err().to_string().contains("0.0.0.0:8883 without TLS"));
+        config.tls = Some(true);
+        assert!(config.wants_tls(config.mqtt), "behind a balancer on this machine");
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_and_is_erased() {
+        fn is_erased<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        let secret = Secret::new("open sesame");
+        is_erased(&secret.0);
+        assert_eq!(format!("{secret:?}"), "Secret(…)");
+    }
+
+    #[test]
+    fn a_public_address_is_a_host_and_a_port() {
+        for good in ["relay.example.org:8883", "10.0.0.7:1", "[::1]:8883", "relay_1:8883"] {
+            assert!(is_host_and_port(good), "{good}");
+        }
+        for bad in
+            ["", "relay", "relay:", ":8883", "relay:0", "relay:70000", "mqtts://relay:1", "[x]:1", "a b:1", "::1:1"]
+        {
+            assert!(!is_host_and_port(bad), "{bad}");
+        }
     }
 
     #[test]
@@ -214,10 +238,10 @@ mod tests {
             config.check().unwrap_err().to_string()
         };
         let cases: [(Change, &str); 9] = [
-            (|c| c.mqtt = ([0, 0, 0, 0], 1883).into(), "`mqtt` must not be without a secret"),
+            (|c| (c.mqtt, c.tls) = (([0, 0, 0, 0], 1883).into(), Some(false)), "`tls`, `mqtt` must not be off"),
             (|c| c.admin = Some(c.mqtt), "`admin` must be another address"),
-            (|c| c.secret = Some(Secret::new("")), "`secret` must not be empty"),
-            (|c| (c.secret, c.secret_file) = (Some(Secret::new("s")), Some("f".into())), "keep one of them"),
+            (|c| c.public_address = Some("relay".into()), "`public_address` must be HOST:PORT"),
+            (|c| c.data_dir = PathBuf::new(), "`data_dir` must be"),
             (|c| c.max_connections = 0, "`max_connections` must be from 1 to"),
             (|c| c.commit.max_bytes = 0, "`commit.max_bytes` must be from 4KiB to 64MiB"),
             (|c| c.commit.max_bytes = u64::MAX, "`commit.max_bytes`"),
@@ -228,20 +252,5 @@ mod tests {
             let said = refused(change);
             assert!(said.contains(expected), "{said}");
         }
-    }
-
-    #[test]
-    fn a_secret_comes_from_one_place_and_is_never_shown() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("secret");
-        std::fs::write(&path, "hush\n").unwrap();
-        let mut config = RelayConfig { secret_file: Some(path.clone()), ..RelayConfig::default() };
-        assert_eq!(config.load_secret().unwrap().unwrap().reveal(), "hush");
-        config.secret = Some(Secret::new("hush"));
-        assert!(config.load_secret().unwrap_err().to_string().contains("keep one"));
-        assert!(!format!("{config:?}").contains("hush"));
-        config.secret = None;
-        std::fs::write(&path, "\n").unwrap();
-        assert!(config.load_secret().unwrap_err().to_string().contains("empty"));
     }
 }

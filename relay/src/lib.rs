@@ -2,7 +2,7 @@
 //!
 //! One batch's path, in the order of these modules:
 //!
-//! 1. `listener` accepts the agent's connection, proves who it is, and reads the batch off the wire. The PUBACK that
+//! 1. `listener` accepts the agent's connection, proves who it is (by its certificate: [`identity`]), and reads the batch off the wire. The PUBACK that
 //!    follows says nothing about delivery.
 //! 2. `intake` decodes it and gives it to the commit machine; it knows links and agents, not sockets.
 //! 3. `commit`, the pure machine, takes what continues the stream, drops what it has, asks for what is missing, and
@@ -18,27 +18,29 @@
 //! of a relay in the cloud.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use anyhow::Context as _;
 use gaitway_proto::ledger::Ledger;
 use gaitway_service::health::Health;
+use gaitway_service::lock::DataDir;
 use gaitway_service::metrics::Metrics;
 use gaitway_service::tasks::Tasks;
 use gaitway_service::{clock, http, server};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 mod agents;
-#[cfg(feature = "kafka")]
 pub mod command;
 mod commit;
 mod config;
 mod descriptors;
 #[cfg(feature = "kafka")]
 mod http_client;
+pub mod identity;
 mod intake;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -61,8 +63,9 @@ pub use status::RelayStatus;
 
 use agents::Agents;
 use commit::Machine;
+use identity::{Clerk, Desk, Store, StoreError};
 use intake::{Intake, inlet};
-use listener::{Access, Context};
+use listener::{Access, Context, Door, Tls};
 use metrics::RelayMetrics;
 use throttle::{Throttle, Trouble};
 
@@ -78,8 +81,8 @@ pub const EXIT_FENCED: u8 = 78;
 /// Requests that may be under way to the ledger's thread: a recovery, a look-up and a commit.
 const REQUESTS: usize = 4;
 
-/// Opens the listener that [`run`] serves. Refuses to listen on an address that others can reach without a secret. Needs a runtime
-/// around it.
+/// Opens the listener that [`run`] serves. Refuses to listen without TLS where others can connect. Needs a
+/// runtime around it.
 pub fn bind(config: &RelayConfig) -> anyhow::Result<TcpListener> {
     config.check_exposure(config.mqtt)?;
     server::bind(config.mqtt).with_context(|| {
@@ -91,17 +94,39 @@ pub fn bind(config: &RelayConfig) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves agents on `listener` and commits to `ledger` until `shutdown`; then finishes and acknowledges the commit
+/// Where agents come in.
+#[derive(Debug)]
+pub struct Doors {
+    agents: TcpListener,
+    own: Option<(TcpListener, Secret)>,
+}
+
+impl From<TcpListener> for Doors {
+    fn from(agents: TcpListener) -> Self {
+        Self { agents, own: None }
+    }
+}
+
+impl Doors {
+    /// Beside the listener for agents one on a loopback address, without TLS, for the agent of this process: it gives the
+    /// word, which nobody else knows, as its password.
+    pub fn with_own(agents: TcpListener, own: TcpListener, word: Secret) -> Self {
+        Self { agents, own: Some((own, word)) }
+    }
+}
+
+/// Serves agents who come in by `doors` and commits to `ledger` until `shutdown`; then finishes and acknowledges the commit
 /// under way. The error says which part failed; see [`Fenced`].
 pub async fn run(
     config: RelayConfig,
-    listener: TcpListener,
+    doors: impl Into<Doors>,
     ledger: Box<dyn Ledger>,
     status: Arc<RelayStatus>,
     health: &Health,
     metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Doors { agents: listener, own } = doors.into();
     let address = listener.local_addr().context("the relay's listener has no address")?;
     config.check_exposure(address)?;
     let limits = config.limits()?;
@@ -112,7 +137,6 @@ pub async fn run(
     #[cfg(feature = "kafka")]
     config.schema_registry.credentials()?;
     descriptors::provide(config.max_connections);
-    let access = Access::new(config.load_secret()?);
     let seed = getrandom::u64().context("the system gives no random numbers")?;
     let counters = RelayMetrics::register(metrics);
     let (way_in, events) = inlet();
@@ -133,15 +157,24 @@ pub async fn run(
         trouble: Trouble::default(),
         patience: intake::Patience::default(),
     };
-    let context = Context::new(access, way_in, config.max_connections, counters, status, shutdown.clone());
+    let context = Arc::new(Context::new(way_in, config.max_connections, counters, status, shutdown.clone()));
 
     let mut tasks = Tasks::new();
+    let door = if config.wants_tls(address) {
+        Door::Tls(Arc::new(certified(&config, address, health, &mut tasks, shutdown.clone()).await?))
+    } else {
+        Door::Plain(Access::Open)
+    };
+    let is_tls = matches!(door, Door::Tls(_));
     tasks.spawn_blocking("ledger", move || {
         ledger::serve(ledger, &asked, &tells, clock::now_micros);
         Ok(())
     })?;
     tasks.spawn("relay intake", intake.run(events, outcomes, shutdown.clone()));
-    tasks.spawn("relay listener", listener::listen(listener, Arc::new(context)));
+    tasks.spawn("relay listener", listener::listen(listener, door, context.clone()));
+    if let Some((listener, word)) = own {
+        tasks.spawn("own listener", listener::listen(listener, Door::Plain(Access::Word(word)), context));
+    }
     if let Some(admin) = config.admin {
         let listener = server::bind(admin)
             .with_context(|| format!("cannot serve health and metrics on {admin}; set admin to a free address"))?;
@@ -158,6 +191,38 @@ pub async fn run(
         tasks
             .spawn("schema registry", registry::keep(config.schema_registry, base, open, part, seed, shutdown.clone()));
     }
-    tracing::info!(%address, "relay listening for agents");
+    tracing::info!(%address, tls = is_tls, "relay listening for agents");
     tasks.join(shutdown).await
+}
+
+/// Opens the relay's authority and its book of certificates, and begins to keep them.
+async fn certified(
+    config: &RelayConfig,
+    address: SocketAddr,
+    health: &Health,
+    tasks: &mut Tasks,
+    shutdown: CancellationToken,
+) -> anyhow::Result<Tls> {
+    let now = || clock::now_micros().div_euclid(1_000_000);
+    let dir = config.data_dir.clone();
+    let locked = DataDir::lock(&dir)?;
+    let public = config.public_address.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut store = Store::open(&dir, now())?;
+        store.note_listener(&public.clone().unwrap_or_else(|| address.to_string()), public.is_some())?;
+        let book = store.book(now())?;
+        Ok::<_, StoreError>((store, book))
+    });
+    let (store, book) = opened.await?.context("agents cannot be told from others")?;
+    let (book, books) = watch::channel(Arc::new(book));
+    let (desk, inbox) = Desk::new();
+    let tls = Tls::new(store.authority(), books, desk, now)?;
+    let (own, health) = (tls.own().clone(), health.part("identities"));
+    let clerk = Clerk { store, inbox, book, own, health, now, shutdown };
+    tasks.spawn_blocking("identities", move || {
+        let _locked = locked;
+        clerk.work();
+        Ok(())
+    })?;
+    Ok(tls)
 }

@@ -5,6 +5,8 @@
 //!   by the agent id that was claimed.
 //! - At the cap of agents a new one is told so and closed; those that are connected do not notice.
 //! - The listener survives every error of `accept`.
+//! - TLS or not is the listener's, not the client's, choice; with TLS the certificate says who is there.
+//! - A certificate that is not honoured any more ends its connection, whatever that is doing.
 //! - An agent id has one connection: a newer one takes over after the older is closed and unlinked.
 //! - Before it is closed, the older shows whether its agent is alive; that takes two seconds at most.
 
@@ -27,24 +29,28 @@ use crate::throttle::{Before, Throttle};
 
 mod access;
 mod connection;
+mod enrol;
 mod lobby;
 mod packets;
+mod peeked;
 mod probe;
 mod seats;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod wire;
 
 pub(crate) use access::Access;
 use lobby::Lobby;
+pub(crate) use lobby::neighbourhood;
 use seats::Seats;
+pub(crate) use tls::{OwnKey, Tls};
 
 /// The pause after a failed `accept`, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// What all connections share.
 pub(crate) struct Context {
-    access: Access,
     inlet: Inlet,
     links: LinkIds,
     lobby: Lobby,
@@ -58,7 +64,6 @@ pub(crate) struct Context {
 impl Context {
     /// For at most `most` agents at a time.
     pub(crate) fn new(
-        access: Access,
         inlet: Inlet,
         most: usize,
         metrics: RelayMetrics,
@@ -66,7 +71,6 @@ impl Context {
         shutdown: CancellationToken,
     ) -> Self {
         Self {
-            access,
             inlet,
             links: LinkIds::default(),
             lobby: Lobby::new(lobby::PLACES),
@@ -83,6 +87,15 @@ impl Context {
         let now = tokio::time::Instant::now().into_std();
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner).tell(now, agent, kind)
     }
+}
+
+/// What a listener asks of whoever comes.
+#[derive(Clone)]
+pub(crate) enum Door {
+    /// What CONNECT must say; nothing is encrypted.
+    Plain(Access),
+    /// TLS and a certificate.
+    Tls(Arc<Tls>),
 }
 
 /// Where connections come from.
@@ -106,7 +119,7 @@ impl Accept for TcpListener {
 }
 
 /// Serves connections until shutdown, then waits for those that are open to end.
-pub(crate) async fn listen(mut source: impl Accept, context: Arc<Context>) -> anyhow::Result<()> {
+pub(crate) async fn listen(mut source: impl Accept, door: Door, context: Arc<Context>) -> anyhow::Result<()> {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -124,11 +137,11 @@ pub(crate) async fn listen(mut source: impl Accept, context: Arc<Context>) -> an
                 continue;
             }
         };
-        let context = Arc::clone(&context);
+        let (context, door) = (Arc::clone(&context), door.clone());
         connections.spawn(async move {
             context.metrics.connections.inc();
             context.status.connected();
-            connection::serve(stream, peer, &context).await;
+            connection::serve(stream, peer, &door, &context).await;
             context.status.disconnected();
             context.metrics.connections.dec();
         });

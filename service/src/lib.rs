@@ -2,7 +2,7 @@
 //!
 //! 1. [`logs`] turns tracing events into lines on stdout.
 //! 2. [`config`] merges defaults, file, environment and flags into the service's own type.
-//! 3. [`lock`] makes sure that one process owns a data directory.
+//! 3. [`lock`] makes sure that one process owns a data directory, [`key_file`] that nobody else reads its keys.
 //! 4. [`health`] and [`metrics`] collect what the service says about itself, [`http`] answers with it
 //!    on a [`server`] that strangers may talk to.
 //! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
@@ -16,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod key_file;
 pub mod lock;
 pub mod logs;
 pub mod metrics;

@@ -58,10 +58,16 @@ pub enum LockError {
 }
 
 impl DataDir {
+    /// Creates the directory and those above it where they are missing, for their owner only, without taking its lock.
+    pub fn create(path: impl AsRef<Path>) -> Result<(), LockError> {
+        let path = path.as_ref();
+        create(path).map_err(|source| LockError::Create { path: path.to_owned(), source })
+    }
+
     /// Creates the directory where it is missing (for its owner only) and takes its lock.
     pub fn lock(path: impl AsRef<Path>) -> Result<Locked, LockError> {
         let path = path.as_ref();
-        create(path).map_err(|source| LockError::Create { path: path.to_owned(), source })?;
+        Self::create(path)?;
         let lock_file = path.join(LOCK_FILE);
         let failed = |source| LockError::File { path: lock_file.clone(), source };
         let mut file = open(&lock_file).map_err(failed)?;
@@ -84,9 +90,9 @@ impl Locked {
     }
 }
 
-/// Makes a directory, and those above it, for its owner only. A directory is made only once the entry of the one above is on the disk; its own entry is before this returns. A
+/// A directory is made only once the entry of the one above is on the disk; its own entry is before this returns. A
 /// process before this one may have ended between the two.
-pub fn create(path: &Path) -> io::Result<()> {
+fn create(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|path| !is_here(path) && !path.is_dir()).collect();
     let there = missing.last().map_or(Some(path), |path| path.parent());
     match there.map_or(Ok(()), sync_entry) {

@@ -2,12 +2,13 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{Layer, Registry};
 
-/// What is logged, as in `info,gaitway_relay=debug`.
+/// What is logged, as in `info,gaitway_relay=debug`: levels, of all or of what a module's name begins with.
 const VARIABLE: &str = "GAITWAY_LOG";
 
 /// What is logged where the variable is not set. What PostgreSQL says beside its answers names no database; whoever
@@ -50,13 +51,13 @@ where
 }
 
 /// The filter to use, and what is wrong with the wanted one.
-fn filter(wanted: &str, default: &str) -> (EnvFilter, Option<String>) {
+fn filter(wanted: &str, default: &str) -> (Targets, Option<String>) {
     let wanted = wanted.trim();
-    let default = || EnvFilter::new(default);
+    let default = || default.parse::<Targets>().expect("the defaults are filters");
     if wanted.is_empty() {
         return (default(), None);
     }
-    match EnvFilter::try_new(wanted) {
+    match wanted.parse::<Targets>() {
         Ok(filter) => (filter, None),
         Err(error) => (default(), Some(error.to_string())),
     }

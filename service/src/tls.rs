@@ -7,17 +7,20 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{InconsistentKeys, ServerConfig};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use zeroize::Zeroizing;
 
+use crate::key_file::{self, KeyFileError};
 use crate::stamp::Stamp;
 
 /// How often it is looked whether the files changed.
@@ -27,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LONGEST: u64 = 1 << 20;
 
 /// Why a certificate and its key cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Unusable {
     /// A file cannot be read.
     #[error("{path} cannot be read: {why}")]
@@ -38,8 +41,8 @@ pub enum Unusable {
         why: String,
     },
     /// Others may read the key.
-    #[error("{0} holds a private key that other users may read: chmod 600 it")]
-    Exposed(PathBuf),
+    #[error(transparent)]
+    Exposed(KeyFileError),
     /// The file does not hold what it should.
     #[error("{path} holds no {what} in PEM form")]
     Nothing {
@@ -124,11 +127,14 @@ impl Pair {
         if chain.is_empty() {
             return Err(Unusable::Nothing { path: self.certificate.clone(), what: "certificate" });
         }
-        let mode = fs::metadata(&self.key).map_err(|error| unreadable(&self.key, &error))?.mode();
-        if mode & 0o077 != 0 {
-            return Err(Unusable::Exposed(self.key.clone()));
-        }
-        let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?)
+        let pem = match key_file::read(&self.key) {
+            Ok(Some(pem)) => pem,
+            Ok(None) => return Err(unreadable(&self.key, &io::ErrorKind::NotFound.into())),
+            Err(KeyFileError::Io { path, source }) => return Err(unreadable(&path, &source)),
+            Err(exposed @ KeyFileError::Exposed { .. }) => return Err(Unusable::Exposed(exposed)),
+        };
+        let key = PrivateKeyDer::from_pem_slice(&pem)
+            .map(Zeroizing::new)
             .map_err(|_| Unusable::Nothing { path: self.key.clone(), what: "private key" })?;
         let mismatch = |error: rustls::Error| Unusable::Mismatch {
             certificate: self.certificate.clone(),
@@ -139,10 +145,19 @@ impl Pair {
             .with_safe_default_protocol_versions()
             .map_err(mismatch)?
             .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(mismatch)?;
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(chain, &key).map_err(mismatch)?)));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
+    }
+}
+
+/// A certificate, with those between it and an authority, and its key for handshakes. The caller erases what the key came from.
+pub fn certified(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<CertifiedKey, rustls::Error> {
+    let certified = CertifiedKey::new(chain, any_supported_type(key)?);
+    match certified.keys_match() {
+        // Some keys do not say what their public half is.
+        Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
+        Err(error) => Err(error),
     }
 }
 

@@ -21,6 +21,10 @@ pub(super) fn check(
         let problem = "cannot stand here: `up` keeps everything in one folder; remove it, and give --data-dir";
         return Err(agent.refuse(Wrong::new("data_dir", problem)));
     }
+    if relay.is_set("data_dir") {
+        let problem = "cannot stand here: `up` keeps everything in one folder; remove it, and give --data-dir";
+        return Err(relay.refuse(Wrong::new("data_dir", problem)));
+    }
     if sink.is_set("sqlite.path") {
         let problem = "cannot stand here: `up` keeps everything in one folder; remove it, and give --data-dir";
         return Err(sink.refuse(Wrong::new("sqlite.path", problem)));

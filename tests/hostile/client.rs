@@ -5,12 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use gaitway_proto::envelope::{Batch, Down, Hello, Item, Offer};
-use gaitway_proto::identity;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::topic::{self, AgentId, Up};
-
-/// What passwords are made of here.
-pub(crate) const SECRET: &str = "a secret that hostile clients with a password have of their own";
 
 /// CONNACK that lets a client in.
 pub(crate) const WELCOME: &[u8] = &[0x20, 2, 0, 0];
@@ -68,12 +64,11 @@ impl Client {
         Self { id: String::new(), stream }
     }
 
-    /// Connected as `id` with its right password, and nothing more; none if the relay would not have it.
+    /// Connected as `id`, and nothing more; none if the relay would not have it.
     pub(crate) fn log_in(relay: SocketAddr, id: &str, keep_alive: u16) -> Option<Self> {
         let mut client = Self::dial(relay);
         id.clone_into(&mut client.id);
-        let password = identity::password(SECRET.as_bytes(), &client.agent());
-        client.send(&connect(id.as_bytes(), id.as_bytes(), password.as_bytes(), keep_alive));
+        client.send(&connect(id.as_bytes(), id.as_bytes(), b"", keep_alive));
         (client.receive()? == WELCOME).then_some(client)
     }
 

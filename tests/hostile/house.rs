@@ -1,4 +1,4 @@
-//! `gaitway up` with a secret, well-behaved agents with phones that push all the time, and somebody who watches how
+//! `gaitway up`, well-behaved agents with phones that push all the time, and somebody who watches how
 //! steadily what they push is committed.
 
 use std::net::SocketAddr;
@@ -9,11 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gaitway_proto::identity;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::client::SECRET;
 use crate::harness::await_that;
 use crate::harness::phone::{Phone, Pushed, Url};
 use crate::harness::process::Process;
@@ -57,7 +55,7 @@ impl House {
     pub(crate) fn open(ids: &[&'static str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("up.toml");
-        std::fs::write(&config, format!("[relay]\nsecret = \"{SECRET}\"\nmax_connections = {MOST_AGENTS}\n")).unwrap();
+        std::fs::write(&config, format!("[relay]\nmax_connections = {MOST_AGENTS}\n")).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -Sn {DESCRIPTORS} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_gaitway")]);
         command.args(["up", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--data-dir"]);
@@ -167,8 +165,7 @@ impl House {
 
 fn start_agent(id: &str, dir: &Path, address: &str, silence: &str) -> Process {
     let config = dir.join("agent.toml");
-    let password = identity::password(SECRET.as_bytes(), &id.parse().unwrap());
-    let text = format!("agent_id = \"{id}\"\n[relay]\npassword = \"{password}\"\n[windows]\nsilence = \"{silence}\"\n");
+    let text = format!("agent_id = \"{id}\"\n[windows]\nsilence = \"{silence}\"\n");
     std::fs::write(&config, text).unwrap();
     Process::agent(dir, address, &["--config", config.to_str().unwrap()])
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gaitway_service::lock;
+use gaitway_service::lock::DataDir;
 use gaitway_service::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +94,11 @@ impl PhonesFile {
     pub fn change<T, E>(&self, change: impl FnOnce(&mut Phones) -> Result<T, E>) -> Result<Result<T, E>, Unusable> {
         let failed = |error: io::Error| self.unusable("changed", &error);
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        lock::create(dir).map_err(failed)?;
+        DataDir::create(dir).map_err(|error| Unusable {
+            path: self.path.clone(),
+            doing: "changed",
+            why: format!("{:#}", anyhow::Error::from(error)),
+        })?;
         let owner = fs::metadata(dir).map_err(failed)?;
         let guard = open(&dir.join(".phones.lock"), &owner, OpenOptions::new().truncate(false)).map_err(failed)?;
         guard.lock().map_err(failed)?;

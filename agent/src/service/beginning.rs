@@ -212,8 +212,8 @@ fn named(
             let waiting: u64 = Stream::ALL.iter().map(|stream| queue.waiting(*stream)).sum();
             if waiting > 0 {
                 return Err(Failed::Other(anyhow::anyhow!(
-                    "the spool {} holds {waiting} frames named by agent {kept}: run it with that agent_id until the \
-                     relay has them, then change it to {configured}",
+                    "the spool {} holds {waiting} frames named by agent {kept}: run it under that name (agent_id, or \
+                     enrolled with a code for it) until the relay has them, then change it to {configured}",
                     path.display()
                 )));
             }

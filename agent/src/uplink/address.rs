@@ -1,11 +1,13 @@
-//! Where the relay is: `mqtt://HOST:PORT`.
+//! Where the relay is: `mqtts://HOST:PORT`, or `mqtt://HOST:PORT` without TLS.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-const DEFAULT_PORT: u16 = 1883;
+/// Ports that go with the two schemes (IANA).
+const PORT: u16 = 1883;
+const SECURE_PORT: u16 = 8883;
 
 /// The relay's address. The host is a name, an IPv4 address, or an IPv6 address in brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,26 +15,53 @@ const DEFAULT_PORT: u16 = 1883;
 pub struct RelayAddress {
     host: String,
     port: u16,
+    secure: bool,
 }
 
 /// Why a text is not a relay's address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRelayAddress {
-    /// Not of the form `mqtt://HOST` or `mqtt://HOST:PORT`.
-    #[error("a relay's address has the form mqtt://HOST:PORT")]
+    /// Not of the form `mqtts://HOST` or `mqtts://HOST:PORT`.
+    #[error("a relay's address has the form mqtts://HOST:PORT")]
     Form(String),
     /// A scheme this program does not speak.
-    #[error("this program speaks mqtt:// only; put an encrypted tunnel around it")]
+    #[error("this program speaks mqtts:// and, on this machine, mqtt://")]
     Scheme(String),
 }
 
 impl RelayAddress {
+    /// The relay on this machine, without TLS.
+    pub fn here() -> Self {
+        Self { host: "127.0.0.1".to_owned(), port: PORT, secure: false }
+    }
+
+    /// The relay at `HOST:PORT`, with TLS.
+    pub fn secure(host_and_port: &str) -> Result<Self, BadRelayAddress> {
+        format!("mqtts://{host_and_port}").parse()
+    }
+
     /// The host; an IPv6 address stands in brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, 1883 unless told.
+    /// The host without brackets.
+    pub fn bare_host(&self) -> &str {
+        self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
+    }
+
+    /// Whether it is spoken to over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Whether it is this machine.
+    pub fn is_here(&self) -> bool {
+        let host = self.bare_host();
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// The port; unless told 8883, without TLS 1883.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -44,9 +73,11 @@ impl FromStr for RelayAddress {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let form = || BadRelayAddress::Form(text.to_owned());
         let (scheme, rest) = text.trim().split_once("://").ok_or_else(form)?;
-        if scheme != "mqtt" {
-            return Err(BadRelayAddress::Scheme(text.to_owned()));
-        }
+        let secure = match scheme {
+            "mqtt" => false,
+            "mqtts" => true,
+            _ => return Err(BadRelayAddress::Scheme(text.to_owned())),
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let after_brackets = rest.rfind(']').map_or(0, |at| at + 1);
         let (host, port) = match rest[after_brackets..].find(':') {
@@ -54,7 +85,7 @@ impl FromStr for RelayAddress {
                 let (host, port) = rest.split_at(after_brackets + colon);
                 (host, port[1..].parse().ok().filter(|port| *port != 0).ok_or_else(form)?)
             }
-            None => (rest, DEFAULT_PORT),
+            None => (rest, if secure { SECURE_PORT } else { PORT }),
         };
         let valid = if let Some(v6) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
             v6.parse::<std::net::Ipv6Addr>().is_ok()
@@ -62,7 +93,7 @@ impl FromStr for RelayAddress {
             let of_a_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
             !host.is_empty() && host.bytes().all(of_a_name)
         };
-        if valid { Ok(Self { host: host.to_owned(), port }) } else { Err(form()) }
+        if valid { Ok(Self { host: host.to_owned(), port, secure }) } else { Err(form()) }
     }
 }
 
@@ -75,7 +106,7 @@ impl TryFrom<String> for RelayAddress {
 
 impl From<RelayAddress> for String {
     fn from(address: RelayAddress) -> Self {
-        format!("mqtt://{address}")
+        format!("{}://{address}", if address.secure { "mqtts" } else { "mqtt" })
     }
 }
 
@@ -92,14 +123,14 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_a_port() {
-        for (text, host, port) in [
-            ("mqtt://relay.example:1999", "relay.example", 1999),
-            ("mqtt://10.0.0.7", "10.0.0.7", 1883),
-            ("mqtt://[::1]:1884/", "[::1]", 1884),
-            ("mqtt://[fe80::1]", "[fe80::1]", 1883),
+        for (text, host, port, secure) in [
+            ("mqtts://relay.example:1999", "relay.example", 1999, true),
+            ("mqtts://10.0.0.7", "10.0.0.7", 8883, true),
+            ("mqtt://[::1]:1884/", "[::1]", 1884, false),
+            ("mqtt://[fe80::1]", "[fe80::1]", 1883, false),
         ] {
             let address: RelayAddress = text.parse().unwrap();
-            assert_eq!((address.host(), address.port()), (host, port), "{text}");
+            assert_eq!((address.host(), address.port(), address.is_secure()), (host, port, secure), "{text}");
             assert_eq!(String::from(address.clone()).parse(), Ok(address));
         }
     }
@@ -123,6 +154,15 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<RelayAddress>(), Err(BadRelayAddress::Form(bad.to_owned())), "{bad}");
         }
-        assert!("mqtts://h".parse::<RelayAddress>().unwrap_err().to_string().contains("mqtt:// only"));
+        assert!("http://h".parse::<RelayAddress>().unwrap_err().to_string().contains("mqtts://"));
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_addresses_and_name() {
+        let here = |text: &str| text.parse::<RelayAddress>().unwrap().is_here();
+        assert!(here("mqtt://127.0.0.1") && here("mqtt://[::1]:9") && here("mqtts://localhost"));
+        assert!(!here("mqtt://10.0.0.7") && !here("mqtt://relay.example") && !here("mqtt://[fe80::1]"));
+        let one: RelayAddress = "mqtts://[::1]".parse().unwrap();
+        assert_eq!(one.bare_host(), "::1");
     }
 }

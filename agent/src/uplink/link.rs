@@ -1,6 +1,7 @@
 //! The shell around the session machine: MQTT, the reader's thread, the agent's writer, the clock.
 //!
 //! - Every connection has a client of its own, so a client's queue never decides what is sent.
+//! - Once there is another way to the relay, such as another certificate, the link is made anew on it.
 //! - The wait for the relay is logged once a minute, not at every try.
 
 mod connection;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use gaitway_proto::envelope::Down;
 use gaitway_proto::ledger::Stream;
 use gaitway_proto::topic::Up;
 use gaitway_service::health::Part;
@@ -25,7 +27,7 @@ use super::pace::Pace;
 use super::reader::Reader;
 use super::session::{Effect, Uplink};
 use super::status::{Gauges, UplinkMetrics, UplinkStatus};
-use super::{Frames, SpoolState, ToAgent, UplinkConfig};
+use super::{Frames, RelayAddress, SpoolState, ToAgent, UplinkConfig};
 use connection::{Connection, Lost, Said};
 
 /// Name resolution, TCP, CONNECT and SUBSCRIBE together.
@@ -61,7 +63,7 @@ pub async fn run(
         reader: Reader::spawn(frames)?,
         outlet: Outlet::new(to_agent),
         gauges: Gauges::new(status, health, metrics),
-        waiting: format!("waiting for relay {}: connecting", config.relay),
+        waiting: format!("waiting for relay {}: connecting", config.routes.borrow().relay),
         complained: None,
         config,
         state,
@@ -76,6 +78,8 @@ pub async fn run(
 /// How a connection ended.
 enum End {
     Lost(Lost),
+    /// There is another way to the relay.
+    Rerouted,
     Closed,
 }
 
@@ -100,7 +104,11 @@ impl Shell {
             let end = self.link(&mut welcomed).await?;
             self.uplink.handle_disconnected();
             self.perform(None)?;
-            let End::Lost(lost) = end else { return Ok(()) };
+            let lost = match end {
+                End::Lost(lost) => lost,
+                End::Rerouted => continue,
+                End::Closed => return Ok(()),
+            };
             let held = welcomed.is_some_and(|at: Instant| at.elapsed() >= HELD);
             if held || self.uplink.tally().acknowledged > acknowledged {
                 self.pace.held();
@@ -118,7 +126,11 @@ impl Shell {
 
     /// One connection, from its first packet to its end.
     async fn link(&mut self, welcomed: &mut Option<Instant>) -> anyhow::Result<End> {
-        let mut connection = Connection::open(&self.config);
+        let route = self.config.routes.borrow_and_update().clone();
+        let mut connection = match Connection::open(&self.config, &route) {
+            Ok(connection) => connection,
+            Err(lost) => return Ok(End::Lost(lost)),
+        };
         let mut connect_by = Some(Instant::now() + CONNECT_WITHIN);
         let mut close_by = None;
         loop {
@@ -137,6 +149,7 @@ impl Shell {
                         self.uplink.handle_connected(Instant::now());
                     }
                     Ok(Said::Written(batch)) => self.uplink.handle_written(Instant::now(), batch),
+                    Ok(Said::Down(Down::Renew)) => self.config.wanted.notify_one(),
                     Ok(Said::Down(down)) => self.uplink.handle_down(Instant::now(), down),
                     Ok(Said::Closed) => return Ok(End::Closed),
                     Err(lost) => return Ok(End::Lost(lost)),
@@ -146,6 +159,10 @@ impl Shell {
                     self.uplink.handle_frames(Instant::now(), frames);
                 }
                 change = self.state.changed() => self.follow(change)?,
+                Ok(()) = self.config.routes.changed(), if close_by.is_none() => {
+                    self.goodbye(connection).await;
+                    return Ok(End::Rerouted);
+                }
                 passed = self.outlet.exchange() => self.exchanged(&passed?),
                 () = until(wake) => {
                     let now = Instant::now();
@@ -215,6 +232,7 @@ impl Shell {
         loop {
             tokio::select! {
                 () = until(Some(end)) => return Ok(()),
+                Ok(()) = self.config.routes.changed() => return Ok(()),
                 () = self.shutdown.cancelled() => return Ok(()),
                 frames = self.reader.frames() => {
                     let frames = frames?.map_err(|error| format!("{error:#}"));
@@ -253,7 +271,7 @@ impl Shell {
         let now = Instant::now();
         if self.uplink.is_welcomed() && welcomed.is_none() {
             *welcomed = Some(now);
-            tracing::info!(relay = %self.config.relay, "relay link is up");
+            tracing::info!(relay = %self.relay(), "relay link is up");
         }
         if let Some(trouble) = self.uplink.trouble().map(str::to_owned) {
             self.warn(&trouble, "frames do not move");
@@ -261,8 +279,12 @@ impl Shell {
         self.gauges.show(&self.uplink, now, &self.waiting);
     }
 
+    fn relay(&self) -> RelayAddress {
+        self.config.routes.borrow().relay.clone()
+    }
+
     fn complain(&mut self, reason: &str) {
-        self.waiting = format!("waiting for relay {}: {reason}", self.config.relay);
+        self.waiting = format!("waiting for relay {}: {reason}", self.relay());
         self.warn(reason, "waiting for relay");
         self.gauges.show(&self.uplink, Instant::now(), &self.waiting);
     }
@@ -271,7 +293,7 @@ impl Shell {
         let now = Instant::now();
         if self.complained.is_none_or(|at| now.duration_since(at) >= COMPLAIN_EVERY) {
             self.complained = Some(now);
-            tracing::warn!(relay = %self.config.relay, reason, "{message}");
+            tracing::warn!(relay = %self.relay(), reason, "{message}");
         }
     }
 }

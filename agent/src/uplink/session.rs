@@ -218,6 +218,8 @@ impl Uplink {
                 self.end_session();
                 self.phase = Phase::Refused { until: now + REFUSED_PAUSE, reason };
             }
+            // It is for the agent, not for a session.
+            Down::Renew => self.tally.ignored += 1,
         }
         self.read_next(now);
     }

@@ -398,6 +398,7 @@ impl World {
                 agent.hello();
             }
             Down::Refused { .. } => self.disconnect(index),
+            Down::Renew => panic!("the listener's word, not the machine's"),
         }
     }
 

@@ -1,6 +1,5 @@
 //! Who may connect, publish and subscribe.
 
-use gaitway_proto::identity;
 use gaitway_proto::topic::{AgentId, Up, down};
 use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Publish};
 use rumqttc::mqttbytes::{Protocol, QoS};
@@ -8,10 +7,15 @@ use subtle::ConstantTimeEq as _;
 
 use crate::config::Secret;
 
-/// Decides about CONNECT.
+/// What a CONNECT must say, by where the connection came in.
 #[derive(Debug, Clone)]
-pub(crate) struct Access {
-    secret: Option<Secret>,
+pub(crate) enum Access {
+    /// Whoever comes is who they say.
+    Open,
+    /// Whoever knows the word, which is new at each start of the process, is who they say.
+    Word(Secret),
+    /// It is this agent, by its certificate.
+    Certified(AgentId),
 }
 
 /// Who a connection was proven to be.
@@ -40,41 +44,40 @@ pub(super) const TAKEOVERS: Refusal =
 pub(super) const FULL: Refusal =
     refusal(ConnectReturnCode::ServiceUnavailable, "as many agents as may be are connected");
 const CLIENT_ID: Refusal = refusal(ConnectReturnCode::BadClientId, "client id is not an agent id");
+const OTHER_ID: Refusal = refusal(ConnectReturnCode::BadClientId, "client id is not the certificate's agent");
 const WILL: Refusal = refusal(ConnectReturnCode::NotAuthorized, "wills are not taken");
 const PERSISTENT: Refusal = refusal(ConnectReturnCode::NotAuthorized, "only clean sessions are taken");
-const USER_NAME: Refusal = refusal(ConnectReturnCode::BadUserNamePassword, "user name is not the client id");
-const NO_LOGIN: Refusal = refusal(ConnectReturnCode::BadUserNamePassword, "user name and password are missing");
+const USER_NAME: Refusal = refusal(ConnectReturnCode::BadUserNamePassword, "user name is not the agent's id");
 const PASSWORD: Refusal = refusal(ConnectReturnCode::BadUserNamePassword, "password is wrong");
 
 impl Access {
-    /// With a secret agents need the password made of it; without, anybody may be any agent.
-    pub(crate) fn new(secret: Option<Secret>) -> Self {
-        Self { secret }
-    }
-
     /// Who the client is.
     pub(super) fn authenticate(&self, connect: &Connect) -> Result<Identity, Refusal> {
         if connect.protocol != Protocol::V4 {
             return Err(PROTOCOL);
         }
-        let agent: AgentId = connect.client_id.parse().map_err(|_| CLIENT_ID)?;
+        let agent = match self {
+            Self::Certified(agent) if connect.client_id.is_empty() || connect.client_id == agent.as_str() => {
+                agent.clone()
+            }
+            Self::Certified(_) => return Err(OTHER_ID),
+            Self::Open | Self::Word(_) => connect.client_id.parse().map_err(|_| CLIENT_ID)?,
+        };
         if connect.last_will.is_some() {
             return Err(WILL);
         }
         if !connect.clean_session {
             return Err(PERSISTENT);
         }
-        if connect.login.as_ref().is_some_and(|login| login.username != agent.as_str()) {
+        let (user, password) =
+            connect.login.as_ref().map_or(("", ""), |login| (login.username.as_str(), login.password.as_str()));
+        if !user.is_empty() && user != agent.as_str() {
             return Err(USER_NAME);
         }
-        if let Some(secret) = &self.secret {
-            let login = connect.login.as_ref().ok_or(NO_LOGIN)?;
-            let expected = identity::password(secret.reveal().as_bytes(), &agent);
-            if !bool::from(login.password.as_bytes().ct_eq(expected.as_bytes())) {
-                return Err(PASSWORD);
-            }
+        match self {
+            Self::Word(word) if !bool::from(password.as_bytes().ct_eq(word.reveal().as_bytes())) => Err(PASSWORD),
+            _ => Ok(Identity { agent }),
         }
-        Ok(Identity { agent })
     }
 }
 
@@ -108,35 +111,49 @@ mod tests {
 
     #[test]
     fn the_client_id_is_an_agent_id_and_the_user_name() {
-        let open = Access::new(None);
-        assert_eq!(open.authenticate(&connect("pi")).unwrap().agent.as_str(), "pi");
+        assert_eq!(Access::Open.authenticate(&connect("pi")).unwrap().agent.as_str(), "pi");
         for bad in ["", "Pi", "a/b", "#", "+", "$share", "ü"] {
-            assert_eq!(open.authenticate(&connect(bad)), Err(CLIENT_ID), "{bad}");
+            assert_eq!(Access::Open.authenticate(&connect(bad)), Err(CLIENT_ID), "{bad}");
         }
         let mut other = connect("pi");
         other.set_login("pi2", "x");
-        assert_eq!(open.authenticate(&other), Err(USER_NAME));
+        assert_eq!(Access::Open.authenticate(&other), Err(USER_NAME));
     }
 
     #[test]
-    fn the_password_is_made_of_the_secret_and_the_id() {
-        let access = Access::new(Some(Secret::new("s")));
-        let password = |of: &str| identity::password(b"s", &of.parse().unwrap());
-        let with = |password: String| {
+    fn who_has_a_certificate_is_its_agent_and_says_nothing_else() {
+        let access = Access::Certified("pi".parse().unwrap());
+        let with = |id: &str, user: &str| {
+            let mut connect = connect(id);
+            connect.set_login(user, "whatever");
+            access.authenticate(&connect).map(|identity| identity.agent.to_string())
+        };
+        for (id, user) in [("pi", "pi"), ("", "pi"), ("pi", ""), ("", "")] {
+            assert_eq!(with(id, user).as_deref(), Ok("pi"), "{id} {user}");
+        }
+        assert_eq!(with("pi2", "pi"), Err(OTHER_ID));
+        assert_eq!(with("#", ""), Err(OTHER_ID));
+        assert_eq!(with("", "pi2"), Err(USER_NAME));
+    }
+
+    #[test]
+    fn where_there_is_a_word_it_must_be_known() {
+        let access = Access::Word(Secret::new("open sesame"));
+        let with = |password: &str| {
             let mut connect = connect("pi");
             connect.set_login("pi", password);
             access.authenticate(&connect)
         };
-        assert!(with(password("pi")).is_ok());
-        assert_eq!(with(password("pi2")), Err(PASSWORD));
-        assert_eq!(with(password("pi")[..63].to_owned()), Err(PASSWORD));
-        assert_eq!(with(String::new()), Err(PASSWORD));
-        assert_eq!(access.authenticate(&connect("pi")), Err(NO_LOGIN));
+        assert!(with("open sesame").is_ok());
+        for wrong in ["", "open", "open sesame!"] {
+            assert_eq!(with(wrong), Err(PASSWORD));
+        }
+        assert_eq!(access.authenticate(&connect("pi")), Err(PASSWORD));
     }
 
     #[test]
     fn wills_persistent_sessions_and_other_versions_are_refused() {
-        let open = Access::new(None);
+        let open = Access::Open;
         let mut will = connect("pi");
         will.last_will = Some(LastWill::new("t", "m", QoS::AtMostOnce, false));
         assert_eq!(open.authenticate(&will), Err(WILL));

@@ -17,12 +17,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Context;
-use super::access::{FULL, Identity, PROTOCOL, Refusal, TAKEOVERS};
+use super::access::{Access, FULL, Identity, PROTOCOL, Refusal, TAKEOVERS};
+use super::enrol::{self, Outcome};
+use super::lobby::Place;
 use super::packets::{Expect, Violation};
 use super::probe;
 use super::seats::{NoSeat, Seat};
+use super::tls::{NoHandshake, Shaken, Shown, Tls, Watch};
 use super::wire::Wire;
+use super::{Context, Door};
 use crate::intake::{Closed, OUTBOX};
 use crate::link::LinkId;
 
@@ -60,6 +63,10 @@ enum End {
     SlowPacket,
     #[error("a newer connection of the same agent took over")]
     TakenOver,
+    #[error("{0}")]
+    Dishonoured(&'static str),
+    #[error("{0}")]
+    NoHandshake(#[from] NoHandshake),
     #[error("closed by the relay")]
     Unlinked,
     #[error("{0}")]
@@ -87,6 +94,8 @@ impl End {
             Self::Idle => "idle",
             Self::SlowPacket => "slow_packet",
             Self::TakenOver => "taken_over",
+            Self::Dishonoured(_) => "dishonoured",
+            Self::NoHandshake(no) => no.label(),
             Self::Unlinked => "unlinked",
             Self::Shutdown(_) => "shutdown",
         }
@@ -94,7 +103,19 @@ impl End {
 
     /// Whether the peer did what it must not do.
     fn is_fault(&self) -> bool {
-        matches!(self, Self::Violation(_) | Self::Refused { .. } | Self::Forbidden(_))
+        matches!(
+            self,
+            Self::Violation(_)
+                | Self::Refused { .. }
+                | Self::Forbidden(_)
+                | Self::Dishonoured(_)
+                | Self::NoHandshake(NoHandshake::Certificate(_))
+        )
+    }
+
+    /// Whether strangers may do so as often as they like.
+    fn is_noise(&self) -> bool {
+        matches!(self, Self::NoHandshake(no) if !matches!(no, NoHandshake::Certificate(_)))
     }
 
     /// Who the peer claimed to be, where that is why the connection ended.
@@ -104,23 +125,68 @@ impl End {
 }
 
 /// Serves one connection to its end, and says how it ended.
-pub(super) async fn serve<S>(stream: S, peer: SocketAddr, context: &Context)
+pub(super) async fn serve<S>(stream: S, peer: SocketAddr, door: &Door, context: &Context)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut wire = Wire::new(stream);
     let place = context.lobby.enter(peer.ip());
+    match door {
+        Door::Plain(access) => talk(stream, place, peer, access, None, context).await,
+        // On the heap, so that a connection without TLS does not hold room for it.
+        Door::Tls(tls) => Box::pin(serve_tls(stream, place, peer, tls, context)).await,
+    }
+}
+
+async fn serve_tls<S>(stream: S, place: Place, peer: SocketAddr, tls: &Tls, context: &Context)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let shaken = tokio::select! {
+        biased;
+        () = place.lost() => Err(End::PushedOut),
+        () = context.shutdown.cancelled() => Err(Closed.into()),
+        shaken = tls.shake(stream) => shaken.map_err(End::from),
+    };
+    match shaken {
+        Ok(Shaken::Mqtt(stream, Shown { serial, agent })) => {
+            tls.desk.seen(serial);
+            let followed = Followed { end: tls.watch(serial), replace: tls.watch(serial) };
+            talk(stream, place, peer, &Access::Certified(agent), Some(followed), context).await;
+        }
+        Ok(Shaken::Enrol(stream, shown)) => certify(stream, place, peer, tls, shown, context).await,
+        Err(end) => report(context, peer, None, &end),
+    }
+}
+
+/// The certificate of a connection, as the book has it.
+struct Followed {
+    end: Watch,
+    replace: Watch,
+}
+
+/// Speaks MQTT from CONNECT on.
+async fn talk<S>(
+    stream: S,
+    place: Place,
+    peer: SocketAddr,
+    access: &Access,
+    followed: Option<Followed>,
+    context: &Context,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut wire = Wire::new(stream);
     let met = tokio::select! {
         biased;
         () = place.lost() => Err(End::PushedOut),
-        met = meet(&mut wire, context) => met,
+        met = meet(&mut wire, access, context) => met,
     };
     match met {
         Ok(visitor) => {
             drop(place);
             let agent = visitor.identity.agent.clone();
             let end = match seat(&mut wire, context, visitor).await {
-                Ok(entered) => stay(&mut wire, peer, context, entered).await,
+                Ok(entered) => stay(&mut wire, peer, context, entered, followed).await,
                 Err(end) => end,
             };
             report(context, peer, Some(&agent), &end);
@@ -136,9 +202,39 @@ where
     }
 }
 
+/// Answers who wants a certificate.
+async fn certify<S>(mut stream: S, place: Place, peer: SocketAddr, tls: &Tls, shown: Option<Shown>, context: &Context)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let outcome = tokio::select! {
+        biased;
+        () = place.lost() => return report(context, peer, None, &End::PushedOut),
+        () = context.shutdown.cancelled() => return report(context, peer, None, &Closed.into()),
+        outcome = enrol::serve(&mut stream, peer, tls, shown) => outcome,
+    };
+    context.metrics.count_closed(outcome.label());
+    match outcome {
+        Outcome::Issued { agent, renewed: false } => tracing::info!(%peer, agent, "agent enrolled"),
+        Outcome::Issued { agent, renewed: true } => tracing::info!(%peer, agent, "agent has a new certificate"),
+        Outcome::Refused(refusal) => {
+            if let Some(before) = context.tell(None, "not_enrolled") {
+                let like_it_before = before.count();
+                tracing::warn!(%peer, reason = %refusal, like_it_before, "no certificate issued");
+            }
+        }
+        Outcome::Unreadable(error) => tracing::debug!(%peer, reason = %error, "no question for a certificate"),
+        Outcome::Broken(error) => tracing::debug!(%peer, reason = %error, "question for a certificate broke off"),
+    }
+}
+
 /// Counts how a connection ended, and logs it unless the like was logged a moment ago.
 fn report(context: &Context, peer: SocketAddr, agent: Option<&AgentId>, end: &End) {
     context.metrics.count_closed(end.label());
+    if end.is_noise() {
+        tracing::debug!(%peer, reason = %end, "connection closed");
+        return;
+    }
     let claimed = end.claimed();
     let Some(before) = context.tell(agent.or(claimed), end.label()) else { return };
     let (agent, claimed) = (agent.map(AgentId::as_str), claimed.map(AgentId::as_str));
@@ -164,7 +260,7 @@ struct Entered {
     link: LinkId,
 }
 
-async fn meet<S>(wire: &mut Wire<S>, context: &Context) -> Result<Visitor, End>
+async fn meet<S>(wire: &mut Wire<S>, access: &Access, context: &Context) -> Result<Visitor, End>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -176,7 +272,7 @@ where
         Err(End::Violation(Violation::Protocol)) => return Err(turn_away(wire, PROTOCOL, None).await),
         connect => connect?,
     };
-    let identity = match context.access.authenticate(&connect) {
+    let identity = match access.authenticate(&connect) {
         Ok(identity) => identity,
         Err(refusal) => return Err(turn_away(wire, refusal, connect.client_id.parse().ok()).await),
     };
@@ -225,7 +321,13 @@ where
 }
 
 /// Links the connection to the intake, serves it, and unlinks it before its seat is free.
-async fn stay<S>(wire: &mut Wire<S>, peer: SocketAddr, context: &Context, entered: Entered) -> End
+async fn stay<S>(
+    wire: &mut Wire<S>,
+    peer: SocketAddr,
+    context: &Context,
+    entered: Entered,
+    followed: Option<Followed>,
+) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
@@ -240,9 +342,17 @@ where
     }
     wire.put(&Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, false)));
     let turn = Arc::new(Semaphore::new(1));
-    let mut session = Session { wire, context, identity, link, words, turn, patience, subscribed: None };
+    let (ends, replace) = followed.map(|followed| (followed.end, followed.replace)).unzip();
+    let dishonoured = async {
+        match ends {
+            Some(watch) => watch.dishonoured().await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut session = Session { wire, context, identity, link, words, turn, patience, subscribed: None, replace };
     let (end, newer) = tokio::select! {
         biased;
+        why = dishonoured => (End::Dishonoured(why), None),
         newer = seat.taken_over() => (End::TakenOver, Some(newer)),
         end = session.run() => (end, None),
     };
@@ -267,6 +377,8 @@ struct Session<'a, S> {
     patience: Duration,
     /// To the words for the agent, with this quality of service at most.
     subscribed: Option<QoS>,
+    /// Its certificate, until the agent was told that another is wanted.
+    replace: Option<Watch>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
@@ -302,6 +414,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
                     biased;
                     word = self.words.recv() => {
                         self.say(word)?;
+                        self.wire.flush().await?;
+                    }
+                    () = outdated(&mut self.replace), if self.subscribed.is_some() => {
+                        self.replace = None;
+                        self.put_word(&Down::Renew);
                         self.wire.flush().await?;
                     }
                     read = self.wire.fill() => {
@@ -381,13 +498,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Session<'_, S> {
         let mut word = word.ok_or(End::Unlinked)?;
         loop {
             if self.subscribed.is_some() {
-                let topic = topic::down(&self.identity.agent);
-                self.wire.put(&Packet::Publish(Publish::new(topic, QoS::AtMostOnce, word.encode())));
+                self.put_word(&word);
             }
             match self.words.try_recv() {
                 Ok(next) => word = next,
                 Err(_) => return Ok(()),
             }
         }
+    }
+
+    fn put_word(&mut self, word: &Down) {
+        let topic = topic::down(&self.identity.agent);
+        self.wire.put(&Packet::Publish(Publish::new(topic, QoS::AtMostOnce, word.encode())));
+    }
+}
+
+async fn outdated(watch: &mut Option<Watch>) {
+    match watch {
+        Some(watch) => watch.outdated().await,
+        None => std::future::pending().await,
     }
 }

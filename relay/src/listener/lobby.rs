@@ -110,7 +110,7 @@ impl Drop for Place {
 }
 
 /// Whom to count together with `address`: of IPv6 a subscriber has a /64 at least.
-fn neighbourhood(address: IpAddr) -> IpAddr {
+pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
         v4 @ IpAddr::V4(_) => v4,

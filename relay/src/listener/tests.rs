@@ -105,7 +105,7 @@ struct House {
 fn house() -> House {
     let (way_in, events) = inlet();
     let metrics = RelayMetrics::register(&Metrics::new());
-    let context = Context::new(Access::new(None), way_in, 10, metrics, Arc::default(), CancellationToken::new());
+    let context = Context::new(way_in, 10, metrics, Arc::default(), CancellationToken::new());
     House { context: Arc::new(context), events }
 }
 
@@ -113,7 +113,7 @@ impl House {
     fn client(&self) -> Client {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let context = Arc::clone(&self.context);
-        tokio::spawn(async move { connection::serve(near, PEER, &context).await });
+        tokio::spawn(async move { connection::serve(near, PEER, &Door::Plain(Access::Open), &context).await });
         Client { stream: far, buffer: BytesMut::new() }
     }
 
@@ -414,7 +414,7 @@ async fn the_listener_survives_every_error_of_accept() {
     let errors = [io::ErrorKind::ConnectionAborted, io::ErrorKind::Other, io::ErrorKind::OutOfMemory];
     let mut script: VecDeque<_> = errors.into_iter().map(|kind| Err(kind.into())).collect();
     script.push_back(Ok(near));
-    let listening = tokio::spawn(listen(Script(script), Arc::clone(&house.context)));
+    let listening = tokio::spawn(listen(Script(script), Door::Plain(Access::Open), Arc::clone(&house.context)));
     let mut first = Client { stream: far, buffer: BytesMut::new() };
     first.connect("pi", 60).await;
     assert!(matches!(first.receive().await, Some(Packet::ConnAck(_))));
@@ -461,7 +461,7 @@ async fn garbage_ends_its_own_connection_only() {
 async fn an_idle_connection_costs_a_few_kilobytes() {
     let house = house();
     let (near, _far) = tokio::io::duplex(1);
-    let task = std::mem::size_of_val(&connection::serve(near, PEER, &house.context));
+    let task = std::mem::size_of_val(&connection::serve(near, PEER, &Door::Plain(Access::Open), &house.context));
     let words = 32 * size_of::<Down>();
     assert!(task + words + 2 * 1024 <= 10 * 1024, "{task} + {words} bytes, and a buffer of 2 KiB");
 }

@@ -13,22 +13,19 @@ use std::time::Duration;
 use bytes::BytesMut;
 use gaitway_proto::activity::{Activity, ActivityFrame, Window};
 use gaitway_proto::envelope::{Batch, Down, Hello, Item, Offer};
-use gaitway_proto::identity;
 use gaitway_proto::ledger::{Epoch, Ledger, Stream};
 use gaitway_proto::topic::{self, AgentId, Up};
-use gaitway_relay::{RelayConfig, RelayStatus, Secret};
+use gaitway_relay::{RelayConfig, RelayStatus};
 use gaitway_service::health::Health;
 use gaitway_service::metrics::Metrics;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet, PubAck, Publish, Subscribe};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::memory::MemoryLedger;
-
-pub const SECRET: &str = "a secret for tests";
 
 pub struct Relay {
     pub address: SocketAddr,
@@ -52,11 +49,7 @@ impl Relay {
         shutdown: CancellationToken,
         change: impl FnOnce(&mut RelayConfig),
     ) -> Self {
-        let mut config = RelayConfig {
-            mqtt: "127.0.0.1:0".parse().unwrap(),
-            secret: Some(Secret::new(SECRET)),
-            ..RelayConfig::default()
-        };
+        let mut config = RelayConfig { mqtt: "127.0.0.1:0".parse().unwrap(), ..RelayConfig::default() };
         change(&mut config);
         let listener = gaitway_relay::bind(&config).unwrap();
         let address = listener.local_addr().unwrap();
@@ -77,34 +70,44 @@ impl Relay {
 
 pub struct Client {
     pub id: AgentId,
-    stream: TcpStream,
+    stream: Box<dyn Carrier>,
     buffer: BytesMut,
     pkid: u16,
 }
 
+/// What carries a connection.
+pub trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Carrier for S {}
+
 impl Client {
     /// A bare connection.
     pub async fn dial(relay: &Relay, id: &str) -> Self {
-        let stream = TcpStream::connect(relay.address).await.unwrap();
-        Self { id: id.parse().unwrap(), stream, buffer: BytesMut::new(), pkid: 0 }
+        Self::over(TcpStream::connect(relay.address).await.unwrap(), id)
+    }
+
+    /// Over a stream that is there.
+    pub fn over(stream: impl Carrier + 'static, id: &str) -> Self {
+        Self { id: id.parse().unwrap(), stream: Box::new(stream), buffer: BytesMut::new(), pkid: 0 }
     }
 
     /// Connected and subscribed.
     pub async fn enter(relay: &Relay, id: &str) -> Self {
-        let mut client = Self::dial(relay, id).await;
-        assert_eq!(client.connect().await, Some(ConnectReturnCode::Success));
-        client
-            .send(Packet::Subscribe(Subscribe { pkid: 1, ..Subscribe::new(topic::down(&client.id), QoS::AtLeastOnce) }))
-            .await;
-        assert!(matches!(client.receive().await, Some(Packet::SubAck(_))));
-        client
+        Self::dial(relay, id).await.entered().await
     }
 
-    /// Sends CONNECT with the right password; the answer.
+    /// Connects and subscribes.
+    pub async fn entered(mut self) -> Self {
+        assert_eq!(self.connect().await, Some(ConnectReturnCode::Success));
+        self.send(Packet::Subscribe(Subscribe { pkid: 1, ..Subscribe::new(topic::down(&self.id), QoS::AtLeastOnce) }))
+            .await;
+        assert!(matches!(self.receive().await, Some(Packet::SubAck(_))));
+        self
+    }
+
+    /// Sends CONNECT; the answer.
     pub async fn connect(&mut self) -> Option<ConnectReturnCode> {
-        let mut connect = Connect::new(self.id.as_str());
-        connect.set_login(self.id.as_str(), identity::password(SECRET.as_bytes(), &self.id));
-        self.connect_as(connect).await
+        self.connect_as(Connect::new(self.id.as_str())).await
     }
 
     pub async fn connect_as(&mut self, connect: Connect) -> Option<ConnectReturnCode> {
@@ -120,6 +123,7 @@ impl Client {
         packet.write(&mut bytes, usize::MAX).unwrap();
         // The relay may have closed the connection: the next receive tells.
         let _ = self.stream.write_all(&bytes).await;
+        let _ = self.stream.flush().await;
     }
 
     /// The next packet; none once the connection is closed.

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Check, ConfigError, DIRECTORY, Loaded, SECTIONS, file, read};
 
 /// Keys of the agent's own table `relay`, which the combined file's table of that name does not have.
-const AGENTS_RELAY: [&str; 3] = ["address", "password", "password_file"];
+const AGENTS_RELAY: [&str; 1] = ["address"];
 
 /// Loads the configuration of `service` as [`load`](super::load) does, from its own file or from the combined one. Unnamed, it is
 /// the service's own if that exists, else the combined one.
@@ -68,7 +68,6 @@ mod tests {
             ("[relay]\nmqtt = \"0.0.0.0:1\"\n", true),
             ("[sink.sqlite]\nkeep_raw = \"1d\"\n", true),
             ("[relay]\naddress = \"mqtt://a:1\"\n", false),
-            ("[relay]\npassword = \"x\"\n", false),
             ("[kafka]\nbrokers = \"a:1\"\n", false),
             ("", false),
             ("no TOML", false),

@@ -9,9 +9,10 @@ use gaitway_proto::limits::MAX_PACKET;
 use gaitway_proto::topic::{self, AgentId, Up};
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet,
-    QoS, StateError, SubscribeReasonCode,
+    QoS, StateError, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 
+use crate::identity::{Route, Security, explain};
 use crate::uplink::UplinkConfig;
 use crate::uplink::session::BatchId;
 
@@ -63,21 +64,36 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection that is made once [`next`](Self::next) is awaited. The host's name is resolved then.
-    pub(super) fn open(config: &UplinkConfig) -> Self {
-        let mut options = MqttOptions::new(config.agent.as_str(), config.relay.host(), config.relay.port());
+    pub(super) fn open(config: &UplinkConfig, route: &Route) -> Result<Self, Lost> {
+        let Route { relay, security } = route;
+        let mut options = MqttOptions::new(config.agent.as_str(), relay.bare_host(), relay.port());
+        match security {
+            Security::Plain => {}
+            Security::Tls(tls) => {
+                options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
+            }
+            Security::Missing => {
+                return Err(Lost::Refused(
+                    "this agent has no certificate: get a code with `gaitway relay agent add NAME` at the relay, then run \
+                     `gaitway agent enroll`"
+                        .into(),
+                ));
+            }
+        }
         options
             .set_keep_alive(KEEP_ALIVE)
             .set_clean_session(true)
             .set_max_packet_size(MAX_PACKET, MAX_PACKET)
             .set_inflight(INFLIGHT)
-            .set_credentials(config.agent.as_str(), config.password.as_deref().unwrap_or_default());
+            .set_credentials(config.agent.as_str(), config.word.as_deref().map_or("", String::as_str));
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         network.set_tcp_send_buffer_size(SEND_BUFFER);
         network.set_connection_timeout(CLIENT_TIMEOUT);
         let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
         event_loop.set_network_options(network);
-        Self { agent: config.agent.clone(), client, poll: Box::pin(step(event_loop)), underway: VecDeque::new() }
+        let (agent, poll) = (config.agent.clone(), Box::pin(step(event_loop)));
+        Ok(Self { agent, client, poll, underway: VecDeque::new() })
     }
 
     /// Hands a payload to the client; a batch is reported as [`Said::Written`] later.
@@ -138,10 +154,13 @@ async fn step(mut event_loop: EventLoop) -> (EventLoop, Result<Event, Connection
 }
 
 fn lost(agent: &AgentId, error: &ConnectionError) -> Lost {
+    if let Some(why) = explain(error) {
+        return Lost::Refused(why);
+    }
     match error {
         ConnectionError::ConnectionRefused(code) => Lost::Refused(match code {
             ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
-                format!("the relay refuses the password of agent {agent}: make one with the relay's secret")
+                format!("the relay refuses agent {agent}: it has another one's certificate")
             }
             ConnectReturnCode::ServiceUnavailable => {
                 format!("the relay refuses agent {agent} for now: it is full, or a second agent uses this id")

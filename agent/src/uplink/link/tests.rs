@@ -7,9 +7,11 @@ use gaitway_service::metrics::Metrics;
 use rumqttc::ConnectReturnCode;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use super::peer::{Heard, Peer, last_of};
 use super::*;
+use crate::identity::Route;
 use crate::uplink::UplinkSnapshot;
 
 const PASSWORD: &str = "secret";
@@ -54,6 +56,18 @@ struct Agent {
     running: JoinHandle<anyhow::Result<()>>,
 }
 
+/// Towards `listener` in plain text, with the word.
+fn config(listener: &TcpListener, agent: &AgentId) -> UplinkConfig {
+    let relay: RelayAddress = format!("mqtt://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let (_, routes) = watch::channel(Route::choose(Some(&relay), None));
+    UplinkConfig {
+        routes,
+        agent: agent.clone(),
+        word: Some(Zeroizing::new(PASSWORD.to_owned())),
+        wanted: Arc::default(),
+    }
+}
+
 fn epoch() -> Epoch {
     Epoch::from_random(5)
 }
@@ -68,11 +82,7 @@ async fn agent(next: u64) -> Agent {
     let (to_agent, told) = mpsc::channel(1);
     let (status, health, metrics) = (Arc::<UplinkStatus>::default(), Health::new(), Metrics::new());
     let shutdown = CancellationToken::new();
-    let config = UplinkConfig {
-        relay: format!("mqtt://{}", listener.local_addr().unwrap()).parse().unwrap(),
-        agent: id.clone(),
-        password: Some(PASSWORD.into()),
-    };
+    let config = config(&listener, &id);
     let running = {
         let counters = UplinkMetrics::default();
         counters.register(&metrics);
@@ -229,8 +239,8 @@ async fn a_refusal_says_what_to_do() {
     let agent = agent(1).await;
     let mut peer = Peer::accept(&agent.listener, &agent.id, PASSWORD).await;
     peer.answer(ConnectReturnCode::BadUserNamePassword).await;
-    let refused = agent.shows(|s| s.waiting.as_ref().is_some_and(|why| why.contains("password"))).await;
-    assert!(refused.waiting.unwrap().contains("make one with the relay's secret"));
+    let refused = agent.shows(|s| s.waiting.as_ref().is_some_and(|why| why.contains("refuses agent"))).await;
+    assert!(refused.waiting.unwrap().contains("another one's certificate"));
     agent.ends().await;
 }
 
@@ -256,11 +266,7 @@ async fn a_frame_of_the_greatest_size_fits() {
     }
     let mut agent = agent(2).await;
     agent.running.abort();
-    let config = UplinkConfig {
-        relay: format!("mqtt://{}", agent.listener.local_addr().unwrap()).parse().unwrap(),
-        agent: agent.id.clone(),
-        password: Some(PASSWORD.into()),
-    };
+    let config = config(&agent.listener, &agent.id);
     let (states, shutdown) = (agent.state.subscribe(), agent.shutdown.clone());
     let (to_agent, told) = mpsc::channel(1);
     let (status, part) = (agent.status.clone(), agent.health.part("large"));

@@ -1,0 +1,54 @@
+//! Where the relay is and how it is spoken to, from what is configured and what the agent has enrolled for. Pure.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+
+use super::Identity;
+use crate::uplink::RelayAddress;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Route {
+    /// The relay.
+    pub relay: RelayAddress,
+    /// How it is spoken to.
+    pub security: Security,
+}
+
+/// How a relay is spoken to.
+#[derive(Clone)]
+pub enum Security {
+    /// As anybody, in plain text.
+    Plain,
+    /// Over TLS, with the agent's certificate.
+    Tls(Arc<ClientConfig>),
+    /// Over TLS, but the agent has not enrolled.
+    Missing,
+}
+
+impl Route {
+    /// What is configured goes before where the agent enrolled; without either the relay is on this machine.
+    pub fn choose(configured: Option<&RelayAddress>, identity: Option<&Identity>) -> Self {
+        match (configured, identity) {
+            (Some(relay), _) if !relay.is_secure() => Self { relay: relay.clone(), security: Security::Plain },
+            (relay, Some(identity)) => {
+                Self { relay: relay.unwrap_or(&identity.relay).clone(), security: Security::Tls(identity.mqtt.clone()) }
+            }
+            (Some(relay), None) => Self { relay: relay.clone(), security: Security::Missing },
+            (None, None) => Self { relay: RelayAddress::here(), security: Security::Plain },
+        }
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let security = match self.security {
+            Security::Plain => "plain",
+            Security::Tls(_) => "tls",
+            Security::Missing => "not enrolled",
+        };
+        f.debug_struct("Route").field("relay", &self.relay).field("security", &security).finish()
+    }
+}
