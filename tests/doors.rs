@@ -6,6 +6,7 @@
 mod harness;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
@@ -102,12 +103,16 @@ type Answer = Option<u16>;
 
 /// The rule for the phones' door, as plainly as it can be said.
 fn allowed(is_https: bool, who: Who, what: What) -> Answer {
+    if is_https && who == Who::PlainText {
+        return Some(499);
+    }
     match (who, what) {
         (Who::Tls11, _) => None,
-        (Who::PlainText, _) if is_https => Some(499),
-        (Who::Anna | Who::Ben | Who::PlainText, What::Push(..)) => Some(200),
-        (Who::WebPage, What::Push(..)) => Some(403),
-        (_, What::Push(..)) => Some(499),
+        (who, What::Push(..)) => Some(match who {
+            Who::Anna | Who::Ben | Who::PlainText => 200,
+            Who::WebPage => 403,
+            _ => 499,
+        }),
         (_, What::Other("GET", "/healthz" | "/readyz" | "/metrics")) => Some(200),
         (_, What::Other(_, "/data") | What::Other("POST", "/metrics")) => Some(405),
         (_, What::Other(..)) => Some(404),
@@ -169,7 +174,7 @@ impl Door {
         };
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         if let Some(authorization) = authorization {
-            head.push_str(&format!("Authorization: {authorization}\r\n"));
+            let _ = write!(head, "Authorization: {authorization}\r\n");
         }
         if who == Who::WebPage {
             head.push_str("Origin: https://page.example\r\nSec-Fetch-Site: cross-site\r\n");
@@ -291,7 +296,8 @@ fn every_door_lets_in_whom_it_should(is_https: bool) {
     let (certificate, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     let mut text = "[relay]\ntls = true\nadmin = \"127.0.0.1:0\"\n".to_owned();
     if is_https {
-        text.push_str(&format!("[agent.https]\ncertificate_file = {certificate:?}\nkey_file = {key:?}\n"));
+        let (certificate, key) = (certificate.display(), key.display());
+        let _ = write!(text, "[agent.https]\ncertificate_file = \"{certificate}\"\nkey_file = \"{key}\"\n");
     }
     std::fs::write(&config, text).unwrap();
     let mut up = Process::up(&data, &["--config", config.to_str().unwrap()]);
