@@ -2,7 +2,7 @@
 //!
 //! 1. [`logs`] turns tracing events into lines on stdout.
 //! 2. [`config`] merges defaults, file, environment and flags into the service's own type.
-//! 3. [`lock`] makes sure that one process owns a data directory.
+//! 3. [`secret`] reads passwords and keys; [`lock`] makes sure that one process owns a data directory.
 //! 4. [`health`] and [`metrics`] collect what the service says about itself, [`http`] answers with it
 //!    on a [`server`] that strangers may talk to.
 //! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
@@ -20,6 +20,7 @@ pub mod lock;
 pub mod logs;
 pub mod metrics;
 pub mod notify;
+pub mod secret;
 pub mod server;
 pub mod signals;
 pub mod stamp;
