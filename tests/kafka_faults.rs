@@ -7,6 +7,7 @@ mod harness;
 #[path = "../sink/tests/postgres_server/mod.rs"]
 mod postgres_server;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -326,6 +327,7 @@ fn a_sink_that_was_frozen_stores_nothing_twice_beside_the_new_owner_of_its_parti
     let (emulator, server) = (emulator(), Server::start(&[]));
     let (database, password) = (server.database(), house.path("password"));
     std::fs::write(&password, "secret").unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
     let url = database.url.replace(":secret@", "@");
     let postgres = format!(
         "{SOON}[postgres]\nurl = \"{url}\"\npassword_file = \"{}\"\nstatement_timeout = \"5s\"\n",

@@ -86,7 +86,7 @@ fn ledger(broker: &str, frames: &[Vec<u8>], rounds: usize) -> Figure {
 }
 
 fn producer(kafka: &KafkaConfig) -> BaseProducer {
-    let mut settings = client::base(kafka, "figures");
+    let mut settings = client::base(kafka, "figures").unwrap();
     for (name, value) in SETTINGS {
         settings.set(name, value);
     }

@@ -84,7 +84,7 @@ impl Run {
         let emulator = Emulator::start(options).unwrap();
         let (ca, key) = (folder.path().join("ca.pem"), folder.path().join("key.pem"));
         emulator.write_ca(&ca).unwrap();
-        std::fs::write(&key, emulator.private_key_pem()).unwrap();
+        emulator.write_key(&key).unwrap();
         let table = format!(
             "[snowflake]\nurl = \"{}\"\naccount = \"{}\"\nuser = \"{}\"\nca_file = \"{}\"\nprivate_key_file = \"{}\"\n",
             emulator.url(),
@@ -149,7 +149,7 @@ impl Run {
     /// Seconds that a consumer takes to see every record of these topics, and to do nothing with it.
     fn consume(&self, fetches: &[(&str, &str)]) -> f64 {
         let begun = Instant::now();
-        let mut settings = client::reader(&self.kafka, "figures");
+        let mut settings = client::reader(&self.kafka, "figures").unwrap();
         settings.set("group.id", kafka::unique("figures")).set("auto.offset.reset", "earliest");
         for (name, value) in fetches {
             settings.set(*name, *value);

@@ -7,10 +7,11 @@ set -euo pipefail
 
 usage() {
   cat >&2 <<'END'
-kafka.sh start  [--port N] [--data DIR] [--properties FILE]   start (or find) the broker, print 127.0.0.1:PORT
+kafka.sh start  [--port N] [--data DIR] [--properties FILE] [--scram FILE]
+                                                              start (or find) the broker, print 127.0.0.1:PORT
 kafka.sh stop   [--port N] [--data DIR]                       end it, keep its data
 kafka.sh status [--port N] [--data DIR]                       print its address; exit 1 if it does not run
-kafka.sh topics|configs|consumer-groups|console-producer|console-consumer|transactions …
+kafka.sh acls|topics|configs|consumer-groups|console-producer|console-consumer|transactions …
                                                               Kafka's own tools, see --help of each
 kafka.sh jars                                                 print the folder of Kafka's jars, fetching them if need be
 
@@ -18,6 +19,7 @@ kafka.sh jars                                                 print the folder o
 --data        ${XDG_STATE_HOME:-~/.local/state}/gaitway/kafka by default
 --properties  further broker settings; they win over those of this script. The listener of clients is called CLIENT: for TLS or SASL
               set listener.security.protocol.map=CLIENT:SASL_SSL,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT and listener.name.client.…
+--scram       users that the first start makes, a line each: SCRAM-SHA-512=[name=NAME,password=PASSWORD]
 The jars (about 55 MB) are kept in ${GAITWAY_KAFKA_HOME:-${XDG_CACHE_HOME:-~/.cache}/gaitway/kafka-VERSION}.
 END
   exit 2
@@ -113,13 +115,16 @@ END
 }
 
 format() {
-  local id=-
+  local id=- users=() user
   until [[ $id != -* ]]; do id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '='); done
+  if [[ -n $scram ]]; then
+    while read -r user; do users+=(--add-scram "$user"); done <"$scram"
+  fi
   say "formatting $data/log"
   # A format that was cut short leaves no meta.properties: begin again, nothing was ever written there.
   rm -rf "$data/log"
   "$java" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$1/*" kafka.tools.StorageTool \
-    format --cluster-id "$id" --config "$data/server.properties" >>"$data/kafka.log" 2>&1 9>&- ||
+    format --cluster-id "$id" --config "$data/server.properties" "${users[@]}" >>"$data/kafka.log" 2>&1 9>&- ||
     { tail -n 20 "$data/kafka.log" >&2; die "formatting failed, see $data/kafka.log"; }
 }
 
@@ -150,6 +155,7 @@ start() {
   local libs client controller internal remembered='' outcome
   command -v "$java" >/dev/null || die "java is missing, install a JDK of version 17 or newer (or set JAVA_HOME)"
   [[ -z $properties || -r $properties ]] || die "cannot read $properties"
+  [[ -z $scram || -r $scram ]] || die "cannot read $scram"
   remembered=$(sed -n 's/^127\.0\.0\.1:\([0-9]\{1,5\}\)$/\1/p' "$data/kafka.address" 2>/dev/null) || true
   for _ in {1..100}; do
     running >/dev/null || break
@@ -236,6 +242,7 @@ case $command in
     jars
     exit
     ;;
+  acls) run_java org.apache.kafka.tools.AclCommand "$@" ;;
   topics) run_java org.apache.kafka.tools.TopicCommand "$@" ;;
   configs) run_java kafka.admin.ConfigCommand "$@" ;;
   consumer-groups) run_java org.apache.kafka.tools.consumer.group.ConsumerGroupCommand "$@" ;;
@@ -245,19 +252,20 @@ case $command in
   *) usage ;;
 esac
 
-port='' data=${XDG_STATE_HOME:-$HOME/.local/state}/gaitway/kafka properties=''
+port='' data=${XDG_STATE_HOME:-$HOME/.local/state}/gaitway/kafka properties='' scram=''
 while [[ $# -gt 0 ]]; do
   [[ $# -ge 2 ]] || usage
   case $1 in
     --port) port=$2 ;;
     --data) data=$2 ;;
     --properties) properties=$2 ;;
+    --scram) scram=$2 ;;
     *) usage ;;
   esac
   shift 2
 done
 [[ -z $port || ($port =~ ^[0-9]{1,5}$ && $port -le 65535) ]] || die "--port $port: expected 0 to 65535"
-[[ -z $properties || $command == start ]] || usage
+[[ -z $properties$scram || $command == start ]] || usage
 
 if [[ $command != status ]]; then
   mkdir -p "$data"

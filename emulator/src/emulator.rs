@@ -1,6 +1,8 @@
 //! The emulator as a test holds it.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -72,6 +74,12 @@ impl Emulator {
     /// Writes [`Self::ca_pem`] to a file, for `SSL_CERT_FILE` and the like.
     pub fn write_ca(&self, path: &Path) -> io::Result<()> {
         std::fs::write(path, &self.ca_pem)
+    }
+
+    /// Writes [`Self::private_key_pem`] to a new file that is nobody else's.
+    pub fn write_key(&self, path: &Path) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(self.private_key_pem().as_bytes())
     }
 
     /// The private key whose public half is registered for the user: PKCS#8 as PEM text, the same for all emulators.

@@ -45,7 +45,7 @@ fn main() -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.dir).with_context(|| format!("making {folder}"))?;
     let (ca, key) = (args.dir.join("snowpipe-emulator-ca.pem"), args.dir.join("snowpipe-emulator-key.pem"));
     emulator.write_ca(&ca).with_context(|| format!("writing {}", ca.display()))?;
-    std::fs::write(&key, emulator.private_key_pem()).with_context(|| format!("writing {}", key.display()))?;
+    emulator.write_key(&key).with_context(|| format!("writing {}", key.display()))?;
     let lines = [
         ("url", emulator.url()),
         ("ca", ca.display().to_string()),

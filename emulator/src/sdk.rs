@@ -3,7 +3,7 @@
 //! - A process of the SDK ends with its [`Session`]: dropped, it is killed, which is how a client dies.
 //! - Nothing is skipped: without the SDK there is an error that says what is missing.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -51,7 +51,7 @@ impl Sdk {
         let folder = tempfile::tempdir().context("a folder for CA and key")?;
         let (ca, key) = (folder.path().join("ca.pem"), folder.path().join("key.pem"));
         emulator.write_ca(&ca).context("writing the CA")?;
-        fs::write(&key, emulator.private_key_pem()).context("writing the key")?;
+        emulator.write_key(&key).context("writing the key")?;
         let mut child = Command::new(&self.python)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/client.py"))
             .args(["--url", &emulator.url(), "--account", emulator.account(), "--user", emulator.user()])

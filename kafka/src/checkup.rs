@@ -86,8 +86,7 @@ pub fn examine(config: &KafkaConfig, users: Users<'_>, checkup: &mut Checkup) ->
 pub fn ends(config: &KafkaConfig, partitions: &[Partition]) -> Result<Vec<(i64, i64)>, String> {
     let context = Context::default();
     let trouble = context.trouble.clone();
-    let consumer: Result<BaseConsumer<Context>, _> =
-        client::reader(config, CLIENT).set("group.id", CLIENT).create_with_context(context);
+    let consumer = consumer(config, CLIENT, context);
     let found = consumer.and_then(|consumer| {
         let ends = partitions.iter().map(|Partition { topic, number, .. }| {
             progress::watermarks(&consumer, topic, *number, &CancellationToken::new())
@@ -95,6 +94,10 @@ pub fn ends(config: &KafkaConfig, partitions: &[Partition]) -> Result<Vec<(i64, 
         ends.collect()
     });
     found.map_err(|error| client::sentence(config, "find the ends of the topics", &error, &trouble))
+}
+
+fn consumer(config: &KafkaConfig, group: &str, context: Context) -> Result<BaseConsumer<Context>, KafkaError> {
+    client::reader(config, CLIENT)?.set("group.id", group).create_with_context(context)
 }
 
 fn of_topics(config: &KafkaConfig, wanted: &[Wanted], survey: &Survey, checkup: &mut Checkup) {
@@ -173,8 +176,7 @@ fn of_sinks(config: &KafkaConfig, group: &str, survey: &Survey, checkup: &mut Ch
     let subject = format!("sinks of group {group}");
     let context = Context::default();
     let trouble = context.trouble.clone();
-    let consumer: Result<BaseConsumer<Context>, _> =
-        client::reader(config, CLIENT).set("group.id", group).create_with_context(context);
+    let consumer = consumer(config, group, context);
     let partitions = match consumer.and_then(|consumer| ask_group(config, &consumer, group, survey)) {
         Err(error) => {
             let said = client::sentence(config, "look at the group", &error, &trouble);
@@ -238,9 +240,7 @@ fn ask_group(
 fn letters(config: &KafkaConfig, survey: &Survey, trouble: &Trouble, checkup: &mut Checkup) {
     let topic = &config.topics.dead_letter;
     let Some(found) = survey.topics.get(topic) else { return };
-    let consumer = client::reader(config, CLIENT)
-        .set("group.id", CLIENT)
-        .create_with_context::<_, BaseConsumer<Context>>(Context { trouble: trouble.clone() });
+    let consumer = consumer(config, CLIENT, Context { trouble: trouble.clone() });
     let kept = consumer.and_then(|consumer| {
         (0..found.partitions).try_fold(0, |kept, partition| {
             progress::watermarks(&consumer, topic, partition, &CancellationToken::new())

@@ -2,18 +2,22 @@
 //!
 //! - What the law rests on cannot be set: such a property is refused with the reason.
 //! - What topics would be created with and refused for afterwards is refused before.
-//! - No value of a property is ever shown: it may be a password.
+//! - No value of a property is ever shown: it may be a password. Each comes from one place: the table itself or a file.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use gaitway_proto::schema::{self, Table};
 use gaitway_service::config::{Check, Wrong};
-use serde::de::{Deserializer, Error, Visitor};
+use gaitway_service::secret::{self, Secret, SecretError};
 use serde::{Deserialize, Serialize};
 
 use crate::topics::{self, Weight};
+
+mod properties;
+
+pub use properties::{Properties, PropertyFiles};
 
 /// Where Kafka is and how it is used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,9 @@ pub struct KafkaConfig {
     pub inspect: bool,
     /// Properties of librdkafka, as its CONFIGURATION.md names them.
     pub properties: Properties,
+    /// Files that hold values of further properties, such as `sasl.password`; white space around them does not count. They are read for
+    /// each client that is made, and must be nobody else's.
+    pub property_files: PropertyFiles,
 }
 
 /// Names of topics.
@@ -61,62 +68,6 @@ pub struct Create {
     pub settings: Properties,
 }
 
-/// Text by name; numbers and booleans are taken as they are spelled.
-#[derive(Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Properties(pub BTreeMap<String, String>);
-
-impl fmt::Debug for Properties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-impl<'de> Deserialize<'de> for Properties {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let map = BTreeMap::<String, Scalar>::deserialize(deserializer)?;
-        Ok(Self(map.into_iter().map(|(name, Scalar(value))| (name, value)).collect()))
-    }
-}
-
-struct Scalar(String);
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarVisitor).map(Self)
-    }
-}
-
-struct ScalarVisitor;
-
-impl Visitor<'_> for ScalarVisitor {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text, a number, true or false")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
-        Ok(text.to_owned())
-    }
-
-    fn visit_bool<E: Error>(self, flag: bool) -> Result<String, E> {
-        Ok(flag.to_string())
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<String, E> {
-        Ok(number.to_string())
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
-        Ok(number.to_string())
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<String, E> {
-        Ok(number.to_string())
-    }
-}
-
 impl Default for KafkaConfig {
     fn default() -> Self {
         Self {
@@ -125,6 +76,7 @@ impl Default for KafkaConfig {
             create: Create::default(),
             inspect: true,
             properties: Properties::default(),
+            property_files: PropertyFiles::default(),
         }
     }
 }
@@ -210,6 +162,30 @@ impl KafkaConfig {
         told.map_or(TRANSACTION, Duration::from_millis)
     }
 
+    /// Names of properties, of either table, as they are spelled.
+    fn names(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let values = self.properties.0.keys().map(|name| (PROPERTIES, name.as_str()));
+        values.chain(self.property_files.0.keys().map(|name| (PROPERTY_FILES, name.as_str())))
+    }
+
+    /// What stands in the files of properties.
+    pub(crate) fn read_files(&self) -> impl Iterator<Item = (&str, Result<Secret, SecretError>)> {
+        self.property_files.0.iter().map(|(name, path)| (name.as_str(), secret::read(path)))
+    }
+
+    /// Whether the files of properties, and that of a client certificate's key, can be used now, as they must be when a service starts.
+    pub fn check_files(&self) -> Result<(), Wrong> {
+        for (name, value) in self.read_files() {
+            value.map_err(|error| Wrong::new(PROPERTY_FILES, format!("must hold {name}: {error}")))?;
+        }
+        // librdkafka reads it itself, whoever else may.
+        if let Some(path) = self.properties.0.get(KEY_FILE) {
+            secret::read(Path::new(path))
+                .map_err(|error| Wrong::new(PROPERTIES, format!("cannot have {KEY_FILE}: {error}")))?;
+        }
+        Ok(())
+    }
+
     /// What makes topics that this would create be refused afterwards.
     fn forbidden(&self) -> Option<String> {
         let (wanted, survey) = topics::as_created(self);
@@ -242,6 +218,12 @@ const OURS: [(&str, &str); 18] = [
     ("statistics.interval.ms", "the sink measures by it how far it is behind"),
 ];
 
+/// The property that names the file of a client certificate's key.
+const KEY_FILE: &str = "ssl.key.location";
+
+const PROPERTIES: &str = "kafka.properties";
+const PROPERTY_FILES: &str = "kafka.property_files";
+
 /// Longest name of a topic, from Kafka's `Topic.java`.
 const MAX_TOPIC: usize = 249;
 
@@ -264,15 +246,21 @@ impl Check for KafkaConfig {
         }
         Wrong::unless_within("kafka.create.partitions", &self.create.partitions, 1..=1_000)?;
         Wrong::unless_within("kafka.create.replication", &self.create.replication, 0..=15)?;
-        let properties = &self.properties.0;
-        for name in properties.keys() {
+        let mut set = BTreeMap::new();
+        for (key, name) in self.names() {
             let proper = proper(name);
             if let Some((_, why)) = OURS.iter().find(|(ours, _)| *ours == proper) {
-                return Err(Wrong::new("kafka.properties", format!("must not have {name}: {why}")));
+                return Err(Wrong::new(key, format!("must not have {name}: {why}")));
             }
-            if proper != name && properties.contains_key(proper) {
-                let problem = format!("must not have both {name} and {proper}, two names of one property");
-                return Err(Wrong::new("kafka.properties", problem));
+            match set.insert(proper, name) {
+                None => {}
+                Some(other) if other == name => {
+                    return Err(Wrong::new(PROPERTY_FILES, format!("must not have {name}: `{PROPERTIES}` has it too")));
+                }
+                Some(other) => {
+                    let problem = format!("must not have both {other} and {name}, two names of one property");
+                    return Err(Wrong::new(key, problem));
+                }
             }
         }
         if self.create.enabled
@@ -294,6 +282,8 @@ fn is_address(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn refused(change: impl FnOnce(&mut KafkaConfig)) -> String {
@@ -373,9 +363,48 @@ mod tests {
     }
 
     #[test]
-    fn no_value_of_a_property_is_shown() {
-        let properties = Properties([("sasl.password".to_owned(), "hush".to_owned())].into());
-        assert_eq!(format!("{properties:?}"), r#"{"sasl.password"}"#);
+    fn a_property_comes_from_one_place() {
+        let mut config = KafkaConfig::default();
+        config.property_files.0.insert("sasl.password".to_owned(), "/p".into());
+        config.check().unwrap();
+        config.properties.0.insert("sasl.password".to_owned(), "hush".to_owned());
+        let said = config.check().unwrap_err().to_string();
+        assert!(
+            said.contains("`kafka.property_files` must not have sasl.password") && !said.contains("hush"),
+            "{said}"
+        );
+        let said = refused(|config| drop(config.property_files.0.insert("group.id".to_owned(), "/g".into())));
+        assert!(said.contains("`kafka.property_files` must not have group.id: set `group`"), "{said}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_with_its_property() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = KafkaConfig::default();
+        config.property_files.0.insert("sasl.password".to_owned(), dir.path().join("none"));
+        let said = config.check_files().unwrap_err().to_string();
+        assert!(
+            said.contains("`kafka.property_files` must hold sasl.password: ") && said.contains("none cannot be"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_certificates_key_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("client.key");
+        let mut config = KafkaConfig::default();
+        config.properties.0.insert(KEY_FILE.to_owned(), key.to_str().unwrap().to_owned());
+        std::fs::write(&key, "hush").unwrap();
+        for (mode, refused) in [(0o644, true), (0o640, true), (0o600, false)] {
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+            let said = config.check_files().map_err(|wrong| wrong.to_string());
+            assert_eq!(
+                said.is_err_and(|said| said.contains("chmod 600") && !said.contains("hush")),
+                refused,
+                "{mode:o}"
+            );
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! 4. [`headers`] carry a record's name beside its JSON value.
 //! 5. [`progress`] is the topic of watermarks: who owns it, how far each agent's streams are committed.
 //! 6. [`records`] shows what is committed to whoever looks on.
-//! 7. [`checkup`] says what is missing or wrong to whoever asks.
+//! 7. [`rights`] says which right is missing where brokers refuse for lack of one.
+//! 8. [`checkup`] says what is missing or wrong to whoever asks.
 //!
 //! Calls block; a client lives on a thread of its own.
 
@@ -16,6 +17,7 @@ pub mod config;
 pub mod headers;
 pub mod progress;
 pub mod records;
+pub mod rights;
 pub mod topics;
 
 pub use config::KafkaConfig;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::KafkaConfig;
 use crate::client::{self, Context, Trouble};
+use crate::rights::{self, Right};
 
 /// The key of the owner's record, in partition 0; its value names the relay's process.
 pub const OWNER: &str = "owner";
@@ -208,7 +209,8 @@ impl<'a> Reading<'a> {
     fn gather(&self, count: i32, until: Until<'_>) -> Result<Gathered, String> {
         let Self { config, stop, uncommitted, committed, trouble, partitions } = self;
         let topic = config.topics.progress.as_str();
-        let said = |doing: &str, error: &KafkaError| client::sentence(config, doing, error, trouble);
+        let needed = [Right::Read(topic)];
+        let said = |doing: &str, error: &KafkaError| client::sentence_needing(config, doing, &needed, error, trouble);
         let mut gathered = Gathered::default();
         gathered.progress.partitions = *partitions;
 
@@ -251,7 +253,7 @@ impl<'a> Reading<'a> {
                         unread.remove(&partition);
                     }
                 }
-                Some(Err(error)) if !matches!(error, KafkaError::PartitionEOF(_)) => return Err(said(&doing, &error)),
+                Some(Err(error)) if !is_nothing(&error) => return Err(said(&doing, &error)),
                 Some(Err(_)) | None if !matches!(until, Until::Begun(_)) => {
                     let before = unread.len();
                     for partition in reached(committed, &ends).map_err(|error| said(&doing, &error))? {
@@ -279,13 +281,20 @@ pub(crate) fn readers(
 ) -> Result<[BaseConsumer<Context>; 2], String> {
     let reader = |isolation: &str| {
         client::reader(config, client_id)
-            .set("group.id", client_id)
-            .set("isolation.level", isolation)
-            .set("enable.partition.eof", "true")
-            .create_with_context(context.clone())
+            .and_then(|mut reader| {
+                reader.set("group.id", client_id).set("isolation.level", isolation).set("enable.partition.eof", "true");
+                reader.create_with_context(context.clone())
+            })
             .map_err(|error| client::sentence(config, "make a reader", &error, &context.trouble))
     };
     Ok([reader("read_uncommitted")?, reader("read_committed")?])
+}
+
+/// Whether it is no reason to end: the end of a partition, or that the group may not be asked about, which is a name and nothing more to
+/// who is told what to read.
+pub(crate) fn is_nothing(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::PartitionEOF(_))
+        || error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed)
 }
 
 /// The partitions of which `consumer` has passed the end.
@@ -343,7 +352,8 @@ pub(crate) fn settle(
             return Err(STOPPED.to_owned());
         }
         let (_, stable) = watermarks(committed, topic, partition, stop).map_err(|error| {
-            client::sentence(config, &format!("find the end of {topic}/{partition}"), &error, trouble)
+            let doing = format!("find the end of {topic}/{partition}");
+            client::sentence_needing(config, &doing, &[Right::Read(topic)], &error, trouble)
         })?;
         if stable >= end {
             return Ok(());
@@ -371,6 +381,12 @@ pub(crate) fn partitions(
         .map_err(|error| client::sentence(config, &format!("look up {topic}"), &error, trouble))?;
     match metadata.topics().first() {
         Some(found) if found.error().is_none() && !found.partitions().is_empty() => Ok(found.partitions().len() as i32),
+        Some(found)
+            if found.error().map(RDKafkaErrorCode::from) == Some(RDKafkaErrorCode::TopicAuthorizationFailed) =>
+        {
+            let lacks = rights::lacks(config, Right::Read(topic));
+            Err(format!("cannot read {topic} at Kafka {}: {lacks}", config.brokers))
+        }
         _ => Err(format!("Kafka {} has no topic {topic}", config.brokers)),
     }
 }

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::KafkaConfig;
 use crate::client::{self, Context, Trouble};
 use crate::headers::{self, OwnedName};
-use crate::progress::{SILENCE, partitions, reached, readers, settle, silence, watermarks};
+use crate::progress::{SILENCE, is_nothing, partitions, reached, readers, settle, silence, watermarks};
+use crate::rights::Right;
 
 /// Where reading begins, in each partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,8 +136,9 @@ impl Reader {
                 });
                 return Ok(true);
             }
-            Some(Err(error)) if !matches!(error, KafkaError::PartitionEOF(_)) && !is_passing(&error) => {
-                return Err(client::sentence(&self.config, &doing(), &error, &self.trouble));
+            Some(Err(error)) if !is_nothing(&error) && !is_passing(&error) => {
+                let needed = [Right::Read(&self.topic)];
+                return Err(client::sentence_needing(&self.config, &doing(), &needed, &error, &self.trouble));
             }
             Some(Err(_)) | None => {}
         }

@@ -171,7 +171,7 @@ fn judge_one(wanted: &Wanted, found: &Found, tell: &mut impl FnMut(Weight, Strin
     let Some(settings) = &found.settings else {
         tell(
             Weight::Differs,
-            "does not show its settings to this user: allow DESCRIBE_CONFIGS to have them checked".into(),
+            "does not show its settings to this user: allow DescribeConfigs on it to have them checked".into(),
         );
         return;
     };
@@ -287,7 +287,7 @@ mod tests {
             (Purpose::Progress, found(set("cleanup.policy", "compact,delete")), Weight::Forbids, "delete"),
             (Purpose::Records, found(set("message.timestamp.type", "LogAppendTime")), Weight::Differs, "broker's"),
             (Purpose::Records, Found { partitions: 3, ..found(|_| {}) }, Weight::Differs, "3 partitions"),
-            (Purpose::Records, Found { settings: None, ..found(|_| {}) }, Weight::Differs, "DESCRIBE_CONFIGS"),
+            (Purpose::Records, Found { settings: None, ..found(|_| {}) }, Weight::Differs, "DescribeConfigs"),
         ] {
             let said = said_of(purpose, found);
             assert_eq!(said.len(), 1, "{said:?}");

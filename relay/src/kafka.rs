@@ -17,8 +17,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use gaitway_kafka::KafkaConfig;
-use gaitway_kafka::client::sentence;
+use gaitway_kafka::client::sentence_needing;
 use gaitway_kafka::progress::{self, Kept, Progress, Reading};
+use gaitway_kafka::rights::Right;
 use gaitway_kafka::topics::{self, Finding, Weight, written_by_relay};
 use gaitway_proto::ledger::{self, Ledger, LedgerError, Mark, Source, Watermark};
 use gaitway_proto::record::Record;
@@ -157,7 +158,13 @@ impl KafkaLedger {
 
     fn said(&self, doing: &str, failed: &Failed) -> String {
         match failed {
-            Failed::Kafka(error, trouble) => sentence(&self.config, doing, error, trouble),
+            Failed::Kafka(error, trouble) => {
+                let (topics, id) = (&self.config.topics, transaction::transactional_id(&self.config));
+                let [raw, activity, gaps, progress] =
+                    [&topics.raw, &topics.activity, &topics.gaps, &topics.progress].map(|topic| Right::Write(topic));
+                let needed = [raw, activity, gaps, progress, Right::Transactions(&id)];
+                sentence_needing(&self.config, doing, &needed, error, trouble)
+            }
             Failed::TooLarge(what) | Failed::Slow(what) => {
                 format!("cannot {doing} at Kafka {}: {what}", self.config.brokers)
             }

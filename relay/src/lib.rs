@@ -131,6 +131,10 @@ pub async fn run(
     config.check_exposure(address)?;
     let limits = config.limits()?;
     #[cfg(feature = "kafka")]
+    if let Some(kafka) = &config.kafka {
+        kafka.check_files()?;
+    }
+    #[cfg(feature = "kafka")]
     let kafka = config.kafka.as_ref().map(|kafka| kafka.brokers.clone());
     #[cfg(not(feature = "kafka"))]
     let kafka = None;

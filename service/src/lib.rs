@@ -2,7 +2,8 @@
 //!
 //! 1. [`logs`] turns tracing events into lines on stdout.
 //! 2. [`config`] merges defaults, file, environment and flags into the service's own type.
-//! 3. [`lock`] makes sure that one process owns a data directory, [`key_file`] that nobody else reads its keys.
+//! 3. [`secret`] reads passwords and keys; [`lock`] makes sure that one process owns a data directory, [`key_file`] that nobody
+//!    else reads the keys that are made there.
 //! 4. [`health`] and [`metrics`] collect what the service says about itself, [`http`] answers with it
 //!    on a [`server`] that strangers may talk to.
 //! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
@@ -22,6 +23,7 @@ pub mod logs;
 pub mod metrics;
 pub mod notify;
 pub mod rate;
+pub mod secret;
 pub mod server;
 pub mod signals;
 pub mod stamp;

@@ -106,6 +106,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     config.check()?;
+    config.kafka.check_files()?;
     let board = Arc::new(Board::new(health.part("sink"), SinkMetrics::register(metrics)));
     let mut tasks = Tasks::new();
     if let Some(admin) = config.admin {
@@ -234,7 +235,7 @@ impl Watch {
             let trouble = member.trouble();
             let wanting = absent.as_ref().is_none_or(|absent| !absent.is_empty()) || trouble.is_some();
             if Instant::now() >= look && (wanting || !member.has_joined()) {
-                absent = Some(self.absent(member, topics));
+                absent = Some(Self::absent(member, topics));
                 look = Instant::now() + about(LOOK_EVERY);
             }
             if shown.is_none_or(|shown: Instant| shown.elapsed() >= SHOW_EVERY) {
@@ -255,15 +256,15 @@ impl Watch {
 
     /// The client that reads, its memory divided by all partitions that there are: one sink may come to own them all.
     fn source(&self, member: &Member, topics: &[&str]) -> Result<Source, String> {
-        let counts = member.partitions(&self.kafka, topics, LOOK);
+        let counts = member.partitions(topics, LOOK);
         let partitions = counts.into_iter().map(|count| count.unwrap_or(1).max(1)).sum();
         let memory = self.config.batch.memory / 2;
         Source::new(Arc::clone(&self.kafka), CLIENT, &self.config.group, memory, partitions)
     }
 
     /// A sentence for each topic that is not there, or of which Kafka does not tell.
-    fn absent(&self, member: &Member, topics: &[&str]) -> Vec<String> {
-        let counts = member.partitions(&self.kafka, topics, LOOK);
+    fn absent(member: &Member, topics: &[&str]) -> Vec<String> {
+        let counts = member.partitions(topics, LOOK);
         let sentence = |(topic, count)| match count {
             Ok(0) => Some(format!("topic {topic} is not there yet: the relay creates it")),
             Ok(_) => None,
@@ -324,7 +325,7 @@ mod tests {
     fn what_the_operator_set_is_left_by_whichever_name() {
         let mut config = KafkaConfig::default();
         config.properties.0.insert("max.partition.fetch.bytes".to_owned(), "1".to_owned());
-        let mut client = gaitway_kafka::client::base(&config, CLIENT);
+        let mut client = gaitway_kafka::client::base(&config, CLIENT).unwrap();
         unless_set(&mut client, "fetch.message.max.bytes", 2);
         unless_set(&mut client, "fetch.wait.max.ms", 3);
         assert_eq!((client.get("fetch.message.max.bytes"), client.get("fetch.wait.max.ms")), (Some("1"), Some("3")));

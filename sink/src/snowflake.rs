@@ -34,5 +34,5 @@ pub use channel::Channel;
 pub use checkup::{Feed, examine};
 pub use client::{Client, Unusable};
 pub use key::BadKey;
-pub use options::{Options, Passphrase};
+pub use options::Options;
 pub use redrive::{Redrive, Standing};

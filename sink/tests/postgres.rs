@@ -1,8 +1,12 @@
 //! The PostgreSQL warehouse keeps the law.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../../tests/harness/authority.rs"]
+mod authority;
 #[path = "postgres/faults.rs"]
 mod faults;
+#[path = "postgres/locked.rs"]
+mod locked;
 mod postgres_server;
 #[path = "postgres/refusals.rs"]
 mod refusals;

@@ -87,7 +87,7 @@ impl House {
 pub(crate) fn snowflake_table(dir: &Path, emulator: &Emulator) -> String {
     let (ca, key) = (dir.join("ca.pem"), dir.join("key.p8"));
     emulator.write_ca(&ca).unwrap();
-    std::fs::write(&key, emulator.private_key_pem()).unwrap();
+    emulator.write_key(&key).unwrap();
     format!(
         "[snowflake]\nurl = \"{}\"\naccount = \"{}\"\nuser = \"{}\"\nca_file = \"{}\"\nprivate_key_file = \"{}\"\n",
         emulator.url(),

@@ -1,5 +1,6 @@
 //! A real broker: the one of `GAITWAY_TEST_KAFKA`, or one of this process, which ends with it whatever happens.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -31,11 +32,13 @@ pub(crate) struct Broker {
     /// `127.0.0.1:PORT`, the same after a restart.
     pub(crate) address: String,
     data: PathBuf,
+    /// Options of its first start and each further one.
+    options: Vec<OsString>,
     /// Waits for the end of its input, which is the end of this process at the latest.
     guard: Child,
 }
 
-fn script() -> PathBuf {
+pub(crate) fn script() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let found = here.ancestors().map(|folder| folder.join("deploy/dev/kafka.sh")).find(|script| script.exists());
     found.expect("deploy/dev/kafka.sh is in the tree")
@@ -43,6 +46,11 @@ fn script() -> PathBuf {
 
 impl Broker {
     pub(crate) fn start() -> Self {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// With more of `kafka.sh`'s options, made for its folder, in which they may put files.
+    pub(crate) fn start_with(options: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
         let data = tempfile::tempdir().expect("a temporary folder").keep();
         let stop = "read -r _; \"$1\" stop --data \"$2\" 2>/dev/null; rm -rf \"$2\"";
         let guard = Command::new("setsid")
@@ -51,8 +59,9 @@ impl Broker {
             .stdin(Stdio::piped())
             .spawn()
             .expect("a shell to guard the broker");
-        let address = start(&data);
-        Self { address, data, guard }
+        let options = options(&data);
+        let address = start(&data, &options);
+        Self { address, data, options, guard }
     }
 
     /// Kills it at this very moment.
@@ -69,14 +78,15 @@ impl Broker {
 
     /// Starts it again at the same address with the same data.
     pub(crate) fn restart(&self) {
-        assert_eq!(start(&self.data), self.address);
+        assert_eq!(start(&self.data, &self.options), self.address);
     }
 }
 
-fn start(data: &Path) -> String {
+fn start(data: &Path, options: &[OsString]) -> String {
     let started = Command::new(script())
         .args(["start", "--port", "0", "--data"])
         .arg(data)
+        .args(options)
         .stderr(Stdio::inherit())
         .output()
         .expect("kafka.sh runs");

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub(crate) mod authority;
 pub(crate) mod crowd;
 pub(crate) mod house;
 pub(crate) mod http;

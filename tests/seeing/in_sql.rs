@@ -178,7 +178,7 @@ fn in_snowflake_what_was_pushed_is_seen_and_adds_up() {
     let emulator = Emulator::start(emulator::Options::default()).unwrap();
     let (ca, key) = (way.dir.path().join("ca.pem"), way.dir.path().join("key.pem"));
     emulator.write_ca(&ca).unwrap();
-    std::fs::write(&key, emulator.private_key_pem()).unwrap();
+    emulator.write_key(&key).unwrap();
     let snowflake = format!(
         "[snowflake]\nurl = \"{}\"\naccount = \"{}\"\nuser = \"{}\"\ndatabase = \"{}\"\nca_file = \"{}\"\n\
          private_key_file = \"{}\"\n",

@@ -1,4 +1,7 @@
 //! Asking the brokers, and creating topics.
+//!
+//! - Nobody serves an admin client's events, so what it has to say of brokers that it cannot reach is lost. What is there is therefore asked
+//!   by a client that is served, and asked first.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,12 +9,18 @@ use std::time::{Duration, Instant};
 use futures_executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::{Metadata, MetadataTopic};
+use rdkafka::producer::{BaseProducer, Producer as _};
 use tokio_util::sync::CancellationToken;
 
 use super::{Finding, Found, Survey, Wanted, judge};
 use crate::KafkaConfig;
 use crate::client::{self, Context, Trouble};
 use crate::progress::{ASK, STOPPED};
+use crate::rights::{self, Right};
+
+/// How long it is listened for what a client has to say of a question that failed: it waits already.
+const HEARING: Duration = Duration::from_millis(10);
 
 /// How long a new topic may take to be known.
 const APPEARS: Duration = Duration::from_secs(20);
@@ -29,6 +38,7 @@ pub fn ensure(
     let wanted = wanted(config, brokers);
     let missing: Vec<Wanted> = wanted.iter().filter(|topic| !known.contains_key(&topic.name)).cloned().collect();
     if !missing.is_empty() {
+        desk.unless_hidden(&missing)?;
         if !config.create.enabled {
             let names: Vec<_> = missing.iter().map(|topic| topic.name.as_str()).collect();
             return Err(format!(
@@ -70,6 +80,7 @@ pub fn look(
 struct Desk<'a> {
     config: &'a KafkaConfig,
     client: AdminClient<Context>,
+    asker: BaseProducer<Context>,
     trouble: Trouble,
 }
 
@@ -77,19 +88,26 @@ impl<'a> Desk<'a> {
     fn new(config: &'a KafkaConfig, client_id: &str) -> Result<Self, String> {
         let context = Context::default();
         let trouble = context.trouble.clone();
-        let client = client::base(config, client_id)
-            .create_with_context(context)
-            .map_err(|error| client::sentence(config, "make a client", &error, &trouble))?;
-        Ok(Self { config, client, trouble })
+        let made = client::base(config, client_id).and_then(|mut settings| {
+            let client = settings.create_with_context(context.clone())?;
+            // Brokers close on who speaks otherwise than they do.
+            Ok((client, settings.set("log.connection.close", "true").create_with_context(context)?))
+        });
+        let (client, asker) = made.map_err(|error| client::sentence(config, "make a client", &error, &trouble))?;
+        Ok(Self { config, client, asker, trouble })
+    }
+
+    /// Asks for this topic, or for all.
+    fn ask(&self, topic: Option<&str>) -> Result<Metadata, String> {
+        self.asker.client().fetch_metadata(topic, ASK).map_err(|error| {
+            self.asker.poll(HEARING);
+            client::sentence(self.config, "list topics", &error, &self.trouble)
+        })
     }
 
     /// How many brokers there are; partitions and replicas by topic.
     fn topics(&self) -> Result<(i32, BTreeMap<String, Found>), String> {
-        let metadata = self
-            .client
-            .inner()
-            .fetch_metadata(None, ASK)
-            .map_err(|error| client::sentence(self.config, "list topics", &error, &self.trouble))?;
+        let metadata = self.ask(None)?;
         let found = metadata.topics().iter().filter(|topic| topic.error().is_none()).map(|topic| {
             let replication = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
             let found =
@@ -112,13 +130,28 @@ impl<'a> Desk<'a> {
         let described = block_on(self.client.describe_configs(&asked, &options))
             .map_err(|error| client::sentence(self.config, doing, &error, &self.trouble))?;
         for (name, resource) in names.iter().zip(described) {
-            // Who may not see them is told so by the judgement.
-            if let (Some(found), Ok(resource)) = (topics.get_mut(name), resource) {
+            // Who may not see them is told so by the judgement; of a refusal the client makes an answer without any.
+            if let (Some(found), Ok(resource)) = (topics.get_mut(name), resource)
+                && !resource.entries.is_empty()
+            {
                 let settings = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
                 found.settings = Some(settings.collect());
             }
         }
         Ok(Survey { brokers, topics })
+    }
+
+    /// A topic that this user may not see is not missing. The error is a sentence.
+    fn unless_hidden(&self, missing: &[Wanted]) -> Result<(), String> {
+        for topic in missing {
+            let metadata = self.ask(Some(&topic.name))?;
+            let code = metadata.topics().first().and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
+            if code == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+                let lacks = rights::lacks(self.config, Right::Write(&topic.name));
+                return Err(format!("cannot see the topic {} at Kafka {}: {lacks}", topic.name, self.config.brokers));
+            }
+        }
+        Ok(())
     }
 
     fn create(&self, missing: &[Wanted]) -> Result<(), String> {
@@ -135,6 +168,16 @@ impl<'a> Desk<'a> {
         for outcome in created {
             match outcome {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((
+                    name,
+                    RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
+                )) => {
+                    let lacks = rights::lacks(self.config, Right::Create(&name));
+                    return Err(format!(
+                        "cannot create the topic {name} at Kafka {}: {lacks}; or create it",
+                        self.config.brokers
+                    ));
+                }
                 Err((name, code)) => {
                     return Err(format!(
                         "cannot create the topic {name} at Kafka {}: {code}; create it, or change kafka.create",

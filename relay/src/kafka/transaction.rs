@@ -14,7 +14,7 @@ use gaitway_kafka::{KafkaConfig, topics};
 use gaitway_proto::record::Record;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext};
 use tokio_util::sync::CancellationToken;
@@ -97,12 +97,12 @@ impl ProducerContext<NoCustomPartitioner> for Delivery {
 }
 
 /// Made of the progress topic's name, so that a second relay on it fences the first.
-fn transactional_id(config: &KafkaConfig) -> String {
+pub(super) fn transactional_id(config: &KafkaConfig) -> String {
     format!("gaitway-relay-{}", config.topics.progress)
 }
 
-fn settings(config: &KafkaConfig) -> ClientConfig {
-    let mut settings = client::base(config, super::CLIENT);
+fn settings(config: &KafkaConfig) -> KafkaResult<ClientConfig> {
+    let mut settings = client::base(config, super::CLIENT)?;
     let timeout = config.transaction_timeout().as_millis().to_string();
     for (name, value) in DEFAULTS.into_iter().chain([(TRANSACTION_TIMEOUT, timeout.as_str())]) {
         if settings.get(name).is_none() {
@@ -117,7 +117,7 @@ fn settings(config: &KafkaConfig) -> ClientConfig {
         .set("delivery.report.only.error", "true")
         // As Java's clients do, so that a device has one partition whoever writes.
         .set("partitioner", "murmur2_random");
-    settings
+    Ok(settings)
 }
 
 /// Has the coordinator do what `ask` asks for, in slices, within [`COORDINATOR`] or until `gives_up`.
@@ -142,7 +142,8 @@ impl Producer {
         let (trouble, refused) = (context.trouble.clone(), Refused::default());
         let failed = |error| Failed::Kafka(error, trouble.clone());
         let delivery = Delivery { context, refused: Arc::clone(&refused) };
-        let producer: BaseProducer<Delivery> = settings(config).create_with_context(delivery).map_err(failed)?;
+        let producer: BaseProducer<Delivery> =
+            settings(config).and_then(|settings| settings.create_with_context(delivery)).map_err(failed)?;
         coordinate(|slice| producer.init_transactions(slice), || stop.is_cancelled()).map_err(failed)?;
         let (topics, stop) = (config.topics.clone(), stop.clone());
         Ok(Self { client: producer, refused, topics, trouble, stop, stops: OnceCell::new() })

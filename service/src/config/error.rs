@@ -21,8 +21,8 @@ const MAX_ITEMS: usize = 4;
 /// How alike a key and the one that was meant must be, by Jaro's measure from 0 to 1.
 const ALIKE: f64 = 0.7;
 
-/// Parts of a key that make its value a secret.
-const SECRET: [&str; 5] = ["secret", "password", "passphrase", "token", "private_key"];
+/// Parts of a key that make its value a secret; of properties that are handed on nobody here knows which are.
+const SECRET: [&str; 6] = ["secret", "password", "passphrase", "token", "private_key", "properties"];
 
 /// Why a configuration is refused. Keys are dotted, as in `http.listen`, behind the section of a combined file.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gaitway_kafka::client::{self, Trouble};
+use gaitway_kafka::rights::Right;
 use gaitway_kafka::{KafkaConfig, topics};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -117,16 +118,18 @@ impl DeadLetters {
     fn producer(&self) -> Result<BaseProducer<Acks>, String> {
         let context = Acks::default();
         let trouble = context.0.trouble.clone();
-        client::base(&self.config, &self.client_id)
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("queue.buffering.max.ms", "0")
-            .set("compression.codec", "lz4")
-            // The topic's own limit is the one that counts.
-            .set("message.max.bytes", "1000000000")
-            .set("message.timeout.ms", (PATIENCE.as_millis() - 5_000).to_string())
-            .create_with_context(context)
-            .map_err(|error| client::sentence(&self.config, "make a producer of dead letters", &error, &trouble))
+        let made = client::base(&self.config, &self.client_id).and_then(|mut settings| {
+            settings
+                .set("enable.idempotence", "true")
+                .set("acks", "all")
+                .set("queue.buffering.max.ms", "0")
+                .set("compression.codec", "lz4")
+                // The topic's own limit is the one that counts.
+                .set("message.max.bytes", "1000000000")
+                .set("message.timeout.ms", (PATIENCE.as_millis() - 5_000).to_string())
+                .create_with_context(context)
+        });
+        made.map_err(|error| client::sentence(&self.config, "make a producer of dead letters", &error, &trouble))
     }
 
     fn deliver(&self, producer: &BaseProducer<Acks>, trouble: &Trouble, letters: &[Letter<'_>]) -> Result<(), String> {
@@ -188,7 +191,8 @@ impl DeadLetters {
 
     fn sentence(&self, error: &KafkaError, trouble: &Trouble) -> String {
         let topic = &self.config.topics.dead_letter;
-        client::sentence(&self.config, &format!("write dead letters to {topic}"), error, trouble)
+        let doing = format!("write dead letters to {topic}");
+        client::sentence_needing(&self.config, &doing, &[Right::Write(topic)], error, trouble)
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use gaitway_kafka::KafkaConfig;
 use gaitway_kafka::client::{self, Trouble};
+use gaitway_kafka::rights::{self, Right};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
@@ -157,6 +158,8 @@ impl Context {
 
 /// The member. It leaves the group when it is dropped, which can take a while.
 pub(super) struct Member {
+    config: Arc<KafkaConfig>,
+    group: String,
     consumer: BaseConsumer<Context>,
     trouble: Trouble,
 }
@@ -164,7 +167,7 @@ pub(super) struct Member {
 impl Member {
     /// Joins `group` for `topics`, which need not be there yet.
     pub(super) fn join(
-        config: &KafkaConfig,
+        config: &Arc<KafkaConfig>,
         client_id: &str,
         group: &str,
         topics: &[&str],
@@ -174,7 +177,8 @@ impl Member {
         let inner = client::Context::default();
         let trouble = inner.trouble.clone();
         let context = Context { inner, crew, board, state: Mutex::default() };
-        let mut member = client::reader(config, client_id);
+        let unmade = |error: &KafkaError| client::sentence(config, "make a member of the group", error, &trouble);
+        let mut member = client::reader(config, client_id).map_err(|error| unmade(&error))?;
         member
             .set("group.id", group)
             .set("partition.assignment.strategy", "cooperative-sticky")
@@ -183,11 +187,9 @@ impl Member {
         for (property, value) in DEFAULTS {
             super::unless_set(&mut member, property, value);
         }
-        let consumer: BaseConsumer<Context> = member
-            .create_with_context(context)
-            .map_err(|error| client::sentence(config, "make a member of the group", &error, &trouble))?;
+        let consumer: BaseConsumer<Context> = member.create_with_context(context).map_err(|error| unmade(&error))?;
         consumer.subscribe(topics).map_err(|error| client::sentence(config, "join the group", &error, &trouble))?;
-        Ok(Self { consumer, trouble })
+        Ok(Self { config: Arc::clone(config), group: group.to_owned(), consumer, trouble })
     }
 
     /// Serves the group for at most `long`. The error is one after which it can never be a member again; a sentence.
@@ -196,7 +198,12 @@ impl Member {
         let mut state = self.consumer.context().state();
         let code = error.rdkafka_error_code();
         let reason = state.reason.take().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        let said = format!("{}{reason}", code.map_or_else(|| error.to_string(), |code| code.to_string()));
+        let topics = &self.config.topics;
+        let [raw, activity, gaps] = [&topics.raw, &topics.activity, &topics.gaps].map(|topic| Right::Read(topic));
+        let needed = [Right::Group(&self.group), raw, activity, gaps];
+        let lacks = code.and_then(|code| rights::missing(&self.config, code, &needed, None));
+        let said = lacks
+            .unwrap_or_else(|| format!("{}{reason}", code.map_or_else(|| error.to_string(), |code| code.to_string())));
         tracing::debug!(said, "the group");
         if let KafkaError::MessageConsumptionFatal(_) = error {
             return Err(format!("this sink cannot be in its group any more: {said}"));
@@ -243,16 +250,13 @@ impl Member {
 
     /// How many partitions each of `topics` has; 0 for one that is not there. Takes at most `long` for all. Errors are
     /// sentences.
-    pub(super) fn partitions(
-        &self,
-        config: &KafkaConfig,
-        topics: &[&str],
-        long: Duration,
-    ) -> Vec<Result<usize, String>> {
+    pub(super) fn partitions(&self, topics: &[&str], long: Duration) -> Vec<Result<usize, String>> {
         let end = Instant::now() + long;
         let of = |topic: &&str| {
-            let said =
-                |error: &KafkaError| client::sentence(config, &format!("look for topic {topic}"), error, &self.trouble);
+            let said = |error: &KafkaError| {
+                let doing = format!("look for topic {topic}");
+                client::sentence_needing(&self.config, &doing, &[Right::Read(topic)], error, &self.trouble)
+            };
             let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             let metadata = self.consumer.fetch_metadata(Some(topic), left).map_err(|error| said(&error))?;
             let Some(found) = metadata.topics().iter().find(|found| found.name() == *topic) else { return Ok(0) };

@@ -14,6 +14,7 @@ use std::time::Duration;
 use gaitway_kafka::KafkaConfig;
 use gaitway_kafka::client::{self, Trouble};
 use gaitway_kafka::progress::ASK;
+use gaitway_kafka::rights::{self, Right};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -113,6 +114,7 @@ fn end_in(reason: &str) -> Option<i64> {
 #[derive(Clone)]
 pub(super) struct Source {
     config: Arc<KafkaConfig>,
+    group: Arc<str>,
     consumer: Arc<BaseConsumer<Context>>,
     seen: Arc<Seen>,
     trouble: Trouble,
@@ -132,7 +134,8 @@ impl Source {
         // A queue below its bound is fetched for once more, and a message takes more than its bytes.
         let share = usize::try_from(memory).unwrap_or(usize::MAX) / partitions.max(1);
         let fetch = (share / 4).clamp(16 * 1024, 1024 * 1024);
-        let mut reader = client::reader(&config, client_id);
+        let unmade = |error: &KafkaError| client::sentence(&config, "make a reader", error, &trouble);
+        let mut reader = client::reader(&config, client_id).map_err(|error| unmade(&error))?;
         reader.set("group.id", group).set("enable.partition.eof", "true").set("statistics.interval.ms", STATISTICS);
         let bounds = [
             ("fetch.message.max.bytes", fetch),
@@ -147,10 +150,9 @@ impl Source {
         for (property, value) in bounds {
             super::unless_set(&mut reader, property, value);
         }
-        let consumer = reader
-            .create_with_context::<_, BaseConsumer<Context>>(context)
-            .map_err(|error| client::sentence(&config, "make a reader", &error, &trouble))?;
-        Ok(Self { config, consumer: Arc::new(consumer), seen, trouble })
+        let consumer =
+            reader.create_with_context::<_, BaseConsumer<Context>>(context).map_err(|error| unmade(&error))?;
+        Ok(Self { config, group: group.into(), consumer: Arc::new(consumer), seen, trouble })
     }
 
     /// What the client last said of itself.
@@ -180,8 +182,8 @@ impl Source {
         Ok(Reader { source: self.clone(), topic: topic.to_owned(), partition, queue, assigned: false })
     }
 
-    fn said(&self, doing: &str, error: &KafkaError) -> String {
-        client::sentence(&self.config, doing, error, &self.trouble)
+    fn said(&self, doing: &str, needed: Right<'_>, error: &KafkaError) -> String {
+        client::sentence_needing(&self.config, doing, &[needed], error, &self.trouble)
     }
 }
 
@@ -213,7 +215,8 @@ impl Reader {
     pub(super) fn ends(&self) -> Result<(i64, i64), String> {
         let Self { source, topic, partition, .. } = self;
         let found = source.consumer.fetch_watermarks(topic, *partition, ASK);
-        found.map_err(|error| source.said(&format!("find the ends of {topic}/{partition}"), &error))
+        let doing = || format!("find the ends of {topic}/{partition}");
+        found.map_err(|error| source.said(&doing(), Right::Read(topic), &error))
     }
 
     /// What the log and the group say. Blocks; the error is a sentence.
@@ -221,13 +224,14 @@ impl Reader {
         let Self { source, topic, partition, .. } = self;
         let (low, high) = self.ends()?;
         let doing = format!("find the group's offset of {topic}/{partition}");
+        let said = |error: &KafkaError| source.said(&doing, Right::Group(&source.group), error);
         let mut asked = TopicPartitionList::new();
         asked.add_partition(topic, *partition);
-        let told = source.consumer.committed_offsets(asked, ASK).map_err(|error| source.said(&doing, &error))?;
+        let told = source.consumer.committed_offsets(asked, ASK).map_err(|error| said(&error))?;
         let Some(told) = told.find_partition(topic, *partition) else {
             return Err(format!("cannot {doing} at Kafka {}: no answer", source.config.brokers));
         };
-        told.error().map_err(|error| source.said(&doing, &error))?;
+        told.error().map_err(|error| said(&error))?;
         let group = match told.offset() {
             Offset::Offset(next) => Some(Hint { next, told: told_in(told.metadata()) }),
             _ => None,
@@ -239,7 +243,7 @@ impl Reader {
     pub(super) fn start(&mut self, at: i64) -> Result<(), String> {
         self.stop();
         let Self { source, topic, partition, .. } = self;
-        let said = |error: &KafkaError| source.said(&format!("read {topic}/{partition}"), error);
+        let said = |error: &KafkaError| source.said(&format!("read {topic}/{partition}"), Right::Read(topic), error);
         let mut assigned = TopicPartitionList::new();
         assigned.add_partition_offset(topic, *partition, Offset::Offset(at)).map_err(|error| said(&error))?;
         source.consumer.incremental_assign(&assigned).map_err(|error| said(&error))?;
@@ -269,9 +273,12 @@ impl Reader {
             Some(Err(error)) => {
                 let Self { source, topic, partition, .. } = self;
                 let heard = SAID.take().map(|said| format!(" ({said})")).unwrap_or_default();
-                let code = error.rdkafka_error_code();
+                let (config, code) = (&source.config, error.rdkafka_error_code());
                 let told = code.map_or_else(|| error.to_string(), |code| code.to_string());
-                let said = format!("cannot read {topic}/{partition} at Kafka {}: {told}{heard}", source.config.brokers);
+                let needed = [Right::Read(topic), Right::Group(&source.group)];
+                let lacks = code.and_then(|code| rights::missing(config, code, &needed, None));
+                let told = lacks.unwrap_or_else(|| format!("{told}{heard}"));
+                let said = format!("cannot read {topic}/{partition} at Kafka {}: {told}", config.brokers);
                 if code.is_some_and(is_damage) { Read::Damaged(said) } else { Read::Broken(said) }
             }
             None => Read::Nothing,

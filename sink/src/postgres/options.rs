@@ -3,10 +3,11 @@
 //! - A password is never shown: not by `Debug`, not in an error.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gaitway_service::config::{Check, Wrong};
+use gaitway_service::secret::{self, Secret};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -22,7 +23,9 @@ pub struct Options {
     /// `postgres://user@host:5432/database`, or libpq's `host=… user=… dbname=…`. `sslmode` is `disable` or `prefer` (no
     /// TLS; the default), or `require` or `verify-full` (TLS, with certificate and host name verified).
     pub url: Address,
-    /// A file that holds the password, read at each connection; white space around it does not count.
+    /// The password, where it does not stand in the URL; for the environment.
+    pub password: Option<Secret>,
+    /// A file that holds the password, read at each connection and nobody else's; white space around it does not count.
     pub password_file: Option<PathBuf>,
     /// PEM file of the certificates that the server's must be signed by; the system's if not set.
     pub ca_file: Option<PathBuf>,
@@ -42,6 +45,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             url: Address::new("postgres://gaitway@localhost/gaitway"),
+            password: None,
             password_file: None,
             ca_file: None,
             connect_timeout: 10 * SECOND,
@@ -54,13 +58,16 @@ impl Default for Options {
 impl Check for Options {
     /// Keys as below `[postgres]`.
     fn check(&self) -> Result<(), Wrong> {
-        let Self { url, password_file, connect_timeout, statement_timeout, keep_raw, .. } = self;
+        let Self { url, password, password_file, connect_timeout, statement_timeout, keep_raw, .. } = self;
         let config = url.parse()?;
-        if config.get_password().is_some() && password_file.is_some() {
-            return Err(Wrong::new(
-                "postgres.password_file",
-                "cannot stand beside a password in `url`: keep one of them",
-            ));
+        let beside = match (config.get_password(), password, password_file) {
+            (Some(_), None, Some(_)) => Some(("postgres.password_file", "a password in `url`")),
+            (Some(_), Some(_), _) => Some(("postgres.password", "a password in `url`")),
+            (None, Some(_), Some(_)) => Some(("postgres.password_file", "`postgres.password`")),
+            _ => None,
+        };
+        if let Some((key, other)) = beside {
+            return Err(Wrong::new(key, format!("cannot stand beside {other}: keep one of them")));
         }
         Wrong::unless_time_within("postgres.connect_timeout", *connect_timeout, SECOND..=300 * SECOND)?;
         Wrong::unless_time_within("postgres.statement_timeout", *statement_timeout, SECOND..=HOUR)?;
@@ -72,8 +79,10 @@ impl Options {
     /// What to connect with, the password among it.
     pub(super) fn config(&self) -> Result<Config, Wrong> {
         let mut config = self.url.parse()?;
-        if let Some(path) = &self.password_file {
-            config.password(read_password(path)?);
+        let read = self.password_file.as_deref().map(secret::read).transpose();
+        let read = read.map_err(|error| Wrong::new("postgres.password_file", error.to_string()))?;
+        if let Some(password) = read.as_ref().or(self.password.as_ref()) {
+            config.password(password.reveal());
         }
         if config.get_application_name().is_none() {
             config.application_name("gaitway");
@@ -82,12 +91,6 @@ impl Options {
         config.keepalives_idle(30 * SECOND).keepalives_interval(10 * SECOND).keepalives_retries(3);
         Ok(config)
     }
-}
-
-fn read_password(path: &Path) -> Result<String, Wrong> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Wrong::new("postgres.password_file", format!("cannot be read: {error}")))?;
-    Ok(text.trim().to_owned())
 }
 
 /// Where a database is, perhaps with a password in it.
@@ -219,6 +222,8 @@ mod tests {
             at("postgres://db/x"),
             at("postgres://u@db/x?sslmode=verify-ca"),
             Options { password_file: Some("/p".into()), ..at("postgres://u:p@db/x") },
+            Options { password: Some(Secret::new("q")), ..at("postgres://u:p@db/x") },
+            Options { password: Some(Secret::new("q")), password_file: Some("/p".into()), ..at("postgres://u@db/x") },
             Options { connect_timeout: Duration::ZERO, ..Options::default() },
             Options { statement_timeout: 2 * HOUR, ..Options::default() },
             Options { keep_raw: Some(SECOND), ..Options::default() },

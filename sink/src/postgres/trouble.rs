@@ -4,9 +4,11 @@
 //! - Only what a value's own form causes is told as never possible; everything else may work the next time.
 
 use std::error::Error as _;
+use std::io;
 use std::time::Duration;
 
 use gaitway_proto::ledger::LedgerError;
+use rustls::CertificateError;
 use tokio_postgres::error::DbError;
 
 use super::options::Server;
@@ -83,7 +85,32 @@ fn away(server: &Server, error: &tokio_postgres::Error) -> String {
              are read again"
         );
     }
-    format!("{server} cannot be reached: check that it runs, and its address ({reason})")
+    let advice = match certificate(error) {
+        Some(CertificateError::UnknownIssuer) => {
+            "its certificate is signed by nobody who is trusted here: set postgres.ca_file"
+        }
+        Some(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+            "its certificate is not for this host: use a name that it is for"
+        }
+        Some(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "its certificate has expired: renew it"
+        }
+        Some(_) => "its certificate cannot be used",
+        None if reason.contains("server does not support TLS") => {
+            "it takes no TLS, which sslmode asks for: switch ssl on there, or sslmode off"
+        }
+        None => "check that it runs, and its address",
+    };
+    format!("{server} cannot be reached: {advice} ({reason})")
+}
+
+/// What is wrong with the server's certificate, if that is it.
+fn certificate(error: &tokio_postgres::Error) -> Option<&CertificateError> {
+    let handshake = error.source()?.downcast_ref::<io::Error>()?;
+    match handshake.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(wrong) => Some(wrong),
+        _ => None,
+    }
 }
 
 /// An error that the server told, by its SQLSTATE (PostgreSQL's documentation, appendix A).
@@ -108,7 +135,9 @@ fn told(server: &Server, code: &str, what: &str) -> LedgerError {
         ("42P01" | "3F000", _) => "lacks a table: run what `gaitway sink ddl --dialect postgres` prints".to_owned(),
         // The DDL creates tables that are not there, and adds nothing to one that is.
         ("42703", _) => "lacks a column: add it with ALTER TABLE; gaitway doctor names it and its type".to_owned(),
-        ("28P01" | "28000", _) => format!("does not let user {user} in: check password and pg_hba.conf"),
+        ("28P01" | "28000", _) => {
+            format!("does not let user {user} in: check password, sslmode and pg_hba.conf")
+        }
         (_, "23") => "has a constraint of its own on a table of gaitway's: drop it".to_owned(),
         (_, "08") => "lost the connection: it is tried again".to_owned(),
         (_, "58" | "XX") => "has trouble with its disk or files: look into its log".to_owned(),

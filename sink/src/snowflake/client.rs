@@ -4,12 +4,13 @@
 //! - No redirect is followed and nothing but HTTPS is spoken: a token goes to the host it is for.
 //! - Calls block. They end with the answer, after [`Pace::answer`], or when the service stops.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use gaitway_service::clock;
+use gaitway_service::secret::{self, Secret, SecretError};
 use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder};
 use tokio::runtime::Handle;
@@ -54,6 +55,12 @@ pub enum Unusable {
         /// Why.
         error: std::io::Error,
     },
+    /// A file with a secret cannot be used.
+    #[error(transparent)]
+    Secret(SecretError),
+    /// There is no private key.
+    #[error("there is no private key: set snowflake.private_key_file")]
+    NoKey,
     /// The private key does not do.
     #[error("private key {path} {error}")]
     Key {
@@ -122,14 +129,20 @@ impl Client {
             let unreadable = |error| Unusable::Unreadable { path: path.display().to_string(), error };
             std::fs::read_to_string(path).map_err(unreadable)
         };
-        let passphrase = match (&options.private_key_passphrase, &options.private_key_passphrase_file) {
-            (Some(passphrase), _) => Some(passphrase.reveal().to_owned()),
-            (None, Some(file)) => Some(read(file)?.trim().to_owned()),
-            (None, None) => None,
+        let secret = |told: &Option<Secret>, file: &Option<PathBuf>| match (told, file) {
+            (Some(told), _) => Ok(Some(told.clone())),
+            (None, Some(file)) => secret::read(file).map(Some).map_err(Unusable::Secret),
+            (None, None) => Ok(None),
         };
-        let file = &options.private_key_file;
-        let key = Key::from_pem(&read(file)?, passphrase.as_deref())
-            .map_err(|error| Unusable::Key { path: file.display().to_string(), error })?;
+        let passphrase = secret(&options.private_key_passphrase, &options.private_key_passphrase_file)?;
+        let key = secret(&options.private_key, &options.private_key_file)?.ok_or(Unusable::NoKey)?;
+        let key = Key::read(key.reveal(), passphrase.as_ref().map(Secret::reveal)).map_err(|error| {
+            let file = options.private_key_file.as_ref();
+            Unusable::Key {
+                path: file.map_or_else(|| "in the environment".into(), |file| file.display().to_string()),
+                error,
+            }
+        })?;
         let authorities = options.ca_file.as_deref().map(read).transpose()?;
         let tls = tls::config(authorities.as_deref()).map_err(Unusable::Tls)?;
         let http = reqwest::Client::builder()

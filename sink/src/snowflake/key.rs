@@ -16,9 +16,13 @@ use ring::digest;
 use ring::rand::SystemRandom;
 use ring::rsa::KeyPair as RsaKeyPair;
 use ring::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use zeroize::Zeroizing;
 
 /// `rsaEncryption` (RFC 8017, appendix C).
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// Characters in a line of PEM (RFC 7468, section 2).
+const PEM_LINE: usize = 64;
 
 /// How far in the past a token begins, seconds.
 const BEGUN: i64 = 300;
@@ -58,8 +62,30 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// From PEM: PKCS#8, encrypted or not, or PKCS#1.
-    pub(super) fn from_pem(pem: &str, passphrase: Option<&str>) -> Result<Self, BadKey> {
+    /// From PEM (PKCS#8, encrypted or not, or PKCS#1), or from what stands between the lines of PEM in a PKCS#8 key, in one line or several.
+    pub(super) fn read(text: &str, passphrase: Option<&str>) -> Result<Self, BadKey> {
+        if text.contains("-----BEGIN") {
+            return Self::from_pem(text, passphrase);
+        }
+        let label = if passphrase.is_some() { "ENCRYPTED PRIVATE KEY" } else { "PRIVATE KEY" };
+        let mut pem = Zeroizing::new(String::with_capacity(text.len() * 2 + 100));
+        pem.push_str("-----BEGIN ");
+        pem.push_str(label);
+        for (place, c) in text.chars().filter(|c| !c.is_whitespace()).enumerate() {
+            pem.push_str(match place {
+                0 => "-----\n",
+                place if place % PEM_LINE == 0 => "\n",
+                _ => "",
+            });
+            pem.push(c);
+        }
+        pem.push_str("\n-----END ");
+        pem.push_str(label);
+        pem.push_str("-----\n");
+        Self::from_pem(&pem, passphrase)
+    }
+
+    fn from_pem(pem: &str, passphrase: Option<&str>) -> Result<Self, BadKey> {
         let (label, document) = SecretDocument::from_pem(pem.trim()).map_err(|_| BadKey::NoPem)?;
         let pair = match label {
             "PRIVATE KEY" => RsaKeyPair::from_pkcs8(document.as_bytes()),

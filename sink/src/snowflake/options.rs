@@ -1,12 +1,12 @@
 //! What the sink must know of Snowflake.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use gaitway_service::config::Wrong;
+use gaitway_service::secret::Secret;
 use serde::{Deserialize, Serialize};
 
-/// Where Snowflake is, as whom, and into what. `account`, `user` and `private_key_file` have no default.
+/// Where Snowflake is, as whom, and into what. `account`, `user` and one of `private_key_file` and `private_key` have no default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
@@ -23,12 +23,16 @@ pub struct Options {
     /// The warehouse for questions in SQL, such as a redrive's; none for the user's default one. Writing needs none.
     #[serde(default)]
     pub warehouse: Option<String>,
-    /// The private key in PEM form, PKCS#8.
-    pub private_key_file: PathBuf,
+    /// A file that holds the private key in PEM form, PKCS#8, and is nobody else's.
+    #[serde(default)]
+    pub private_key_file: Option<PathBuf>,
+    /// The private key itself instead, for the environment: in PEM form, or its one line of base64 alone.
+    #[serde(default)]
+    pub private_key: Option<Secret>,
     /// The passphrase of the key, if it is encrypted.
     #[serde(default)]
-    pub private_key_passphrase: Option<Passphrase>,
-    /// A file that holds the passphrase instead; white space around it does not count.
+    pub private_key_passphrase: Option<Secret>,
+    /// A file that holds the passphrase instead, and is nobody else's; white space around it does not count.
     #[serde(default)]
     pub private_key_passphrase_file: Option<PathBuf>,
     /// The account's address where it does not follow from its name: `PrivateLink`, a proxy, an emulator.
@@ -41,28 +45,6 @@ pub struct Options {
     /// table need different ones.
     #[serde(default = "deployment")]
     pub deployment: String,
-}
-
-/// A passphrase, which is not shown.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Passphrase(String);
-
-impl Passphrase {
-    /// From text.
-    pub fn new(passphrase: impl Into<String>) -> Self {
-        Self(passphrase.into())
-    }
-
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Passphrase")
-    }
 }
 
 fn database() -> String {
@@ -82,7 +64,8 @@ impl Options {
             role: None,
             database: database(),
             warehouse: None,
-            private_key_file: private_key_file.into(),
+            private_key_file: Some(private_key_file.into()),
+            private_key: None,
             private_key_passphrase: None,
             private_key_passphrase_file: None,
             url: None,
@@ -108,6 +91,17 @@ impl Options {
         }
         if let Some(warehouse) = &self.warehouse {
             name("snowflake.warehouse", warehouse)?;
+        }
+        match (&self.private_key_file, &self.private_key) {
+            (None, None) => {
+                let problem = "must be set: a file with the key, or `snowflake.private_key` in the environment";
+                return Err(Wrong::new("snowflake.private_key_file", problem));
+            }
+            (Some(_), Some(_)) => {
+                let problem = "cannot stand beside `snowflake.private_key`: keep one of them";
+                return Err(Wrong::new("snowflake.private_key_file", problem));
+            }
+            _ => {}
         }
         if self.private_key_passphrase.is_some() && self.private_key_passphrase_file.is_some() {
             let problem = "and private_key_passphrase_file cannot be set both";
@@ -186,8 +180,10 @@ mod tests {
             Options { deployment: "a/b".into(), ..options() },
             Options { url: some("http://plain"), ..options() },
             Options { url: some("https://user@host"), ..options() },
+            Options { private_key_file: None, ..options() },
+            Options { private_key: Some(Secret::new("k")), ..options() },
             Options {
-                private_key_passphrase: Some(Passphrase::new("x")),
+                private_key_passphrase: Some(Secret::new("x")),
                 private_key_passphrase_file: Some("y".into()),
                 ..options()
             },

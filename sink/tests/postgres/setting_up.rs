@@ -1,5 +1,6 @@
 //! What a database must be, and what is made in it.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::thread::Builder;
 
 use gaitway_proto::ledger::Ledger as _;
@@ -139,6 +140,7 @@ fn a_wrong_password_and_a_missing_database_are_told_without_the_password() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("password");
     std::fs::write(&file, "hunter2\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut wrong = options(&database.url.replace(":secret@", "@"));
     wrong.password_file = Some(file.clone());
     let mut warehouse = gaitway_sink::postgres::Warehouse::new(&wrong).unwrap();

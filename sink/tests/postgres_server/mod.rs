@@ -185,7 +185,7 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// The user that PostgreSQL runs as where this process is root's, which it refuses.
-fn other_user() -> Option<(u32, u32)> {
+pub(crate) fn other_user() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| -> u32 {
         let said = Command::new("id").args(arguments).output().unwrap();
         let said = String::from_utf8(said.stdout).unwrap();

@@ -108,7 +108,7 @@ impl Scene {
             options.account,
             options.user,
             options.role.unwrap(),
-            options.private_key_file.display(),
+            options.private_key_file.unwrap().display(),
             options.ca_file.unwrap().display(),
             options.url.unwrap(),
         );

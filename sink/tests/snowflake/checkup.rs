@@ -85,6 +85,6 @@ fn a_key_that_is_not_let_in_and_a_host_that_is_away_are_told() {
     assert!(said.contains("RSA_PUBLIC_KEY"), "{said}");
     let away = Options { url: Some("https://127.0.0.1:1".into()), ..account.options() };
     assert_eq!(fails(&of(&account, &away)).len(), 1);
-    let keyless = Options { private_key_file: "/nowhere.p8".into(), ..account.options() };
-    assert!(fails(&of(&account, &keyless))[0].contains("cannot read /nowhere.p8"));
+    let keyless = Options { private_key_file: Some("/nowhere.p8".into()), ..account.options() };
+    assert!(fails(&of(&account, &keyless))[0].contains("/nowhere.p8 cannot be read"));
 }

@@ -1,5 +1,6 @@
 //! Faults that nobody can go on from by himself: the reason names the channel and what to do.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use gaitway_emulator::{Call, Fault, Options as Emulated, Table};
@@ -165,10 +166,12 @@ fn a_client_without_a_usable_key_says_which_file() {
     let account = Account::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let client = |options| Client::new(options, runtime.handle().clone(), CancellationToken::new());
-    let missing = Options { private_key_file: "nowhere.p8".into(), ..account.options() };
-    let Err(Unusable::Unreadable { path, .. }) = client(missing) else { panic!("a key from nowhere") };
-    assert_eq!(path, "nowhere.p8");
-    let no_key = Options { private_key_file: account.options().ca_file.unwrap(), ..account.options() };
+    let missing = Options { private_key_file: Some("nowhere.p8".into()), ..account.options() };
+    let Err(error @ Unusable::Secret(_)) = client(missing) else { panic!("a key from nowhere") };
+    assert!(error.to_string().starts_with("nowhere.p8 cannot be read: "), "{error}");
+    let no_key = account.options().ca_file.unwrap();
+    std::fs::set_permissions(&no_key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let no_key = Options { private_key_file: Some(no_key), ..account.options() };
     let Err(error @ Unusable::Key { .. }) = client(no_key) else { panic!("a certificate as a key") };
     assert!(error.to_string().contains("ca.pem"), "{error}");
 }

@@ -42,7 +42,7 @@ impl Account {
         let emulator = Emulator::start(options).unwrap();
         let dir = tempfile::tempdir().unwrap();
         emulator.write_ca(&dir.path().join("ca.pem")).unwrap();
-        std::fs::write(dir.path().join("key.p8"), emulator.private_key_pem()).unwrap();
+        emulator.write_key(&dir.path().join("key.p8")).unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Self { emulator, stop: CancellationToken::new(), runtime, dir }
     }

@@ -98,7 +98,7 @@ fn the_operators_word_for_a_property_counts_and_no_default_stands_beside_it() {
     for (name, value) in [("compression.type", "zstd"), ("linger.ms", "7"), ("delivery.timeout.ms", "30000")] {
         config.properties.0.insert(name.to_owned(), value.to_owned());
     }
-    let settings = settings(&config);
+    let settings = settings(&config).unwrap();
     let native = settings.create_native_config().unwrap();
     for (name, value) in
         [("compression.codec", "zstd"), ("linger.ms", "7"), ("transaction.timeout.ms", "90000"), ("acks", "-1")]
