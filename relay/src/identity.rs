@@ -1,8 +1,8 @@
 //! Who agents are: the relay's own small authority, the codes that let agents in, the certificates they got.
 //!
 //! 1. Somebody at the relay's machine makes a code ([`Store::add`]); the agent's owner takes it there.
-//! 2. The agent brings it back with a key of its own (`desk`); `pending` judges the code, [`Authority`] signs.
-//! 3. The listener lets in who shows a certificate of the authority that stands in the [`Book`].
+//! 2. The agent brings it back with a key of its own (`desk`); `pending` judges the code, `authority` signs.
+//! 3. The listener lets in who shows a certificate of the authority that stands in the `book`.
 //! 4. What is revoked in the [`Store`], by whatever process, leaves the book within a second, and is cut off.
 
 mod attempts;

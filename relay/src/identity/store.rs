@@ -85,7 +85,7 @@ pub enum StoreError {
         .0.display()
     )]
     Missing(PathBuf),
-    /// See [`AuthorityError`].
+    /// There is no authority.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
     /// Too many codes wait.
