@@ -6,7 +6,7 @@
 //!   days, and retention would delete what has just arrived.
 //! - A policy that the operator made is left alone unless `keep_raw` says another time.
 //!
-//! Written after TimescaleDB 2's documentation; not run against the extension.
+//! Seen to work by hand with TimescaleDB 2.29 on PostgreSQL 15; no test runs against the extension.
 
 use std::time::Duration;
 
