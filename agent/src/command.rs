@@ -20,9 +20,11 @@ use crate::status::AgentStatus;
 use crate::uplink::RelayAddress;
 
 mod phone;
+mod reader;
 mod spool;
 
 use phone::PhoneCommand;
+use reader::ReaderCommand;
 use spool::SpoolCommand;
 
 /// Takes pushes of phones, classifies them and forwards everything to a relay.
@@ -68,6 +70,9 @@ enum Task {
     /// Say which phones may push
     #[command(subcommand)]
     Phone(PhoneCommand),
+    /// Say which browsers may look at the agent's page
+    #[command(subcommand)]
+    Reader(ReaderCommand),
 }
 
 /// An address to listen on, as a flag.
@@ -105,6 +110,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Some(Task::Phone(command)) => {
             return phone::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
+        }
+        Some(Task::Reader(command)) => {
+            return reader::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
         }
         None => {}
     }

@@ -12,7 +12,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 mod file;
 
-pub use file::{PhonesFile, Unusable};
+pub use file::PhonesFile;
 
 /// Letters and digits of which none looks like another (Crockford's base 32, lower case).
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -106,7 +106,7 @@ impl Phones {
     /// Adds a phone that pushes with `token`. `now`: RFC 3339.
     pub fn add(&mut self, name: &str, token: &Token, now: String) -> Result<(), Refused> {
         let name = name.trim();
-        if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+        if !is_name(name) {
             return Err(Refused::BadName);
         }
         if self.phones.iter().any(|phone| phone.name == name) {
@@ -151,7 +151,13 @@ impl Phone {
     }
 }
 
-fn hash(token: &str) -> String {
+/// Whether people can tell it from other names.
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= MAX_NAME && !text.chars().any(char::is_control)
+}
+
+/// Of a token: SHA-256, hexadecimal.
+pub(crate) fn hash(token: &str) -> String {
     use std::fmt::Write as _;
     Sha256::digest(token.as_bytes()).iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -12,15 +12,17 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde::Serialize;
 
-use crate::addresses::{noted, push_urls};
+use crate::addresses::{noted, urls};
 use crate::config::AgentConfig;
+use crate::kept::KeptFile;
 use crate::phones::{Phones, PhonesFile, Token};
+use crate::readers::{self, Readers};
 
 /// Says which phones may push. It is in force at once, also while the agent runs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PhoneCommand {
-    /// Lets a phone in: prints its push URL, its token and a QR code of the URL, once. From the first phone on, pushes without a
-    /// token are refused
+    /// Lets a phone in: prints its push URL, its token and a QR code of the URL, once, and a link to the agent's page. From the first
+    /// phone on, pushes without a token are refused
     Add {
         /// What to call it, such as the name of its owner
         name: String,
@@ -38,7 +40,7 @@ pub(super) enum PhoneCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Lets a phone in no more
+    /// Lets a phone in no more, nor browsers that came by its link
     Revoke {
         /// Its name
         name: String,
@@ -52,7 +54,7 @@ pub(super) enum PhoneCommand {
 pub(super) struct Of {
     /// The agent's data directory; of `gaitway up` it is DIR/agent [default: as configured, ./gaitway-data/agent]
     #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
 }
 
 /// Of a terminal, whatever its own colours are: few cameras read a code whose colours are exchanged.
@@ -84,11 +86,13 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
             list.change(|phones| phones.add(&name, &token, now))??;
             let as_configured = (configured.http, configured.https.key_file.is_some());
             let (listener, is_https) = noted(&dir).unwrap_or(as_configured);
-            let urls: Vec<String> = push_urls(http.unwrap_or(listener), is_https, configured.push_host.as_deref())
-                .iter()
-                .map(|url| format!("{url}/{}", token.reveal()))
-                .collect();
-            show_new(&mut out, name.trim(), &token, &urls, io::stdout().is_terminal())?;
+            let reached = urls(http.unwrap_or(listener), is_https, configured.push_host.as_deref());
+            let pushed: Vec<String> = reached.iter().map(|url| format!("{url}/data/{}", token.reveal())).collect();
+            show_new(&mut out, name.trim(), &token, &pushed, io::stdout().is_terminal())?;
+            if let Some(url) = reached.first() {
+                writeln!(out, "\nTo see what it does, open this in a browser (good once, and for an hour):")?;
+                writeln!(out, "  {url}{}", readers::path(&readers::invite(&dir, &name)?))?;
+            }
             if first {
                 let path = list.path().display();
                 writeln!(out, "\nFrom now on this agent refuses pushes without a token ({path}).")?;
@@ -106,9 +110,14 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
             }
         }
         PhoneCommand::Revoke { name, of } => {
-            let list = PhonesFile::new(&data_dir(of));
+            let dir = data_dir(of);
+            let list = PhonesFile::new(&dir);
             let phone = list.change(|phones| phones.revoke(&name))??;
             writeln!(out, "phone {:?} may not push any more", phone.name)?;
+            let readers = KeptFile::<Readers>::new(&dir);
+            if readers.current()?.is_some() && readers.change(|readers| readers.revoke(&name))?.is_ok() {
+                writeln!(out, "Nor may browsers look that came by its link.")?;
+            }
             if list.current()?.is_some_and(|phones| phones.iter().next().is_none()) {
                 let path = list.path().display();
                 writeln!(out, "No phone is left: nobody may push. To let anybody in again, delete {path}.")?;

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Refusal, parse};
 use crate::metrics::AgentMetrics;
+use crate::names::Names;
 use crate::phones::PhonesFile;
 use crate::writer::{Accepted, Command, Received};
 
@@ -59,6 +60,8 @@ pub struct Door {
     pub phones: Arc<PhonesFile>,
     /// How much each may push.
     pub quotas: Quotas,
+    /// By which names browsers may reach this machine.
+    pub names: Names,
 }
 
 /// What all connections share.
@@ -118,7 +121,7 @@ async fn push(State(shared): State<Arc<Shared>>, token: Option<Path<String>>, re
 }
 
 async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<Accepted, Refusal> {
-    let coding = head::check(request.headers())?;
+    let coding = head::check(request.headers(), &shared.door.names)?;
     let pusher = access::pusher(&shared.door.phones, request.headers(), token)?;
     let caller = request.extensions().get::<Caller>().cloned();
     let who = shared.door.quotas.who(&pusher, caller.as_ref().map(Caller::address));
