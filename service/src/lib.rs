@@ -1,6 +1,6 @@
 //! What every gaitway service does alike. A service starts, runs and ends in the order of these modules:
 //!
-//! 1. [`logs`] turns tracing events into lines on stdout.
+//! 1. [`dumps`] keeps what it knows out of core dumps, [`logs`] turns tracing events into lines on stdout.
 //! 2. [`config`] merges defaults, file, environment and flags into the service's own type.
 //! 3. [`secret`] reads passwords and keys; [`lock`] makes sure that one process owns a data directory, [`key_file`] that nobody
 //!    else reads the keys that are made there.
@@ -15,6 +15,7 @@
 pub mod checkup;
 pub mod clock;
 pub mod config;
+pub mod dumps;
 pub mod health;
 pub mod http;
 pub mod key_file;
