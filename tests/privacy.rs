@@ -226,7 +226,7 @@ fn no_reading_of_a_phone_that_keeps_activity_alone_is_in_spool_warehouse_or_logs
     assert_eq!(looks.found(relay_log.as_bytes()), 0);
     let stored = others.found(&std::fs::read(&warehouse).unwrap());
     assert!(stored >= 3 * 50 * 30, "those of the other phone are found: {stored}");
-    assert!(std::fs::metadata(&log).unwrap().len() > 10_000, "it logs at level trace");
+    assert!(std::fs::metadata(&log).unwrap().len() > 1_000, "it logs at level trace");
     assert!(message_ids(&warehouse, &quiet).is_empty() && message_ids(&warehouse, &ordinary).len() == 30);
     let windows = format!("SELECT count(*) FROM USER_ACTIVITY_PROCESSED WHERE deviceId = '{}'", quiet.device);
     assert!(count(&warehouse, &windows) > 10);
