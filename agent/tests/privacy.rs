@@ -113,6 +113,23 @@ fn of_a_phone_that_keeps_activity_alone_windows_are_told_and_nothing_else_is_kep
 }
 
 #[test]
+fn a_place_is_rounded_under_an_id_that_belongs_to_another_body_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spooled = Spooled::start(dir.path(), &Setup::default());
+    for at in ["52.520008", "52.530008"] {
+        let reading = format!(r#"{{"name":"location","time":1,"values":{{"latitude":{at}}}}}"#);
+        spooled.push_keeping(&with(&reading), rounding(2)).unwrap();
+    }
+    let of = |message: &Message| match &message.readings[0] {
+        Reading::Plain(plain) => (message.header.message_id, plain.values.get("latitude").cloned()),
+        Reading::Odd(value) => panic!("{value:?}"),
+    };
+    let kept: Vec<_> = spooled.messages().iter().map(of).collect();
+    assert_eq!(kept, [(Some(1), Some(Value::F64(52.52))), (None, Some(Value::F64(52.53)))]);
+    spooled.stop();
+}
+
+#[test]
 fn no_byte_of_a_reading_that_is_not_kept_is_on_the_disk() {
     // Neither packed nor computed with: text stays text.
     let secret = "wherever-i-went";
@@ -322,6 +339,17 @@ fn of_a_location(secret: &str) -> impl Strategy<Value = String> + use<> {
     })
 }
 
+/// One as the app prints it.
+fn printed(secret: &str) -> impl Strategy<Value = String> + use<> {
+    let layouts = vec![
+        r#"{"name":"location","time":5,"values":{"latitude":V,"longitude":V}}"#,
+        r#"{"name":"location","time":5,"accuracy":1,"values":{"bearing":V,"latitude":V,"speed":1.5,"longitude":-V,"altitude":V}}"#,
+        r#"{"values":{"longitude":V,"speed":1,"horizontalAccuracy":4},"time":5,"name":"locationgps"}"#,
+    ];
+    let secret = secret.to_owned();
+    prop::sample::select(layouts).prop_map(move |layout| layout.replace('V', &secret))
+}
+
 /// A reading of another sensor that holds it under a key that says so.
 fn elsewhere(secret: &str) -> impl Strategy<Value = String> + use<> {
     let telling =
@@ -355,7 +383,7 @@ proptest! {
     #[test]
     fn no_coordinate_that_was_not_rounded_is_packed_whatever_the_shape_of_the_body(
         (secret, readings, beside) in secret().prop_flat_map(|secret| {
-            let reading = prop_oneof![2 => of_a_location(&secret), 1 => elsewhere(&secret)];
+            let reading = prop_oneof![2 => of_a_location(&secret), 1 => printed(&secret), 1 => elsewhere(&secret)];
             let beside = prop_oneof![
                 2 => Just(String::new()),
                 1 => (prop::sample::select(vec!["latitude", "location", "home_address"]), holding(&secret))

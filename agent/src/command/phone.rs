@@ -62,16 +62,17 @@ pub(super) enum PhoneCommand {
 /// What is kept of a phone.
 #[derive(Debug, clap::Args)]
 pub(super) struct Kept {
-    /// What is stored and sent of its pushes [default: all, or as it was]
+    /// What is stored and sent of its pushes [default: all; of a phone that is there: as it was]
     #[arg(long, value_enum, value_name = "WHAT")]
     keep: Option<Keep>,
-    /// Keeps its places to N decimals, or exact as they come [default: exact, or as it was]
+    /// Keeps its places to N decimals, or exact as they come [default: exact; of a phone that is there: as it was]
     ///
-    /// N is 0 to 7. Two places that are kept as one lie up to 111 km apart with 0 decimals, 11 km with 1, 1.1 km with 2, 110 m with 3, 11 m with 4,
-    /// 1.1 m with 5, 11 cm with 6, 1.1 cm with 7, from north to south; from east to west less, the further from the equator. Of a reading of a
-    /// location sensor latitude and longitude are kept so, its time and its speed; altitude, bearing and accuracies are left out. Left out whole are
-    /// readings of Wi-Fi, Bluetooth, network and camera, and those that tell a place in a form that cannot be rounded. Everything else is
-    /// kept as it came, the motion sensors too.
+    /// N is 0 to 7. Two places that are kept as one lie up to 111 km apart with 0 decimals, 11 km with 1, 1.1 km with 2,
+    /// 110 m with 3, 11 m with 4, 1.1 m with 5, 11 cm with 6, 1.1 cm with 7, from north to south; from east to west less,
+    /// the further from the equator. Of a reading of a location sensor latitude and longitude are kept so, its time and
+    /// its speed; altitude, bearing and accuracies are left out. Left out whole are readings of Wi-Fi, Bluetooth, network
+    /// and camera, and those that tell a place in a form that cannot be rounded. Everything else is kept as it came, also
+    /// motion, air pressure and annotations.
     #[arg(long, visible_alias = "location", value_name = "N|exact")]
     location_decimals: Option<Location>,
 }
