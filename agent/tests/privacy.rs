@@ -13,7 +13,7 @@ use gaitway_agent::writer::Accepted;
 use gaitway_proto::frame::Frame;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::message::{Header, Message, Reading};
-use gaitway_proto::record::Origin;
+use gaitway_proto::record::{Origin, Record};
 use gaitway_proto::value::Value;
 use proptest::prelude::*;
 use spooled::{SECOND, Setup, Spooled, body};
@@ -410,7 +410,7 @@ proptest! {
         let agent = "pi".parse().unwrap();
         let origin = Origin { agent: &agent, epoch: Epoch::from_random(1), ordinal: 1, stream: Stream::Raw, seq: 1 };
         message.records(origin, &mut records);
-        let json: Vec<String> = records.iter().map(|record| record.to_json()).collect();
+        let json: Vec<String> = records.iter().map(Record::to_json).collect();
         let json = json.join("\n");
         for shown in [json, format!("{:?}", message.to_message())] {
             let digits = secret.replace('.', "");
