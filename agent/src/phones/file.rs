@@ -12,7 +12,7 @@ impl Kept for Phones {
         key: "phones",
         version: 1,
         what: "list of phones",
-        remedy: "restore it, or move it away and add all phones anew",
+        remedy: "restore it, install the gaitway that wrote it, or move it away and add all phones anew",
     };
 }
 
@@ -71,6 +71,38 @@ mod tests {
         let again = PhonesFile::new(dir.path());
         assert_eq!(anna(&again).device.as_deref(), Some("d1"));
         again.bind(&anna(&again), "d1").unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_list_from_before_there_was_privacy_is_read_and_one_with_more_of_it_than_is_known_lets_nobody_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PhonesFile::new(dir.path());
+        let write = |more: &str| {
+            let phone = format!(r#"{{"name":"anna","token_sha256":"00","added":"","device":"d1"{more}}}"#);
+            fs::write(file.path(), format!(r#"{{"version":1,"phones":[{phone}]}}"#)).unwrap();
+            let read = PhonesFile::new(dir.path()).current();
+            read.map(|phones| phones.unwrap().iter().next().unwrap().privacy().to_string())
+        };
+        for (more, privacy) in [
+            ("", "all"),
+            (r#","keep":"all""#, "all"),
+            (r#","location_decimals":3"#, "all, location to 3 decimals"),
+            (r#","keep":"activity","location_decimals":0"#, "activity"),
+        ] {
+            assert_eq!(write(more).as_deref(), Ok(privacy), "{more}");
+        }
+        for more in [
+            r#","keep":"nothing""#,
+            r#","keep":null"#,
+            r#","keep":"Activity""#,
+            r#","location_decimals":8"#,
+            r#","location_decimals":"2""#,
+            r#","location_decimals":-1"#,
+            r#","keep":"activity","except":"x""#,
+        ] {
+            let said = write(more).unwrap_err().to_string();
+            assert!(said.contains("cannot be read") && said.contains("install the gaitway that wrote it"), "{said}");
+        }
     }
 
     #[test]
