@@ -81,9 +81,12 @@ pub async fn run(
     let (commands, inbox) = mpsc::channel(writer::QUEUE);
     Identity::sweep(&config.data_dir)?;
     let identity = Identity::load(&config.data_dir)?;
-    let config = named(config, identity.as_ref())?;
+    let by_broker = config.relay.by_broker()?;
+    let config = if by_broker.is_some() { config } else { named(config, identity.as_ref())? };
     let configured = config.relay.address.clone();
-    let (routes_out, routes) = watch::channel(Route::choose(configured.as_ref(), identity.as_ref()));
+    let is_by_broker = by_broker.is_some();
+    let route = by_broker.unwrap_or_else(|| Route::choose(configured.as_ref(), identity.as_ref()));
+    let (routes_out, routes) = watch::channel(route);
     let (agent_out, agent) = watch::channel(None);
     let wanted = Arc::default();
     let identities = identity::Keeper {
@@ -115,7 +118,9 @@ pub async fn run(
     addresses::note(&data_dir, address, tls.is_some());
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
-    tasks.spawn("identity", identity::keep(identities, shutdown.clone()));
+    if !is_by_broker {
+        tasks.spawn("identity", identity::keep(identities, shutdown.clone()));
+    }
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
     tasks.spawn("door", door::watch(phones.clone(), address, health.part("phones"), shutdown.clone()));
     let door = Door { writer: commands, metrics: agent_metrics, phones, quotas };
