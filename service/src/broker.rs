@@ -154,7 +154,9 @@ pub fn explain(error: &(dyn Error + 'static)) -> Option<String> {
             | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateExpired
             | AlertDescription::DecryptError),
-        ) => format!("the broker does not take this client's certificate ({alert:?}): look at certificate_file and key_file"),
+        ) => format!(
+            "the broker does not take this client's certificate ({alert:?}): look at certificate_file and key_file"
+        ),
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "the broker's certificate is for another name than the one that it is reached by".to_owned(),

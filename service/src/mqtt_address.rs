@@ -174,7 +174,12 @@ mod tests {
         assert!(here("mqtt://127.0.0.1") && here("mqtt://[::1]:9") && here("mqtts://localhost"));
         assert!(!here("mqtt://10.0.0.7") && !here("mqtt://relay.example") && !here("mqtt://[fe80::1]"));
         let near = |text: &str| text.parse::<MqttAddress>().unwrap().is_near();
-        assert!(near("mqtt://10.0.0.7") && near("mqtt://[fe80::1]") && near("mqtt://localhost") && near("mqtt://192.168.1.1"));
+        assert!(
+            near("mqtt://10.0.0.7")
+                && near("mqtt://[fe80::1]")
+                && near("mqtt://localhost")
+                && near("mqtt://192.168.1.1")
+        );
         assert!(!near("mqtt://relay.example") && !near("mqtt://8.8.8.8") && !near("mqtt://[2001:db8::1]"));
         let one: MqttAddress = "mqtts://[::1]".parse().unwrap();
         assert_eq!(one.bare_host(), "::1");

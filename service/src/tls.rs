@@ -154,8 +154,7 @@ impl Pair {
 
 /// The certificates in the file at `path`, one at least.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
-    let found: Vec<_> =
-        CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().unwrap_or_default();
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().unwrap_or_default();
     if found.is_empty() {
         return Err(Unusable::Nothing { path: path.to_owned(), what: "certificate" });
     }
