@@ -194,6 +194,19 @@ fn matches(filter: &str, topic: &str) -> bool {
 }
 
 #[test]
+fn the_brokers_take_an_agents_greatest_packet_and_none_above() {
+    let most = gaitway_proto::limits::MAX_PACKET;
+    for (file, line) in [
+        ("mosquitto/mosquitto.conf", format!("\nmax_packet_size {most}\n")),
+        ("emqx/base.hocon", format!("\n  max_packet_size = {most}\n")),
+        ("hivemq/config.xml", format!("<max-packet-size>{most}</max-packet-size>")),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/brokers").join(file);
+        assert!(std::fs::read_to_string(&path).unwrap().contains(&line), "{file} lacks {line}");
+    }
+}
+
+#[test]
 #[ignore = "needs mosquitto"]
 fn each_may_do_at_the_broker_what_is_its_own_and_nothing_else() {
     let house = House::new(&["cellar"]);
@@ -263,7 +276,7 @@ fn each_may_do_at_the_broker_what_is_its_own_and_nothing_else() {
         let mut client = Client::connect(broker, AGENT, Shown::Certificate(AGENT), true).unwrap();
         // It may be gone before all of it is written.
         let _ = client.publish_flagged(first, "gaitway/v1/attic/up/raw", &vec![0; bytes]);
-        assert!(client.is_ended(), "{what}");
+        assert!(client.ends(), "{what}");
     }
 }
 

@@ -65,6 +65,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let tls = config.https.load()?;
+    let by_broker = config.relay.by_broker()?;
     let settings = Settings {
         path: config.data_dir.join("spool.db"),
         spool: config.spool.clone(),
@@ -81,7 +82,6 @@ pub async fn run(
     let (commands, inbox) = mpsc::channel(writer::QUEUE);
     Identity::sweep(&config.data_dir)?;
     let identity = Identity::load(&config.data_dir)?;
-    let by_broker = config.relay.by_broker()?;
     let config = if by_broker.is_some() { config } else { named(config, identity.as_ref())? };
     let configured = config.relay.address.clone();
     let is_by_broker = by_broker.is_some();

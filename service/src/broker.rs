@@ -187,11 +187,11 @@ mod tests {
         password_file: "password_file",
     };
 
-    fn file(dir: &Path, name: &str, content: &str, mode: u32) -> Option<PathBuf> {
+    fn file(dir: &Path, name: &str, content: &str, mode: u32) -> PathBuf {
         let path = dir.join(name);
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        Some(path)
+        path
     }
 
     #[test]
@@ -227,10 +227,10 @@ mod tests {
         let issued = rcgen::generate_simple_self_signed(["broker".to_owned()]).unwrap();
         let (certificate, key) = (issued.cert.pem(), issued.signing_key.serialize_pem());
         let access = Access {
-            ca_file: file(dir.path(), "ca.pem", &certificate, 0o644),
-            certificate_file: file(dir.path(), "cert.pem", &certificate, 0o644),
-            key_file: file(dir.path(), "key.pem", &key, 0o600),
-            password_file: file(dir.path(), "password", "hush\n", 0o600),
+            ca_file: Some(file(dir.path(), "ca.pem", &certificate, 0o644)),
+            certificate_file: Some(file(dir.path(), "cert.pem", &certificate, 0o644)),
+            key_file: Some(file(dir.path(), "key.pem", &key, 0o600)),
+            password_file: Some(file(dir.path(), "password", "hush\n", 0o600)),
             ..Access::default()
         };
         access.check_files().unwrap();

@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// Whether the broker ends the connection.
-    pub(crate) fn is_ended(mut self) -> bool {
+    pub(crate) fn ends(mut self) -> bool {
         loop {
             match self.packet() {
                 Ok((first, body)) if first & 0xf0 == 0x30 => self.take(first, &body).unwrap(),

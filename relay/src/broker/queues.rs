@@ -223,12 +223,10 @@ impl Queues {
         while self.bytes + size > self.most_bytes {
             let own = self.agents.get(agent).map_or(0, |queue| queue.bytes) + size;
             let most = self.agents.iter().filter(|(_, queue)| !queue.is_cut_off()).max_by_key(|(_, queue)| queue.bytes);
-            match most.filter(|(_, queue)| queue.bytes > own).map(|(agent, _)| agent.clone()) {
-                Some(greediest) => self.cut_off(&greediest, Cut::Beyond),
-                None => {
-                    self.cut_off(agent, Cut::Beyond);
-                    return Err(Why::Beyond);
-                }
+            let greediest = most.filter(|(_, queue)| queue.bytes > own).map(|(agent, _)| agent.clone());
+            self.cut_off(greediest.as_ref().unwrap_or(agent), Cut::Beyond);
+            if greediest.is_none() {
+                return Err(Why::Beyond);
             }
         }
         Ok(())
@@ -452,7 +450,7 @@ mod tests {
                 prop_assert!(queues.bytes <= most_bytes && queues.len() <= most_agents);
                 prop_assert_eq!(queues.agents.values().map(there).sum::<usize>(), queues.bytes);
                 prop_assert!(queues.agents.values().all(|queue| there(queue) == queue.bytes));
-                let linked = queues.agents.values().filter(|queue| !queue.is_cut_off).count();
+                let linked = queues.agents.values().filter(|queue| !queue.is_cut_off()).count();
                 prop_assert_eq!(linked, queues.heard.len());
                 prop_assert_eq!(queues.len(), world.guests.len());
             }
