@@ -68,6 +68,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let tls = config.https.load()?;
+    let by_broker = config.relay.by_broker()?;
     let settings = Settings {
         path: config.data_dir.join("spool.db"),
         spool: config.spool.clone(),
@@ -84,9 +85,11 @@ pub async fn run(
     let (commands, inbox) = mpsc::channel(writer::QUEUE);
     Identity::sweep(&config.data_dir)?;
     let identity = Identity::load(&config.data_dir)?;
-    let config = named(config, identity.as_ref())?;
+    let config = if by_broker.is_some() { config } else { named(config, identity.as_ref())? };
     let configured = config.relay.address.clone();
-    let (routes_out, routes) = watch::channel(Route::choose(configured.as_ref(), identity.as_ref()));
+    let is_by_broker = by_broker.is_some();
+    let route = by_broker.unwrap_or_else(|| Route::choose(configured.as_ref(), identity.as_ref()));
+    let (routes_out, routes) = watch::channel(route);
     let (agent_out, agent) = watch::channel(None);
     let (shown_agent, shown_status) = (agent.clone(), Arc::clone(&status));
     let names = Names::of_this_machine(config.push_host.as_deref());
@@ -120,7 +123,9 @@ pub async fn run(
     addresses::note(&data_dir, address, tls.is_some());
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
-    tasks.spawn("identity", identity::keep(identities, shutdown.clone()));
+    if !is_by_broker {
+        tasks.spawn("identity", identity::keep(identities, shutdown.clone()));
+    }
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
     let readers = Arc::new(KeptFile::new(&data_dir));
     let lists = (Arc::clone(&phones), Arc::clone(&readers));

@@ -9,9 +9,12 @@
 //! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
 //! 6. [`notify`] tells systemd, [`signals`] hears SIGTERM and Ctrl-C.
 //!
+//! [`broker`] and [`mqtt_address`] are how a service is a client of a broker that is not ours.
+//!
 //! [`clock`] is the one module that reads the wall clock, [`table`] is for commands that show people something,
 //! [`checkup`] for those that look whether things are as they should be.
 
+pub mod broker;
 pub mod checkup;
 pub mod clock;
 pub mod config;
@@ -22,6 +25,7 @@ pub mod key_file;
 pub mod lock;
 pub mod logs;
 pub mod metrics;
+pub mod mqtt_address;
 pub mod notify;
 pub mod rate;
 pub mod secret;
