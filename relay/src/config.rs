@@ -1,6 +1,5 @@
 //! What can be set.
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +8,6 @@ use anyhow::ensure;
 use gaitway_proto::limits;
 use gaitway_service::config::{Check, Wrong};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::commit::Limits;
 
@@ -72,29 +70,6 @@ pub struct CommitConfig {
     /// Bytes that all agents together may have under way.
     #[serde(with = "gaitway_service::config::bytes")]
     pub budget: u64,
-}
-
-/// A text that logs do not show, and that is erased from memory with its last owner.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// The secret made of `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    /// The secret itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 impl Default for RelayConfig {
@@ -233,14 +208,6 @@ mod tests {
         assert!(config.check_exposure(open).unwrap_err().to_string().contains("0.0.0.0:8883 without TLS"));
         config.tls = Some(true);
         assert!(config.wants_tls(config.mqtt), "behind a balancer on this machine");
-    }
-
-    #[test]
-    fn a_secret_is_not_shown_and_is_erased() {
-        fn is_erased<T: zeroize::ZeroizeOnDrop>(_: &T) {}
-        let secret = Secret::new("open sesame");
-        is_erased(&secret.0);
-        assert_eq!(format!("{secret:?}"), "Secret(…)");
     }
 
     #[test]

@@ -29,6 +29,7 @@ use gaitway_proto::ledger::Ledger;
 use gaitway_service::health::Health;
 use gaitway_service::lock::DataDir;
 use gaitway_service::metrics::Metrics;
+use gaitway_service::secret::Secret;
 use gaitway_service::tasks::Tasks;
 use gaitway_service::{clock, http, server};
 use tokio::net::TcpListener;
@@ -59,7 +60,7 @@ mod registry;
 mod status;
 mod throttle;
 
-pub use config::{BrokerConfig, CommitConfig, RelayConfig, Secret};
+pub use config::{BrokerConfig, CommitConfig, RelayConfig};
 #[cfg(feature = "kafka")]
 pub use config::{Compatibility, SchemaRegistryConfig};
 pub use status::RelayStatus;

@@ -242,7 +242,7 @@ mod tests {
         assert!(access.check_files().unwrap_err().to_string().contains("chmod 600"));
         file(dir.path(), "password", "hush\n", 0o600);
         file(dir.path(), "key.pem", &key, 0o640);
-        assert!(access.check_files().unwrap_err().to_string().contains("key.pem holds a private key"));
+        assert!(access.check_files().unwrap_err().to_string().contains("key.pem holds a secret"));
         file(dir.path(), "ca.pem", "nothing", 0o644);
         assert!(access.tls().unwrap_err().to_string().contains("ca.pem holds no certificate"));
     }

@@ -1,7 +1,7 @@
 //! TLS for a listener: a certificate and its key from PEM files, which may be replaced while it runs.
 //!
 //! - rustls with ring, TLS 1.2 and 1.3, HTTP/1.1.
-//! - A key that others may read is refused.
+//! - A key that others may read is refused; it may be a credential of systemd, see `secret`.
 //! - Connections that come after the files were replaced get the new certificate, within a second. Files that cannot be used leave
 //!   the former certificate in force, and the log says why, once.
 
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
-use crate::key_file::{self, KeyFileError};
+use crate::secret::{self, SecretError};
 use crate::stamp::Stamp;
 
 /// How often it is looked whether the files changed.
@@ -41,9 +41,9 @@ pub enum Unusable {
         /// Why.
         why: String,
     },
-    /// Others may read the key.
+    /// The key cannot be had, or others may read it.
     #[error(transparent)]
-    Exposed(KeyFileError),
+    Key(#[from] SecretError),
     /// The file does not hold what it should.
     #[error("{path} holds no {what} in PEM form")]
     Nothing {
@@ -119,7 +119,7 @@ impl Tls {
 impl Pair {
     fn stamps(&self) -> Option<[Stamp; 2]> {
         let stamp = |path: &Path| fs::metadata(path).ok().map(|file| Stamp::of(&file));
-        Some([stamp(&self.certificate)?, stamp(&self.key)?])
+        Some([stamp(&self.certificate)?, stamp(&secret::place(&self.key).ok()?)?])
     }
 
     fn load(&self) -> Result<ServerConfig, Unusable> {
@@ -135,13 +135,7 @@ impl Pair {
     /// For handshakes, as the files are now.
     pub(crate) fn certified(&self) -> Result<CertifiedKey, Unusable> {
         let chain = certificates(&self.certificate)?;
-        let pem = match key_file::read(&self.key) {
-            Ok(Some(pem)) => pem,
-            Ok(None) => return Err(unreadable(&self.key, &io::ErrorKind::NotFound.into())),
-            Err(KeyFileError::Io { path, source }) => return Err(unreadable(&path, &source)),
-            Err(exposed @ KeyFileError::Exposed { .. }) => return Err(Unusable::Exposed(exposed)),
-        };
-        let key = PrivateKeyDer::from_pem_slice(&pem)
+        let key = PrivateKeyDer::from_pem_slice(secret::read(&self.key)?.reveal().as_bytes())
             .map(Zeroizing::new)
             .map_err(|_| Unusable::Nothing { path: self.key.clone(), what: "private key" })?;
         certified(chain, &key).map_err(|error| self.mismatch(&error))
