@@ -2,17 +2,23 @@
 //!
 //! - They have places of their own, so that however many idle or slow ones there are, an agent with a password finds
 //!   one.
+//! - Who lost a place keeps its connection until its task has noticed; no more than [`LEAVING`] may be about to leave before
+//!   another is accepted. So however fast they come, they hold no more descriptors than that.
 //! - When there are more than places, the address that has the most of them loses its oldest: whoever keeps many idle
 //!   pushes out their own. A fixed bound for each address would lock out agents that share one behind a router.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Places. An agent needs one for a round trip or two.
 pub(super) const PLACES: usize = 256;
+
+/// Connections that may have lost their place and not be gone yet.
+const LEAVING: usize = 128;
 
 /// See the module.
 #[derive(Debug)]
@@ -71,19 +77,36 @@ impl Waiting {
 
 /// See the module. Clones are the same lobby.
 #[derive(Debug, Clone)]
-pub(super) struct Lobby(Arc<Mutex<Waiting>>);
+pub(super) struct Lobby {
+    waiting: Arc<Mutex<Waiting>>,
+    room: Arc<Semaphore>,
+}
+
+/// Room for one connection more.
+#[derive(Debug)]
+pub(super) struct Room(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
 
 impl Lobby {
     pub(super) fn new(places: usize) -> Self {
-        Self(Arc::new(Mutex::new(Waiting::new(places))))
+        let room = Arc::new(Semaphore::new(places + LEAVING));
+        Self { waiting: Arc::new(Mutex::new(Waiting::new(places))), room }
+    }
+
+    /// Waits until another connection may be accepted: those without a place leave at once.
+    pub(super) async fn room(&self) -> Room {
+        Room(self.room.clone().acquire_owned().await.expect("the lobby is never closed"))
     }
 
     /// A place for a connection from `address`.
-    pub(super) fn enter(&self, address: IpAddr) -> Place {
+    pub(super) fn enter(&self, address: IpAddr, room: Room) -> Place {
         let address = neighbourhood(address);
         let pushed_out = CancellationToken::new();
-        let id = self.0.lock().unwrap_or_else(PoisonError::into_inner).enter(address, pushed_out.clone());
-        Place { lobby: self.clone(), address, id, pushed_out }
+        let id = self.waiting().enter(address, pushed_out.clone());
+        Place { lobby: self.clone(), address, id, pushed_out, _room: room }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,6 +117,7 @@ pub(super) struct Place {
     address: IpAddr,
     id: u64,
     pushed_out: CancellationToken,
+    _room: Room,
 }
 
 impl Place {
@@ -105,7 +129,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.lobby.0.lock().unwrap_or_else(PoisonError::into_inner).leave(self.address, self.id);
+        self.lobby.waiting().leave(self.address, self.id);
     }
 }
 
@@ -119,6 +143,8 @@ pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -158,15 +184,29 @@ mod tests {
     #[tokio::test]
     async fn a_place_is_free_again_when_it_is_left() {
         let lobby = Lobby::new(1);
-        drop(lobby.enter(address(1)));
-        let [first, second] = [1, 2].map(|n| lobby.enter(address(n)));
+        let enter = async |n| lobby.enter(address(n), lobby.room().await);
+        drop(enter(1).await);
+        let [first, second] = [enter(1).await, enter(2).await];
         first.lost().await;
         assert!(!second.pushed_out.is_cancelled());
         drop(first);
-        assert_eq!(lobby.0.lock().unwrap().taken, 1);
+        assert_eq!(lobby.waiting().taken, 1);
         drop(second);
-        let waiting = lobby.0.lock().unwrap();
+        let waiting = lobby.waiting();
         assert_eq!((waiting.taken, waiting.guests.len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_accepted_while_too_many_who_lost_their_place_have_not_left() {
+        let lobby = Lobby::new(1);
+        let mut all = Vec::new();
+        for n in 0..=LEAVING {
+            all.push(lobby.enter(address(n as u8), lobby.room().await));
+        }
+        let mut room = Box::pin(lobby.room());
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut room).await.is_err());
+        drop(all.swap_remove(0));
+        room.await;
     }
 
     proptest! {
