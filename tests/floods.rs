@@ -119,6 +119,8 @@ fn as_many_connects_as_two_cores_can_make_hold_up_no_agent() {
         println!("{what}: {} a second", made / how_long.as_secs());
         assert!(made > 0);
     }
+    // Its address is known by its token: strangers take no place from it, and it finds one when it comes again.
+    assert_eq!(house.homes[0].pushing.broken.load(Ordering::Relaxed), 0, "pushes of the phone with a token");
     house.close();
 }
 

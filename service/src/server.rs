@@ -157,7 +157,7 @@ impl House {
 
     fn seat(&mut self, stream: TcpStream, neighbour: IpAddr) {
         let share = self.shares.entry(neighbour).or_insert_with(|| Arc::new(Semaphore::new(self.allowance.share)));
-        let caller = Caller::new(Arc::clone(share), neighbour, self.began);
+        let caller = Caller::new(Arc::clone(share), neighbour, Arc::clone(self.places.known()), self.began);
         let (leave, told) = oneshot::channel();
         let pulse = Arc::clone(caller.pulse());
         let tls = self.tls.as_ref().map(Tls::acceptor);

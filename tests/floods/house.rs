@@ -56,6 +56,8 @@ pub(crate) struct House {
     /// The certificate of `attic` for its phones.
     pub(crate) https: Https,
     watch: Watch,
+    /// Until then nobody has attacked.
+    quiet_until: Option<Instant>,
 }
 
 /// An agent with a phone.
@@ -88,7 +90,7 @@ pub(crate) fn gaitway(args: &[&str]) -> String {
 }
 
 impl House {
-    /// Whose phones have pushed quietly for a while: to `attic` over HTTPS, to `cellar` over HTTP.
+    /// Whose phones have pushed quietly for a while: to `attic` over HTTPS with a token, to `cellar` as anybody may.
     pub(crate) fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (config, data) = (dir.path().join("up.toml"), dir.path().join("up"));
@@ -111,9 +113,10 @@ impl House {
             let url = agent.agent_push_url();
             let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/data")).unwrap();
             let address = address.parse().unwrap();
+            let path = if https.is_some() { format!("/data/{}", token(&folder)) } else { "/data".to_owned() };
             let (phone, pushing) = (Phone::new(number, 53), Arc::new(Pushing::default()));
             let (of_thread, noted) = (phone.clone(), Arc::clone(&pushing));
-            let push = move || noted.run(&of_thread, address, https.as_ref());
+            let push = move || noted.run(&of_thread, address, &path, https.as_ref());
             let thread = std::thread::Builder::new().name(format!("phone of {name}")).spawn(push).unwrap();
             Home { name, agent, address, way, phone, pushing, thread }
         };
@@ -123,7 +126,7 @@ impl House {
         let subjects = homes.each_ref().map(|home| Subject { agent: home.name, pushing: Arc::clone(&home.pushing) });
         let watch = Watch::begin(dir.path().join("up/warehouse.db"), subjects.into(), pids.into());
         await_that("what is pushed is committed", || watch.fewest_committed() >= QUIET);
-        Self { dir, up, relay: relay.parse().unwrap(), homes, https, watch }
+        Self { dir, up, relay: relay.parse().unwrap(), homes, https, watch, quiet_until: None }
     }
 
     fn warehouse(&self) -> PathBuf {
@@ -151,7 +154,8 @@ impl House {
         let begun = Instant::now();
         let gave = attack(self);
         let over = Instant::now();
-        for (home, [quiet, attacked]) in self.homes.iter().zip(self.watch.beside(begun, over)) {
+        let quiet_until = *self.quiet_until.get_or_insert(begun);
+        for (home, [quiet, attacked]) in self.homes.iter().zip(self.watch.beside(quiet_until, begun, over)) {
             let broken = home.pushing.broken.load(Ordering::Relaxed);
             println!(
                 "{what}, {:.1?}: {} quietly {quiet}, under attack {attacked}; {broken} pushes had to be repeated",
@@ -208,9 +212,16 @@ fn code(dir: &Path, agent: &str) -> String {
     line.trim().rsplit_once(' ').unwrap().1.to_owned()
 }
 
+/// A token for the phone of the agent in `dir`.
+fn token(dir: &Path) -> String {
+    let said = gaitway(&["agent", "phone", "add", "phone", "--data-dir", dir.to_str().unwrap()]);
+    let url = said.lines().map(str::trim).find(|line| line.starts_with("http")).unwrap();
+    url.rsplit_once('/').unwrap().1.to_owned()
+}
+
 impl Pushing {
     /// Pushes message after message until told to stop, each until it is answered 200.
-    fn run(&self, phone: &Phone, to: SocketAddr, https: Option<&Https>) {
+    fn run(&self, phone: &Phone, to: SocketAddr, path: &str, https: Option<&Https>) {
         let mut kept = None;
         for id in 0.. {
             if self.stop.load(Ordering::Relaxed) {
@@ -225,7 +236,7 @@ impl Pushing {
                 if kept.is_none() {
                     kept = Kept::open(to, https.map(Https::client)).ok();
                 }
-                match kept.as_mut().map(|kept| kept.post("/data", &body)) {
+                match kept.as_mut().map(|kept| kept.post(path, &body)) {
                     Some(Ok((200, _))) => break,
                     Some(Ok((503, _)) | Err(_)) | None => {
                         kept = None;

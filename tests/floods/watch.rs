@@ -78,15 +78,15 @@ impl Watch {
         self.seen.commits.lock().unwrap().iter().map(Vec::len).min().unwrap()
     }
 
-    /// Of each subject: what was pushed before `begun`, and what was committed from then until `over`.
-    pub(crate) fn beside(&self, begun: Instant, over: Instant) -> Vec<[Times; 2]> {
+    /// Of each subject: what was committed before `quiet_until`, and what was pushed and committed from `begun` to `over`.
+    pub(crate) fn beside(&self, quiet_until: Instant, begun: Instant, over: Instant) -> Vec<[Times; 2]> {
         let commits = self.seen.commits.lock().unwrap();
         let times = |commits: &[Commit], counts: &dyn Fn(&Commit) -> bool| {
             Times(commits.iter().filter(|commit| counts(commit)).map(|(pushed, seen)| *seen - *pushed).collect())
         };
         let both = commits.iter().map(|commits| {
             [
-                times(commits, &|(_, seen)| *seen < begun),
+                times(commits, &|(_, seen)| *seen < quiet_until),
                 times(commits, &|(pushed, seen)| *pushed >= begun && *seen <= over),
             ]
         });

@@ -182,7 +182,11 @@ async fn talk<S>(
     };
     match met {
         Ok(visitor) => {
-            drop(place);
+            if let Access::Open = access {
+                drop(place);
+            } else {
+                place.leave_as_agent();
+            }
             let agent = visitor.identity.agent.clone();
             let end = match seat(&mut wire, context, visitor).await {
                 Ok(entered) => stay(&mut wire, peer, context, entered, followed).await,

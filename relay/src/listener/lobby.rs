@@ -6,16 +6,23 @@
 //!   another is accepted. So however fast they come, they hold no more descriptors than that.
 //! - When there are more than places, the address that has the most of them loses its oldest: whoever keeps many idle
 //!   pushes out their own. A fixed bound for each address would lock out agents that share one behind a router.
+//! - Of an address at which an agent has proven itself a few lose their places to nobody, however many addresses strangers
+//!   have: an agent that comes again is not pushed out before it is done. See [`Known`].
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use gaitway_service::known::Known;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Places. An agent needs one for a round trip or two.
 pub(super) const PLACES: usize = 256;
+
+/// Addresses of agents that are known.
+const KNOWN: usize = 1_024;
 
 /// Connections that may have lost their place and not be gone yet.
 const LEAVING: usize = 128;
@@ -28,6 +35,7 @@ struct Waiting {
     last_id: u64,
     /// The oldest of each address first.
     guests: BTreeMap<IpAddr, VecDeque<Guest>>,
+    known: Known,
 }
 
 #[derive(Debug)]
@@ -38,7 +46,7 @@ struct Guest {
 
 impl Waiting {
     fn new(places: usize) -> Self {
-        Self { places, taken: 0, last_id: 0, guests: BTreeMap::new() }
+        Self { places, taken: 0, last_id: 0, guests: BTreeMap::new(), known: Known::new(KNOWN) }
     }
 
     /// One more from `address`. Gives its name, and pushes another out if there is no place left.
@@ -52,7 +60,10 @@ impl Waiting {
             let crowded = self
                 .guests
                 .iter()
-                .max_by_key(|(_, guests)| (guests.len(), std::cmp::Reverse(oldest(guests))))
+                .max_by_key(|(address, guests)| {
+                    let is_strange = !self.known.keeps(**address, guests.len());
+                    (is_strange, guests.len(), Reverse(oldest(guests)))
+                })
                 .and_then(|(address, guests)| Some((*address, oldest(guests)?)));
             if let Some((address, id)) = crowded
                 && let Some(guest) = self.leave(address, id)
@@ -121,6 +132,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Whoever has it has proven to be an agent, and needs it no more.
+    pub(super) fn leave_as_agent(self) {
+        self.lobby.waiting().known.prove(self.address);
+    }
+
     /// Resolves when the place is needed for another.
     pub(super) async fn lost(&self) {
         self.pushed_out.cancelled().await;
@@ -145,6 +161,7 @@ pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
 mod tests {
     use std::time::Duration;
 
+    use gaitway_service::known::EACH;
     use proptest::prelude::*;
 
     use super::*;
@@ -170,6 +187,26 @@ mod tests {
         assert_eq!(left(3, &[2, 1, 1, 1]), [true, false, true, true]);
         assert_eq!(left(3, &[1, 2, 3, 4]), [false, true, true, true], "nobody has more: the oldest of all");
         assert_eq!(left(1, &[1, 1]), [false, true]);
+    }
+
+    #[test]
+    fn who_is_known_keeps_its_place_however_many_addresses_strangers_have() {
+        let mut waiting = Waiting::new(EACH + 4);
+        waiting.known.prove(address(1));
+        let mut enter = |n| {
+            let token = CancellationToken::new();
+            waiting.enter(address(n), token.clone());
+            token
+        };
+        let agent = enter(1);
+        let strangers: Vec<_> = (2..60).map(&mut enter).collect();
+        assert!(!agent.is_cancelled());
+        assert_eq!(strangers.iter().filter(|token| !token.is_cancelled()).count(), EACH + 3);
+        // They take the places of strangers, until they are too many to be known.
+        let like_it: Vec<_> = (1..EACH).map(|_| enter(1)).collect();
+        assert!(!agent.is_cancelled());
+        enter(1);
+        assert!(agent.is_cancelled() && !like_it[0].is_cancelled());
     }
 
     #[test]

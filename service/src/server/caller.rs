@@ -1,12 +1,13 @@
 //! Who makes a request, as handlers see it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::places::{Doing, Pulse};
+use crate::known::Known;
 
 /// The connection that a request came on; an extension of every request.
 #[derive(Debug, Clone)]
@@ -14,12 +15,13 @@ pub struct Caller {
     pulse: Arc<Pulse>,
     share: Arc<Semaphore>,
     address: IpAddr,
+    known: Arc<Mutex<Known>>,
     began: Instant,
 }
 
 impl Caller {
-    pub(super) fn new(share: Arc<Semaphore>, address: IpAddr, began: Instant) -> Self {
-        Self { pulse: Arc::new(Pulse::new(millis_since(began))), share, address, began }
+    pub(super) fn new(share: Arc<Semaphore>, address: IpAddr, known: Arc<Mutex<Known>>, began: Instant) -> Self {
+        Self { pulse: Arc::new(Pulse::new(millis_since(began))), share, address, known, began }
     }
 
     pub(super) fn pulse(&self) -> &Arc<Pulse> {
@@ -41,6 +43,11 @@ impl Caller {
     /// room for others.
     pub fn has_asked(&self) {
         self.is(Doing::Working);
+    }
+
+    /// This caller has proven who it is: from now on strangers do not take the few connections that its address needs.
+    pub fn vouch(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).prove(self.address);
     }
 
     /// Its address; of IPv6 the network's first 64 bits.
