@@ -9,6 +9,8 @@
 
 #[path = "floods/attacks.rs"]
 mod attacks;
+#[path = "floods/guesses.rs"]
+mod guesses;
 mod harness;
 #[path = "floods/house.rs"]
 mod house;
@@ -143,7 +145,7 @@ fn a_code_that_is_guessed_at_a_hundred_thousand_times_is_not_found_and_agents_ke
     let begun = Instant::now();
     let guessed = house.under("guesses", |house| {
         let within = Duration::from_secs(setting("GAITWAY_GUESSING", GUESSING));
-        let guesses = attacks::guesses(house.relay, secrets.each_ref(), GUESSES, within);
+        let guesses = guesses::guess(house.relay, secrets.each_ref(), GUESSES, within);
         strangers().block_on(guesses)
     });
     let took = begun.elapsed();
