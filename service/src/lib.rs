@@ -10,11 +10,12 @@
 //! 6. [`notify`] tells systemd, [`signals`] hears SIGTERM and Ctrl-C.
 //!
 //! [`clock`] is the one module that reads the wall clock, [`table`] is for commands that show people something,
-//! [`checkup`] for those that look whether things are as they should be.
+//! [`checkup`] for those that look whether things are as they should be, [`file_bytes`] for the one that must leave nothing.
 
 pub mod checkup;
 pub mod clock;
 pub mod config;
+pub mod file_bytes;
 pub mod health;
 pub mod http;
 pub mod key_file;
