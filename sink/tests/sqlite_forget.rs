@@ -9,8 +9,8 @@ use gaitway_proto::forgotten;
 use gaitway_proto::ledger::{Epoch, Ledger as _, Mark, Source, Stream};
 use gaitway_proto::record::{Activity, Body, Origin, Raw, Record};
 use gaitway_proto::topic::AgentId;
-use gaitway_sink::sqlite::forget::{self, Held};
-use gaitway_sink::sqlite::{Options, Warehouse, set_aside_with};
+use gaitway_sink::forgetting::Held;
+use gaitway_sink::sqlite::{Options, Warehouse, forget, set_aside_with};
 use support::Home;
 
 const GONE: &str = "device-gone-0001";

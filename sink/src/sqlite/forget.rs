@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use gaitway_proto::forgotten;
-use gaitway_proto::schema::{self, ACTIVITY, GAPS, RAW, RECORD_METADATA, Table};
+use gaitway_proto::schema::{self, GAPS, RAW, RECORD_METADATA, Table};
 use gaitway_service::{clock, file_bytes};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
@@ -19,35 +19,13 @@ use super::marks::{self, Kept, Spans};
 use super::opening::{self, Missing};
 use super::rewriting::Rewriting;
 use super::{aside, trouble};
+use crate::forgetting::{Held, TABLES};
 
 /// Rowids of a step.
 const STEP: i64 = 20_000;
 
-/// What a warehouse has of a device.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Rows of `ACTIVITY_RECORDS`.
-    pub readings: u64,
-    /// Rows of `USER_ACTIVITY_PROCESSED`.
-    pub windows: u64,
-}
-
-impl Held {
-    /// Whether there is nothing of the device.
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
-
-    fn of(&mut self, table: &Table) -> &mut u64 {
-        if table.name == RAW.name { &mut self.readings } else { &mut self.windows }
-    }
-}
-
 /// How far a look or a deletion is: rows passed, rows in all, for people who wait.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
-
-/// The tables in which rows are somebody's.
-const TABLES: [&Table; 2] = [&RAW, &ACTIVITY];
 
 /// What there is of `device` in the warehouse at `path`; others may be using it. The error is a sentence.
 pub fn look(path: &Path, device: &str, progress: Progress<'_>) -> Result<Held, String> {
