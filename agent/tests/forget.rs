@@ -129,8 +129,8 @@ fn of_files_that_were_set_aside_those_are_named_in_which_the_device_stands() {
     let whole = file("spool.db.damaged-20261122T220103Z", "… gone-0001 …");
     let log = file("spool.db.damaged-20261122T220103Z-wal", "gone-0001");
     file("spool.db.damaged-20261123T220103Z", "kept-0002");
-    let frame = file("damaged/1-raw-1.frame", "gone-0001");
-    file("damaged/1-raw-2.frame", "kept-0002");
+    let frame = file("damaged/1-raw-1.frame", "\x01\x09gone-0001\x04walk");
+    file("damaged/1-raw-2.frame", "\x01\x0agone-00012\x04walk");
     let found = forget::set_aside(dir.path(), "gone-0001").unwrap();
     assert_eq!((found.frames, found.spools), (vec![frame], vec![log, whole]));
     assert_eq!(forget::set_aside(&dir.path().join("none"), "gone-0001").unwrap(), forget::SetAside::default());

@@ -6,5 +6,6 @@
 pub const FRAMES: &str = "forgotten";
 
 /// Reason of the notice in place of rows that were deleted from a warehouse: from the first to the last seq of which
-/// rows were deleted, so many `messages` and `readings` of one person are gone; other frames between them are not.
+/// rows were deleted, so many frames (`messages`) and rows (`readings`, of the stream `activity` windows) are gone; other
+/// frames between them are not.
 pub const ROWS: &str = "forgotten in the warehouse";

@@ -1,7 +1,7 @@
 //! What a warehouse has of one device, and the statements that delete it where rows are asked for in SQL.
 //!
 //! - The device is a parameter, never part of a statement, except in the script that people run by hand.
-//! - What goes is told in `GAPS`: how many readings and frames of which stream, never whose.
+//! - What goes is told in `GAPS`: how many rows and frames of which stream, never whose.
 
 use gaitway_proto::forgotten;
 use gaitway_proto::schema::{ACTIVITY, Dialect, GAPS, RAW, RECORD_METADATA, Table};
@@ -54,14 +54,13 @@ pub(crate) fn delete_and_tell(table: &Table, device: &str) -> String {
 ), told AS (
   INSERT INTO {}
   SELECT jsonb_build_object('agent', g.agent, 'epoch', g.epoch, 'stream', g.stream, 'seq', MIN(g.seq), 'index', 0),
-         g.agent, g.epoch, g.stream, MIN(g.seq), MAX(g.seq), COUNT(*) FILTER (WHERE g.idx = 0), {},
+         g.agent, g.epoch, g.stream, MIN(g.seq), MAX(g.seq), COUNT(*) FILTER (WHERE g.idx = 0), COUNT(*),
          '{}', now() AT TIME ZONE 'UTC'
     FROM gone AS g WHERE {} GROUP BY g.agent, g.epoch, g.stream
 )
 SELECT COUNT(*) FROM gone",
         table.sql_name(dialect),
         gaps(dialect),
-        readings(table, "COUNT(*)"),
         forgotten::ROWS,
         named("g"),
     )
@@ -78,7 +77,7 @@ pub(crate) fn tell(table: &Table, device: &str) -> String {
 SELECT OBJECT_CONSTRUCT('agent', p.agent, 'epoch', p.epoch, 'stream', p.stream, 'seq', p.lo, 'index', 0),
        p.agent, p.epoch, p.stream, p.lo, p.hi, p.frames, p.readings, '{reason}', SYSDATE()
   FROM (SELECT g.agent, g.epoch, g.stream, MIN(g.seq) AS lo, MAX(g.seq) AS hi,
-               SUM(CASE WHEN g.idx = 0 THEN 1 ELSE 0 END) AS frames, {readings} AS readings
+               SUM(CASE WHEN g.idx = 0 THEN 1 ELSE 0 END) AS frames, COUNT(*) AS readings
           FROM (SELECT {agent} AS agent, {epoch} AS epoch, {stream} AS stream, {seq} AS seq, {index} AS idx
                   FROM {table} AS r WHERE r.deviceId = {device}) AS g
          WHERE {named} GROUP BY g.agent, g.epoch, g.stream) AS p
@@ -87,7 +86,6 @@ SELECT OBJECT_CONSTRUCT('agent', p.agent, 'epoch', p.epoch, 'stream', p.stream, 
                       AND t.stream = p.stream AND t.fromSeq = p.lo AND t.toSeq = p.hi
                       AND t.messages = p.frames AND t.readings = p.readings)",
         reason = forgotten::ROWS,
-        readings = readings(table, "COUNT(*)"),
         table = table.sql_name(dialect),
         named = named("g"),
     )
@@ -106,11 +104,6 @@ pub(crate) fn count(dialect: Dialect, table: &Table, device: &str) -> String {
 fn gaps(dialect: Dialect) -> String {
     let columns = GAPS.columns().collect::<Vec<_>>().join(", ");
     format!("{} ({columns})", GAPS.sql_name(dialect))
-}
-
-/// Windows are no readings.
-fn readings<'a>(table: &Table, count: &'a str) -> &'a str {
-    if table.name == RAW.name { count } else { "0" }
 }
 
 fn named(rows: &str) -> String {

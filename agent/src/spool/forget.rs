@@ -103,6 +103,7 @@ pub fn forget(path: &Path, device: &str, now: i64) -> Result<Held, String> {
 /// The files that were set aside in the data directory `dir` and hold the id of `device`.
 pub fn set_aside(dir: &Path, device: &str) -> io::Result<SetAside> {
     let holds = |path: &PathBuf| file_bytes::hold(path, device.as_bytes(), |_| {});
+    let id = as_in_frame(device);
     let mut found = SetAside::default();
     for path in aside_in(dir) {
         // Where only the log is left, that is what is named.
@@ -119,7 +120,7 @@ pub fn set_aside(dir: &Path, device: &str) -> io::Result<SetAside> {
     };
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "frame") && holds(&path)? {
+        if path.extension().is_some_and(|extension| extension == "frame") && file_bytes::hold(&path, &id, |_| {})? {
             found.frames.push(path);
         }
     }
@@ -208,6 +209,11 @@ impl Held {
     }
 }
 
+/// The id as a frame has it: with its length before it, so that no longer one is taken for it.
+fn as_in_frame(device: &str) -> Vec<u8> {
+    postcard::to_stdvec(device).expect("postcard writes any text")
+}
+
 /// The windows in a frame of `device`; none if it is not its own. A damaged one is, if the id stands in it.
 fn windows_of(device: &str, stream: Stream, frame: &[u8]) -> Option<u64> {
     let (whose, windows) = match stream {
@@ -217,6 +223,7 @@ fn windows_of(device: &str, stream: Stream, frame: &[u8]) -> Option<u64> {
             Err(_) => (None, 0),
         },
     };
-    let is_its_own = whose.map_or_else(|| memmem::find(frame, device.as_bytes()).is_some(), |whose| whose == device);
+    let names_it = || memmem::find(frame, &as_in_frame(device)).is_some();
+    let is_its_own = whose.map_or_else(names_it, |whose| whose == device);
     is_its_own.then_some(windows)
 }

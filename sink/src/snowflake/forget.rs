@@ -11,7 +11,7 @@ use crate::forgetting::{Held, TABLES, count, delete, tell};
 
 impl Client {
     /// What there is of `device`. The error is a sentence.
-    pub fn held(&self, device: &str) -> Result<Held, String> {
+    pub fn held_of(&self, device: &str) -> Result<Held, String> {
         let mut held = Held::default();
         for table in TABLES {
             let rows = self.query_with(&count(Dialect::Snowflake, table, "?"), &[device]);
@@ -22,7 +22,7 @@ impl Client {
     }
 
     /// Deletes everything of `device`; gives what there was. The error is a sentence.
-    pub fn forget(&self, device: &str) -> Result<Held, String> {
+    pub fn forget_device(&self, device: &str) -> Result<Held, String> {
         let mut held = Held::default();
         for table in TABLES {
             let deleted = self

@@ -10,7 +10,7 @@
 use std::path::Path;
 
 use gaitway_proto::forgotten;
-use gaitway_proto::schema::{self, GAPS, RAW, RECORD_METADATA, Table};
+use gaitway_proto::schema::{self, GAPS, RECORD_METADATA, Table};
 use gaitway_service::{clock, file_bytes};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
@@ -208,14 +208,13 @@ impl Step<'_> {
                 rows: row.get(6)?,
             })
         })?;
-        parts.map(|part| part.and_then(|part| part.tell(conn, self.table, now))).collect()
+        parts.map(|part| part.and_then(|part| part.tell(conn, now))).collect()
     }
 }
 
 impl Part {
-    fn tell(&self, conn: &Connection, table: &Table, now: &str) -> rusqlite::Result<()> {
+    fn tell(&self, conn: &Connection, now: &str) -> rusqlite::Result<()> {
         let Self { agent, epoch, stream, from, to, frames, rows } = self;
-        let readings = if table.name == RAW.name { *rows } else { 0 };
         let told = format!(
             "SELECT rowid, fromSeq FROM {} WHERE reason = ?1 AND agentId = ?2 AND epoch = ?3 AND stream = ?4",
             GAPS.name
@@ -241,14 +240,14 @@ impl Part {
         let row = known.map(|(row, _)| row);
         let mut statement = conn.prepare_cached(&sql)?;
         match row {
-            Some(_) => statement.execute(params![row, name, first, to, frames, readings, now]),
+            Some(_) => statement.execute(params![row, name, first, to, frames, rows, now]),
             None => statement.execute(params![
                 row,
                 name,
                 first,
                 to,
                 frames,
-                readings,
+                rows,
                 now,
                 agent,
                 epoch,
