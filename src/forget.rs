@@ -30,6 +30,7 @@ use place::{Held, Place};
     after_help = "Stop the services of this machine first. Exits with 0 if everything that was found is gone; with 1 if \
                         something is left, or could not be reached; with 2 if it is not known where to look."
 )]
+#[allow(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Args {
     /// The phone's id: `deviceId` of its records; `gaitway agent phone list` and `gaitway audit` show it
     #[arg(long, value_name = "ID", value_parser = device)]
@@ -108,7 +109,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         match place.forget(&device, set_aside) {
             Ok(gone) => {
                 writeln!(out, "  {place}: {gone}")?;
-                for left in place.left_of(held, set_aside) {
+                for left in held.left().filter(|_| !set_aside) {
                     is_all_gone = false;
                     writeln!(out, "  left: {left}")?;
                 }

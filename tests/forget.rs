@@ -211,11 +211,9 @@ fn of_the_other(data: &Path, kept: &Phone) -> (Vec<(i64, String)>, i64) {
     let mut statement = connection.prepare(sql).unwrap();
     let rows = statement.query_map([&kept.device], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     let rows = rows.collect::<Result<_, _>>().unwrap();
-    let id: String = kept.device.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let waiting = format!(
-        "SELECT (SELECT count(*) FROM raw WHERE instr(frame, x'{id}')) +
-                (SELECT count(*) FROM activity WHERE instr(frame, x'{id}'))"
-    );
+    let is_its = format!("instr(frame, CAST('{}' AS BLOB))", kept.device);
+    let waiting =
+        format!("SELECT (SELECT count(*) FROM raw WHERE {is_its}) + (SELECT count(*) FROM activity WHERE {is_its})");
     (rows, count(&data.join("agent/spool.db"), &waiting))
 }
 

@@ -1,12 +1,11 @@
 //! A place that has records, what it has of a device, and how it forgets that.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use gaitway_agent::phones::{Phones, PhonesFile};
+use gaitway_agent::phones::PhonesFile;
 use gaitway_agent::spool::forget as spool;
 use gaitway_service::clock;
 use gaitway_sink::sqlite::{forget as sqlite, set_aside_with};
@@ -47,6 +46,16 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn is_nothing(&self) -> bool {
         self.counts.iter().all(|(count, _)| *count == 0) && self.phones.is_empty() && self.files.is_empty()
+    }
+
+    /// What of it stays where whole files are not deleted, and what is to be done.
+    pub(super) fn left(&self) -> impl Iterator<Item = String> {
+        self.files.iter().filter(|file| !is_frame(file)).map(|file| {
+            format!(
+                "{} holds others' data too: salvage from it what is wanted, then run this again with --set-aside",
+                file.display()
+            )
+        })
     }
 }
 
@@ -138,15 +147,8 @@ impl Place {
         match self {
             Self::Spool(path) => spool::forget(path, device, clock::now_micros()).map(Held::from),
             Self::Phones(dir) => {
-                let held = self.look(device)?;
-                if !held.phones.is_empty() {
-                    let unbind = |phones: &mut Phones| {
-                        phones.unbind(device);
-                        Ok::<(), Infallible>(())
-                    };
-                    let Ok(()) = PhonesFile::new(dir).change(unbind).map_err(|error| error.to_string())?;
-                }
-                Ok(held)
+                let phones = PhonesFile::new(dir).forget(device).map_err(|error| error.to_string())?;
+                Ok(Held { phones, ..Held::default() })
             }
             Self::File(path) => sqlite::forget(path, device, &mut progress(path, "passed")).map(Held::from),
             Self::Postgres(options) => postgres::Forget::open(options)?.delete(device).map(Held::from),
@@ -163,18 +165,6 @@ impl Place {
                 Ok(Held { files, ..Held::default() })
             }
         }
-    }
-
-    /// What of `held` it keeps all the same, and what is to be done.
-    pub(super) fn left_of(&self, held: &Held, set_aside: bool) -> Vec<String> {
-        let left = held.files.iter().filter(|file| !set_aside && !is_frame(file));
-        left.map(|file| {
-            format!(
-                "{} holds others' data too: salvage from it what is wanted, then run this again with --set-aside",
-                file.display()
-            )
-        })
-        .collect()
     }
 }
 

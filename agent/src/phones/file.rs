@@ -4,6 +4,7 @@
 //! - It is its owner's alone. Where root changes it, it stays the data directory's owner's.
 //! - The agent looks whether it changed before every push.
 
+use std::convert::Infallible;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
@@ -90,6 +91,26 @@ impl PhonesFile {
         }
     }
 
+    /// Forgets which phones `device` pushes as; gives their names. They stay on the list, as before their first push.
+    pub fn forget(&self, device: &str) -> Result<Vec<String>, Unusable> {
+        let Some(phones) = self.current()? else { return Ok(Vec::new()) };
+        let names = phones.of_device(device);
+        // What a change that was killed left may name it too.
+        if !names.is_empty() || self.beside().exists() {
+            let unbind = |phones: &mut Phones| {
+                phones.unbind(device);
+                Ok(())
+            };
+            let Ok(()): Result<(), Infallible> = self.change(unbind)?;
+        }
+        Ok(names)
+    }
+
+    /// The file that takes its place once it is written.
+    fn beside(&self) -> PathBuf {
+        self.path.with_file_name("phones.json.new")
+    }
+
     /// Changes the list, which is made if it is not there; not if `change` fails.
     pub fn change<T, E>(&self, change: impl FnOnce(&mut Phones) -> Result<T, E>) -> Result<Result<T, E>, Unusable> {
         let failed = |error: io::Error| self.unusable("changed", &error);
@@ -109,7 +130,7 @@ impl PhonesFile {
         };
         let text =
             serde_json::to_vec_pretty(&Form { version: VERSION, phones }).map_err(|error| failed(error.into()))?;
-        let beside = dir.join("phones.json.new");
+        let beside = self.beside();
         let mut file = open(&beside, &owner, OpenOptions::new().truncate(true)).map_err(failed)?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
         fs::rename(&beside, &self.path).and_then(|()| File::open(dir)?.sync_all()).map_err(failed)?;
@@ -185,6 +206,25 @@ mod tests {
         let again = PhonesFile::new(dir.path());
         assert_eq!(anna(&again).device.as_deref(), Some("d1"));
         again.bind(&anna(&again), "d1").unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_forgotten_device_stands_in_no_file_and_its_phone_stays_on_the_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PhonesFile::new(dir.path());
+        assert_eq!(file.forget("phone-1"), Ok(vec![]));
+        assert!(!file.path().exists(), "no list is made");
+        let token = add(&file, "anna").unwrap();
+        let anna = |file: &PhonesFile| file.current().unwrap().unwrap().with_token(token.reveal()).unwrap().clone();
+        file.bind(&anna(&file), "phone-1").unwrap().unwrap();
+        fs::copy(file.path(), dir.path().join("phones.json.new")).unwrap();
+        assert_eq!(file.forget("phone-2"), Ok(vec![]));
+        assert_eq!(anna(&file).device.as_deref(), Some("phone-1"));
+        assert_eq!(file.forget("phone-1"), Ok(vec!["anna".to_owned()]));
+        assert_eq!(anna(&file).device, None);
+        let files = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        assert!(files.map(|file| fs::read_to_string(file).unwrap()).all(|text| !text.contains("phone-1")));
+        assert_eq!(file.forget("phone-1"), Ok(vec![]));
     }
 
     #[test]

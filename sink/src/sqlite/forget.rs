@@ -197,7 +197,7 @@ impl Step<'_> {
             self.which()
         );
         let mut statement = conn.prepare_cached(&sql)?;
-        let parts = statement.query_map(params![self.first, self.last, self.device], |row| {
+        let mut parts = statement.query_map(params![self.first, self.last, self.device], |row| {
             Ok(Part {
                 agent: row.get(0)?,
                 epoch: row.get(1)?,
@@ -208,7 +208,7 @@ impl Step<'_> {
                 rows: row.get(6)?,
             })
         })?;
-        parts.map(|part| part.and_then(|part| part.tell(conn, now))).collect()
+        parts.try_for_each(|part| part.and_then(|part| part.tell(conn, now)))
     }
 }
 
@@ -225,36 +225,18 @@ impl Part {
             .optional()?;
         let first = known.map_or(*from, |(_, first): (i64, i64)| first.min(*from));
         let name = json!({"agent": agent, "epoch": epoch, "stream": stream, "seq": first, "index": 0}).to_string();
-        let sql = match known {
-            Some(_) => format!(
+        if let Some((row, _)) = known {
+            let sql = format!(
                 "UPDATE {} SET {RECORD_METADATA} = ?2, fromSeq = ?3, toSeq = max(toSeq, ?4), messages = messages + ?5,
                         readings = readings + ?6, noticedAt = ?7 WHERE rowid = ?1",
                 GAPS.name
-            ),
-            None => format!(
-                "INSERT INTO {} ({RECORD_METADATA}, agentId, epoch, stream, fromSeq, toSeq, messages, readings, reason,
-                        noticedAt) SELECT ?2, ?8, ?9, ?10, ?3, ?4, ?5, ?6, ?11, ?7 WHERE ?1 IS NULL",
-                GAPS.name
-            ),
-        };
-        let row = known.map(|(row, _)| row);
-        let mut statement = conn.prepare_cached(&sql)?;
-        match row {
-            Some(_) => statement.execute(params![row, name, first, to, frames, rows, now]),
-            None => statement.execute(params![
-                row,
-                name,
-                first,
-                to,
-                frames,
-                rows,
-                now,
-                agent,
-                epoch,
-                stream,
-                forgotten::ROWS
-            ]),
+            );
+            return conn.prepare_cached(&sql)?.execute(params![row, name, first, to, frames, rows, now]).map(drop);
         }
-        .map(drop)
+        let columns = GAPS.columns().collect::<Vec<_>>().join(", ");
+        let sql = format!("INSERT INTO {} ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", GAPS.name);
+        conn.prepare_cached(&sql)?
+            .execute(params![name, agent, epoch, stream, first, to, frames, rows, forgotten::ROWS, now])
+            .map(drop)
     }
 }
