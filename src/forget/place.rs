@@ -65,7 +65,7 @@ impl fmt::Display for Held {
             return f.write_str("nothing");
         }
         let counts = self.counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{what} {count}"));
-        let phones = self.phones.iter().map(|phone| format!("that phone {phone:?} pushes as it"));
+        let phones = self.phones.iter().map(|phone| format!("it is phone {phone:?}"));
         let files = self.files.iter().map(|file| file.display().to_string());
         f.write_str(&counts.chain(phones).chain(files).collect::<Vec<_>>().join(", "))
     }
@@ -87,7 +87,7 @@ impl fmt::Display for Place {
 impl Place {
     /// Those that are there, in the order of a record's path.
     pub(super) fn all(places: &Places) -> Vec<Self> {
-        let agent = directory_of(&places.spool);
+        let agent = places.spool.parent().unwrap_or(Path::new("")).to_owned();
         let mut all = Vec::new();
         if places.spool.exists() {
             all.push(Self::Spool(places.spool.clone()));
@@ -186,8 +186,8 @@ impl From<spool::Held> for Held {
             (readings, "readings in them"),
             (windows, "waiting windows"),
             (sessions, "sessions"),
-            (open, "of them with open windows"),
-            (seen, "pushes that are remembered"),
+            (open, "with open windows"),
+            (seen, "remembered pushes"),
         ];
         Self { counts, ..Self::default() }
     }
