@@ -66,7 +66,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Asks every place that is there, in the order of a record's path; and why one could not be asked.
 fn gather(places: &Places) -> anyhow::Result<(Books, Vec<String>)> {
-    let Places { spool, kafka, warehouse, warehouse_is_named } = places;
+    let Places { spool, kafka, warehouse, warehouse_is_named, .. } = places;
     let (mut books, mut why) = (Books::default(), Vec::new());
     let has_warehouse = *warehouse_is_named || warehouse.may_exist();
     if !spool.exists() && kafka.is_none() && !has_warehouse {
@@ -135,6 +135,7 @@ fn verdict(report: &Report, unasked: &[String]) -> String {
         (sum(|line| line.in_gaps), "lost and told of in gaps"),
         (sum(|line| line.no_longer_kept), "no longer kept"),
         (sum(|line| line.withheld.unwrap_or(0)), "withheld as set for their phone"),
+        (sum(|line| line.forgotten), "deleted on request"),
     ] {
         if count > 0 {
             parts.push(format!("{count} {what}"));
@@ -151,6 +152,7 @@ fn state(line: &Line) -> String {
         (line.in_gaps, "in gaps"),
         (line.no_longer_kept, "no longer kept"),
         (line.withheld.unwrap_or(0), "withheld"),
+        (line.forgotten, "deleted on request"),
         (line.spooled.unwrap_or(0) + line.to_warehouse, "under way"),
     ]
     .into_iter()

@@ -5,6 +5,8 @@ mod audit;
 #[cfg(feature = "kafka")]
 mod doctor;
 #[cfg(feature = "kafka")]
+mod forget;
+#[cfg(feature = "kafka")]
 mod places;
 mod replay;
 #[cfg(feature = "kafka")]
@@ -48,6 +50,9 @@ enum Command {
     /// Look at Kafka and the warehouse and say what is missing or wrong
     #[cfg(feature = "kafka")]
     Doctor(doctor::Args),
+    /// Delete what one device sent, in spool and warehouse, and say where else it may be
+    #[cfg(feature = "kafka")]
+    Forget(forget::Args),
     /// Show records as they come, wherever they are
     #[cfg(feature = "kafka")]
     Tail(tail::Args),
@@ -80,6 +85,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => audit::run(args),
         #[cfg(feature = "kafka")]
         Command::Doctor(args) => doctor::run(args),
+        #[cfg(feature = "kafka")]
+        Command::Forget(args) => forget::run(args),
         #[cfg(feature = "kafka")]
         Command::Tail(args) => tail::run(args),
     }

@@ -1,4 +1,4 @@
-//! Where records are: the agent's spool, Kafka, the warehouse. For commands that look and change nothing.
+//! Where records are: the agent's spool, Kafka, the warehouse. For commands that look, and the one that forgets.
 //!
 //! - Configuration is the services' own; flags win.
 //! - Without any, the places are those of `gaitway up` in this folder.
@@ -46,6 +46,8 @@ pub(crate) struct Places {
     pub(crate) warehouse: Warehouse,
     /// Whether somebody named the warehouse: then it must be there.
     pub(crate) warehouse_is_named: bool,
+    /// Every file that may be a local warehouse, of which none need be there.
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,22 +72,26 @@ impl Flags {
         let is_meant = |path: &PathBuf| config.is_none() && path.exists();
         let in_sql = Warehouse::in_sql(&sink.config).filter(|_| !of_data_dir.as_ref().is_some_and(is_meant));
         let warehouse_is_named = warehouse.is_some() || in_sql.is_some();
+        let of_sink = sink.is_set("sqlite.path").then(|| sink.config.sqlite.path.clone());
+        let of_up = of_data_dir.clone().unwrap_or_else(|| Path::new(DATA_DIR).join("warehouse.db"));
+        let mut files =
+            warehouse.clone().map_or_else(|| of_sink.iter().cloned().chain([of_up]).collect(), |one| vec![one]);
+        files.dedup();
         let warehouse = match (warehouse, in_sql) {
             (Some(path), _) => Warehouse::File(path),
             (None, Some(in_sql)) => in_sql,
             (None, None) => {
-                let of_sink = sink.is_set("sqlite.path").then(|| sink.config.sqlite.path.clone());
                 let path = if sink_is_named { of_sink.or(of_data_dir) } else { of_data_dir.or(of_sink) };
                 Warehouse::File(path.unwrap_or_else(|| Path::new(DATA_DIR).join("warehouse.db")))
             }
         };
-        let of_sink = sink.is_set("kafka").then_some(sink.config.kafka);
-        let configured = relay.kafka.or(of_sink);
+        let kafka_of_sink = sink.is_set("kafka").then_some(sink.config.kafka);
+        let configured = relay.kafka.or(kafka_of_sink);
         let kafka = match kafka {
             Some(brokers) => Some(KafkaConfig { brokers, ..configured.unwrap_or_default() }),
             None => configured,
         };
-        Ok(Places { spool, kafka, warehouse, warehouse_is_named })
+        Ok(Places { spool, kafka, warehouse, warehouse_is_named, files })
     }
 }
 

@@ -1,4 +1,4 @@
-//! A warehouse that is asked in SQL, PostgreSQL or Snowflake, for commands that look and change nothing.
+//! A warehouse that is asked in SQL, PostgreSQL or Snowflake, for commands that look, and the one that forgets.
 //!
 //! - Values come as text, and are read the same way from both.
 //! - `names` has what the two spell differently.
@@ -73,17 +73,7 @@ impl Sql {
 
     /// Nothing is sent before the first question.
     pub(crate) fn snowflake(options: &snowflake::Options) -> Result<Self, String> {
-        if options.warehouse.is_none() {
-            return Err(format!(
-                "questions in SQL need a warehouse of Snowflake's: set snowflake.warehouse to one that {} may use, and \
-                 GRANT USAGE ON WAREHOUSE … TO ROLE …",
-                options.user
-            ));
-        }
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.context("cannot start the runtime").map_err(|error| format!("{error:#}"))?;
-        let client = Client::new(options.clone(), runtime.handle().clone(), CancellationToken::new());
-        let client = client.map_err(|error| error.to_string())?;
+        let Snowflake { client, runtime } = snowflake(options)?;
         Ok(Self::Snowflake { client, _runtime: runtime })
     }
 
@@ -104,6 +94,35 @@ impl Sql {
             }
         }
     }
+}
+
+/// A client for statements, and what drives it.
+pub(crate) struct Snowflake {
+    client: Client,
+    runtime: Runtime,
+}
+
+impl Snowflake {
+    /// What the client answers.
+    pub(crate) fn ask<T>(&self, ask: impl FnOnce(&Client) -> T) -> T {
+        ask(&self.client)
+    }
+}
+
+/// A client for the account of `options`. Nothing is sent before the first statement. Its calls block.
+pub(crate) fn snowflake(options: &snowflake::Options) -> Result<Snowflake, String> {
+    if options.warehouse.is_none() {
+        return Err(format!(
+            "questions in SQL need a warehouse of Snowflake's: set snowflake.warehouse to one that {} may use, and \
+             GRANT USAGE ON WAREHOUSE … TO ROLE …",
+            options.user
+        ));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.context("cannot start the runtime").map_err(|error| format!("{error:#}"))?;
+    let client = Client::new(options.clone(), runtime.handle().clone(), CancellationToken::new());
+    let client = client.map_err(|error| error.to_string())?;
+    Ok(Snowflake { client, runtime })
 }
 
 /// The number in a cell.

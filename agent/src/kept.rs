@@ -91,14 +91,19 @@ impl<T: Kept> KeptFile<T> {
         outcome.map(Some)
     }
 
+    /// What takes its place once it is written; there while it is changed, and after a change that was killed.
+    pub fn unfinished(&self) -> PathBuf {
+        self.path.with_file_name(format!("{}.new", T::FORM.file))
+    }
+
     /// Changes the list, which is made if it is not there; not if `change` fails.
     pub fn change<R, E>(&self, change: impl FnOnce(&mut T) -> Result<R, E>) -> Result<Result<R, E>, Unusable> {
         let failed = |error: io::Error| self.unusable("changed", &error);
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         DataDir::create(dir).map_err(|error| self.unusable("changed", &format!("{:#}", anyhow::Error::from(error))))?;
         let owner = fs::metadata(dir).map_err(failed)?;
-        let beside = |ending: &str| dir.join(format!("{}{ending}", T::FORM.file));
-        let guard = open(&beside(".lock"), &owner, OpenOptions::new().truncate(false)).map_err(failed)?;
+        let lock = dir.join(format!("{}.lock", T::FORM.file));
+        let guard = open(&lock, &owner, OpenOptions::new().truncate(false)).map_err(failed)?;
         guard.lock().map_err(failed)?;
         let mut list = if self.path.try_exists().map_err(failed)? { self.load()? } else { T::default() };
         let outcome = match change(&mut list) {
@@ -106,7 +111,7 @@ impl<T: Kept> KeptFile<T> {
             Err(refused) => return Ok(Err(refused)),
         };
         let text = written(&list).map_err(|error| failed(error.into()))?;
-        let new = beside(".new");
+        let new = self.unfinished();
         let mut file = open(&new, &owner, OpenOptions::new().truncate(true)).map_err(failed)?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
         fs::rename(&new, &self.path).and_then(|()| File::open(dir)?.sync_all()).map_err(failed)?;

@@ -145,6 +145,18 @@ impl Phones {
         at.map(|at| self.phones.remove(at)).ok_or_else(|| Refused::Unknown(name.trim().to_owned()))
     }
 
+    /// The names of the phones that `device` pushes as.
+    pub fn of_device(&self, device: &str) -> Vec<String> {
+        self.phones.iter().filter(|phone| phone.is_of(device) == Some(true)).map(|phone| phone.name.clone()).collect()
+    }
+
+    /// Forgets which phones `device` pushes as: they stay on the list, as before their first push.
+    pub fn unbind(&mut self, device: &str) {
+        for phone in self.phones.iter_mut().filter(|phone| phone.is_of(device) == Some(true)) {
+            phone.device = None;
+        }
+    }
+
     /// The phone whose token this is. It takes as long whichever it is.
     pub fn with_token(&self, token: &str) -> Option<&Phone> {
         let hash = hash(token);
@@ -232,6 +244,11 @@ mod tests {
         assert_eq!(phones.bind(&anna, "d2"), Err(OtherDevice { phone: "anna".to_owned() }));
         let anna = phones.with_token("a").unwrap().clone();
         assert_eq!((anna.is_of("d1"), anna.is_of("d2")), (Some(true), Some(false)));
+        assert_eq!((phones.of_device("d1"), phones.of_device("d2")), (vec!["anna".to_owned()], vec![]));
+        phones.unbind("d2");
+        assert_eq!(phones.with_token("a").unwrap().is_of("d1"), Some(true));
+        phones.unbind("d1");
+        assert_eq!(phones.with_token("a").unwrap().is_of("d1"), None);
         phones.revoke("anna").unwrap();
         assert!(phones.bind(&anna, "d1").is_err(), "revoked while the push was read");
         phones.add("anna", &token("b"), String::new()).unwrap();

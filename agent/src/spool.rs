@@ -13,12 +13,13 @@
 //! opened, [`quarantine`] moves it aside, [`mend`] puts gaps in place of damaged frames, [`retold`] notes
 //! what a lost file may hold too, `withheld` counts what is not kept. [`check`], [`salvage`] and
 //! [`export`] look at a file, bring what is left of it into another, or write it out. [`look`] is for people who want to see
-//! what flows.
+//! what flows; [`forget`] deletes what one device sent.
 
 pub mod cap;
 pub mod check;
 pub mod damage;
 pub mod export;
+pub mod forget;
 pub mod look;
 pub mod mend;
 pub mod presence;

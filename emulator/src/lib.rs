@@ -22,6 +22,7 @@
 //! ```
 
 mod auth;
+mod change;
 mod emulator;
 mod faults;
 mod listener;

@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use gaitway_proto::schema;
+use gaitway_service::clock;
 use jiff::civil::DateTime;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::types::{Null, ToSql, ToSqlOutput, ValueRef};
@@ -30,12 +32,13 @@ const FORMAT: (&str, &str) = ("YYYY-MM-DD HH24:MI:SS.FF9", "%Y-%m-%d %H:%M:%S.%9
 /// A query and a copy of the rows that it is about.
 pub(crate) struct Search {
     sql: String,
+    texts: Vec<String>,
     copy: Connection,
 }
 
 impl Search {
-    /// Reads `statement` and copies what it needs of `stored`. None: it is no query.
-    pub(crate) fn of(statement: &str, stored: &Streaming) -> Result<Option<Self>, Refusal> {
+    /// Reads `statement`, whose question marks stand for `texts`, and copies what it needs of `stored`. None: it is no query.
+    pub(crate) fn of(statement: &str, texts: &[String], stored: &Streaming) -> Result<Option<Self>, Refusal> {
         let parsed = Parser::parse_sql(&SnowflakeDialect, statement).map_err(|error| refused(&error))?;
         let Ok([Statement::Query(mut query)]) = <[Statement; 1]>::try_from(parsed) else { return Ok(None) };
         let mut named = BTreeSet::new();
@@ -50,7 +53,7 @@ impl Search {
             return Err(refused(&why));
         }
         let copy = copy(stored, &named).map_err(|error| refused(&error))?;
-        Ok(Some(Self { sql: query.to_string(), copy }))
+        Ok(Some(Self { sql: query.to_string(), texts: texts.to_vec(), copy }))
     }
 
     /// Evaluates it.
@@ -61,7 +64,7 @@ impl Search {
     fn rows(&self) -> rusqlite::Result<Rows> {
         let mut statement = self.copy.prepare(&self.sql)?;
         let columns: Vec<String> = statement.column_names().map(str::to_ascii_uppercase).collect();
-        let mut found = statement.query([])?;
+        let mut found = statement.query(params_from_iter(&self.texts))?;
         let mut rows = Vec::new();
         while let Some(row) = found.next()? {
             let cells = (0..columns.len()).map(|at| row.get_ref(at).map(shown));
@@ -71,7 +74,7 @@ impl Search {
     }
 }
 
-fn refused(why: &dyn std::fmt::Display) -> Refusal {
+pub(crate) fn refused(why: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(422, "001003", format!("SQL compilation error: the emulator does not know this query: {why}"))
 }
 
@@ -86,7 +89,7 @@ fn shown(cell: ValueRef<'_>) -> Option<String> {
 }
 
 /// The table of a name with a schema, with or without the database.
-fn found<'s>(name: &ObjectName, stored: &'s Streaming) -> Option<&'s Table> {
+pub(crate) fn found<'s>(name: &ObjectName, stored: &'s Streaming) -> Option<&'s Table> {
     let parts: Vec<&str> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(|part| part.value.as_str()).collect();
     let (schema, table) = match parts.as_slice() {
         [database, schema, table] if database.eq_ignore_ascii_case(stored.database()) => (schema, table),
@@ -146,6 +149,10 @@ fn copy(stored: &Streaming, named: &BTreeSet<(String, String)>) -> rusqlite::Res
     copy.create_scalar_function("TO_VARCHAR", 2, flags, to_varchar)?;
     // A VARIANT is kept as JSON.
     copy.create_scalar_function("TO_JSON", 1, flags, |call| call.get::<Option<String>>(0))?;
+    copy.create_scalar_function("OBJECT_CONSTRUCT", -1, flags, object_construct)?;
+    copy.create_scalar_function("SYSDATE", 0, FunctionFlags::SQLITE_UTF8, |_| {
+        Ok(schema::rfc3339(clock::now_micros().saturating_mul(1000)))
+    })?;
     copy.create_scalar_function("TRY_TO_NUMBER", 1, flags, |call| Ok(try_to_number(call)))?;
     copy.create_scalar_function("TO_NUMBER", 1, flags, to_number)?;
     Ok(copy)
@@ -211,6 +218,21 @@ fn to_number(call: &Context<'_>) -> rusqlite::Result<Option<i64>> {
     }
 }
 
+/// A VARIANT of keys and values; a null's key is left out.
+fn object_construct(call: &Context<'_>) -> rusqlite::Result<String> {
+    let mut object = serde_json::Map::new();
+    for at in (0..call.len().saturating_sub(1)).step_by(2) {
+        let value = match call.get_raw(at + 1) {
+            ValueRef::Null => continue,
+            ValueRef::Integer(number) => number.into(),
+            ValueRef::Real(number) => number.into(),
+            ValueRef::Text(text) | ValueRef::Blob(text) => String::from_utf8_lossy(text).into(),
+        };
+        object.insert(call.get(at)?, value);
+    }
+    Ok(Value::Object(object).to_string())
+}
+
 fn try_to_number(call: &Context<'_>) -> Option<i64> {
     shown(call.get_raw(0)).and_then(|text| text.trim().parse().ok())
 }
@@ -241,7 +263,7 @@ mod tests {
         let batch = Batch::read(lines.as_bytes(), &stored.table_of(&pipe).unwrap(), how);
         stored.append(0, &pipe, "c", &token, None, batch).unwrap();
         stored.settle(1);
-        Search::of(statement, &stored)?.expect("a query").run().map(|rows| rows.rows)
+        Search::of(statement, &[], &stored)?.expect("a query").run().map(|rows| rows.rows)
     }
 
     fn text(rows: &[&[&str]]) -> Vec<Vec<Option<String>>> {

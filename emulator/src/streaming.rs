@@ -9,7 +9,7 @@
 //!   `offset_token` sets it otherwise, and only with the channel is it lost.
 //! - Snowflake neither reads nor compares offset tokens: rows that are sent again under an old one are there twice.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -321,6 +321,34 @@ impl Streaming {
             stored.table.schema.eq_ignore_ascii_case(schema) && stored.table.name.eq_ignore_ascii_case(table)
         });
         found.map(|stored| (stored.rows.as_slice(), stored.count))
+    }
+
+    /// Deletes the committed rows of a table at `places`, counted from 1; how many there were.
+    pub(crate) fn delete(&mut self, table: &Table, places: &[usize]) -> u64 {
+        let Some(stored) = self.stored(table) else { return 0 };
+        let places: BTreeSet<usize> = places.iter().copied().collect();
+        let (mut at, before) = (0, stored.rows.len());
+        stored.rows.retain(|_| {
+            at += 1;
+            !places.contains(&at)
+        });
+        let deleted = (before - stored.rows.len()) as u64;
+        stored.count -= deleted;
+        deleted
+    }
+
+    /// Adds rows to those of a table that are committed; how many.
+    pub(crate) fn insert(&mut self, table: &Table, rows: Vec<Row>) -> u64 {
+        let inserted = rows.len() as u64;
+        let Some(stored) = self.stored(table) else { return 0 };
+        stored.rows.extend(rows);
+        stored.count += inserted;
+        inserted
+    }
+
+    fn stored(&mut self, table: &Table) -> Option<&mut Stored> {
+        let is_it = |of: &Table| (&of.schema, &of.name) == (&table.schema, &table.name);
+        self.tables.iter_mut().find(|stored| is_it(&stored.table))
     }
 
     /// The database that holds the tables.

@@ -214,6 +214,11 @@ impl Frame {
         Ok(frame)
     }
 
+    /// Who sent the message in `bytes`, without its readings.
+    pub fn header_in(bytes: &[u8]) -> Result<Header, WireError> {
+        open::<Envelope>(bytes).map(|envelope| envelope.header)
+    }
+
     /// The frame in `bytes` with a header that tells no message id.
     pub fn without_id(bytes: &[u8]) -> Result<Vec<u8>, WireError> {
         let mut envelope: Envelope = open(bytes)?;

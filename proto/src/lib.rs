@@ -12,11 +12,12 @@
 //!    ([`schema`]).
 //! 5. A [`Ledger`](ledger::Ledger) commits records and watermark in one atomic step.
 //!
-//! [`limits`] is the one table of sizes that every hop keeps.
+//! [`limits`] is the one table of sizes that every hop keeps; [`forgotten`] what stands where a person's data was deleted.
 
 pub mod activity;
 pub mod enrolment;
 pub mod envelope;
+pub mod forgotten;
 pub mod frame;
 pub mod ledger;
 pub mod limits;

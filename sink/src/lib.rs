@@ -25,6 +25,7 @@ pub mod command;
 mod config;
 #[cfg(feature = "kafka")]
 mod consume;
+pub mod forgetting;
 mod ledgers;
 #[cfg(feature = "kafka")]
 mod partition;

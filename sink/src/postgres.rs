@@ -22,13 +22,15 @@
 //! GRANT SELECT, INSERT, UPDATE ON raw_data.gaitway_progress TO sink;
 //! ```
 //!
-//! [`Look`] reads beside the writers; whoever looks needs `SELECT` on the tables.
+//! [`Look`] reads beside the writers; whoever looks needs `SELECT` on the tables. [`Forget`] deletes what one device sent,
+//! which needs `DELETE` besides: a right that the sink's own user should not have.
 //!
 //! A pooler between gaitway and PostgreSQL must pool sessions, not transactions.
 
 mod checkup;
 mod commit;
 mod connection;
+mod forget;
 mod json;
 mod layout;
 mod look;
@@ -47,6 +49,7 @@ use gaitway_proto::record::Record;
 use gaitway_service::config::{Check as _, Wrong};
 
 pub use checkup::examine;
+pub use forget::Forget;
 pub use look::{Look, Row};
 pub use options::{Address, Options};
 

@@ -11,13 +11,14 @@
 //! 4. `committed` reads the token from the channel's status. A 200 to an append is no commit.
 //! 5. Rows that Snowflake accepted and passed over stop the partition; [`Redrive`] appends them again.
 //!
-//! [`Client::query`] asks in SQL, for checks; [`examine`] holds an account against what the sink needs.
+//! [`Client::query`] asks in SQL, for checks; [`Client::forget_device`] deletes what one device sent; [`examine`] holds an account against what the sink needs.
 
 mod answer;
 mod backoff;
 mod channel;
 mod checkup;
 mod client;
+mod forget;
 mod key;
 mod machine;
 mod options;

@@ -10,13 +10,14 @@ use gaitway_agent::spool::look::{Held, Look, Session};
 use gaitway_kafka::KafkaConfig;
 use gaitway_kafka::records::{self, Reader, Seen, Start};
 use gaitway_proto::activity::ActivityFrame;
+use gaitway_proto::forgotten;
 use gaitway_proto::frame::Frame;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::schema::{self, RECORD_METADATA, Table};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Deserialize;
 
-use super::book::{Accepted, Agent, Gap, Key, Record, Spooled, Store, StreamName};
+use super::book::{Accepted, Agent, Forgotten, Gap, Key, Record, Spooled, Store, StreamName};
 use super::sql;
 use crate::sqlite;
 use crate::warehouse::{self, Sql};
@@ -228,7 +229,7 @@ fn rows(path: &Path) -> rusqlite::Result<Store> {
         let columns = match table.name {
             name if name == raw => "deviceId, sessionId, messageId, NULL",
             name if name == schema::ACTIVITY.name => "deviceId, sessionId, NULL, NULL",
-            _ => "NULL, NULL, toSeq, readings",
+            _ => "reason, messages, toSeq, readings",
         };
         let mut last = 0;
         while let Some(next) = some_rows(&connection, table, columns, last, &mut store)? {
@@ -263,7 +264,13 @@ fn some_rows(
         };
         let number = |column| row.get::<_, Option<i64>>(column).map(|n| n.and_then(|n| u64::try_from(n).ok()));
         if table.name == schema::GAPS.name {
-            store.take_gap(stream, seq, Gap { to: number(4)?.unwrap_or(seq), readings: number(5)? });
+            let (to, readings) = (number(4)?.unwrap_or(seq), number(5)?);
+            if row.get_ref(2)?.as_bytes_or_null().ok().flatten() == Some(forgotten::ROWS.as_bytes()) {
+                let (frames, rows) = (number(3)?.unwrap_or(0), readings.unwrap_or(0));
+                store.forget(stream, Forgotten { from: seq, to, frames, rows });
+            } else {
+                store.take_gap(stream, seq, Gap { to, readings });
+            }
             continue;
         }
         let text = |column| row.get::<_, Option<String>>(column).map(Option::unwrap_or_default);

@@ -88,6 +88,8 @@ pub(super) struct Store {
     /// By their first seq.
     pub(super) gaps: BTreeMap<(StreamName, u64), Gap>,
     pub(super) gaps_again: u64,
+    /// What was deleted on request.
+    pub(super) forgotten: BTreeMap<StreamName, Forgotten>,
     /// Readings that are not kept any more.
     pub(super) retired: u64,
     /// The oldest records are not kept any more, nobody knows how many.
@@ -123,6 +125,15 @@ pub(super) struct Tally {
 pub(super) struct Gap {
     pub(super) to: u64,
     pub(super) readings: Option<u64>,
+}
+
+/// Rows of a stream that were deleted on request, of frames within a range that holds others too.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Forgotten {
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) frames: u64,
+    pub(super) rows: u64,
 }
 
 /// A reading or window as a store has it.
@@ -180,6 +191,13 @@ impl Store {
         if self.gaps.insert((name, from), gap).is_some() {
             self.gaps_again += 1;
         }
+    }
+
+    /// Counts rows that were deleted on request.
+    pub(super) fn forget(&mut self, name: StreamName, told: Forgotten) {
+        let sum = self.forgotten.entry(name).or_insert(Forgotten { frames: 0, rows: 0, ..told });
+        let (from, to) = (sum.from.min(told.from), sum.to.max(told.to));
+        *sum = Forgotten { from, to, frames: sum.frames + told.frames, rows: sum.rows + told.rows };
     }
 
     fn name(&mut self, record: &Record) -> New {

@@ -3,6 +3,7 @@
 //! - What was accepted is in the spool, in the next place, in a gap that tells of it, or no longer kept; else it is missing.
 //!   What a phone's owner does not want kept is not looked for.
 //! - What the warehouse says that it has read of Kafka is in it, or no longer kept; what it has not read is under way.
+//! - What was deleted on request is owed to nobody: as many as the warehouse tells of may be missing.
 //! - A Kafka that does not keep its oldest records proves no loss; a warehouse that keeps all of its own does.
 //! - A name stands once.
 //! - What moves while it is asked is no mistake: a frame is looked for in the next place after the spool was asked, and
@@ -13,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gaitway_proto::ledger::Stream;
 use serde::Serialize;
 
-use super::book::{Agent, Key, Store, Tally};
+use super::book::{Agent, Forgotten, Key, Store, Tally};
 
 /// All that was asked.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +59,8 @@ pub(super) struct Line {
     pub(super) no_longer_kept: u64,
     /// Readings that were never kept because the phone's owner wants it so; null of one whose spool was not asked.
     pub(super) withheld: Option<u64>,
+    /// Readings that were deleted on request.
+    pub(super) forgotten: u64,
     pub(super) missing: u64,
 }
 
@@ -114,6 +117,8 @@ pub(super) fn judge(books: &Books, only: Option<&str>) -> Report {
     let mut pools = next.map(|(_, store)| (gaps(books.agent.as_ref(), store), retired(store)));
     let waiting = spooled(books.agent.as_ref(), next.map(|(_, store)| store));
     let mut retired_rows = books.warehouse.as_ref().map(retired);
+    let gone = |stream| Pool(Some(books.warehouse.as_ref().map_or(0, |warehouse| forgotten(warehouse, stream))));
+    let (mut gone_on_the_way, mut gone_rows) = (gone(Stream::Raw), [Stream::Raw, Stream::Activity].map(gone));
     let stores = [(KAFKA, &books.kafka), (WAREHOUSE, &books.warehouse)];
     let stores: Vec<(&str, &Store)> = stores.iter().filter_map(|(name, s)| s.as_ref().map(|s| (*name, s))).collect();
 
@@ -124,10 +129,10 @@ pub(super) fn judge(books: &Books, only: Option<&str>) -> Report {
         let mut said = Vec::new();
         if let (Some(agent), Some((place, store)), Some(pools)) = (&books.agent, next, &mut pools) {
             let proof = proof(books, &agent.id, key, &line);
-            accepted(agent, (place, store), key, (pools, proof), &mut line, &mut said);
+            accepted(agent, (place, store), key, (pools, proof, &mut gone_on_the_way), &mut line, &mut said);
         }
         if let (Some(kafka), Some(warehouse), Some(pool)) = (&books.kafka, &books.warehouse, &mut retired_rows) {
-            stored(kafka, warehouse, key, pool, &mut line, &mut said);
+            stored(kafka, warehouse, key, (pool, &mut gone_rows), &mut line, &mut said);
         }
         for (place, store) in &stores {
             if let Some(tally) = store.sessions.get(key) {
@@ -162,6 +167,11 @@ fn gaps(agent: Option<&Agent>, store: &Store) -> Pool {
         }
     }
     Pool(sum)
+}
+
+/// Rows of a kind of stream that were deleted on request.
+fn forgotten(store: &Store, stream: Stream) -> u64 {
+    store.forgotten.iter().filter(|(name, _)| name.stream == stream).map(|(_, told)| told.rows).sum()
 }
 
 fn retired(store: &Store) -> Pool {
@@ -224,7 +234,7 @@ fn accepted(
     agent: &Agent,
     (place, store): (&str, &Store),
     key: &Key,
-    ((gaps, retired), proof): (&mut (Pool, Pool), Option<u64>),
+    ((gaps, retired), proof, gone): (&mut (Pool, Pool), Option<u64>, &mut Pool),
     line: &mut Line,
     said: &mut Vec<Mistake>,
 ) {
@@ -234,9 +244,12 @@ fn accepted(
     let mut missing = told.readings.saturating_sub(came + line.spooled.unwrap_or(0));
     let in_gaps = gaps.take(missing);
     missing -= in_gaps;
+    let forgotten = gone.take(missing);
+    missing -= forgotten;
     let retired = if proof.is_some() { 0 } else { retired.take(missing) };
     missing -= retired;
     line.in_gaps += in_gaps;
+    line.forgotten += forgotten;
     line.no_longer_kept += retired;
     line.missing += missing;
     if missing > 0 {
@@ -247,23 +260,38 @@ fn accepted(
         said.push(mistake(Kind::Missing, key, missing, what));
     }
     let most = agent.later.get(key).copied().unwrap_or(told.readings).max(told.readings);
-    if there > most && !agent.is_patchwork {
-        let what = format!("{} in {place} and the agent did not accept them", are(there - most, "reading", key));
-        said.push(mistake(Kind::Foreign, key, there - most, what));
+    // Of a session that was forgotten and goes on, the next place may still have the beginning.
+    let foreign = there.saturating_sub(most);
+    let foreign = foreign - gone.take(foreign);
+    if foreign > 0 && !agent.is_patchwork {
+        let what = format!("{} in {place} and the agent did not accept them", are(foreign, "reading", key));
+        said.push(mistake(Kind::Foreign, key, foreign, what));
     }
 }
 
 /// What the warehouse has read of Kafka against what is in it.
-fn stored(kafka: &Store, warehouse: &Store, key: &Key, retired: &mut Pool, line: &mut Line, said: &mut Vec<Mistake>) {
+fn stored(
+    kafka: &Store,
+    warehouse: &Store,
+    key: &Key,
+    (retired, [gone_readings, gone_windows]): (&mut Pool, &mut [Pool; 2]),
+    line: &mut Line,
+    said: &mut Vec<Mistake>,
+) {
     let Some(due) = kafka.sessions.get(key) else { return };
     let nothing = Tally::default();
     let there = warehouse.sessions.get(key).unwrap_or(&nothing);
     let mut readings = due.due_readings.saturating_sub(there.readings);
+    let forgotten = gone_readings.take(readings);
+    readings -= forgotten;
+    line.forgotten = line.forgotten.max(forgotten);
+    let mut windows = due.due_windows.saturating_sub(there.windows);
+    windows -= gone_windows.take(windows);
     let no_longer = retired.take(readings);
     readings -= no_longer;
     line.no_longer_kept += no_longer;
     line.missing += readings;
-    for (count, what) in [(readings, "reading"), (due.due_windows.saturating_sub(there.windows), "window")] {
+    for (count, what) in [(readings, "reading"), (windows, "window")] {
         if count > 0 {
             let what = format!("{} in Kafka and not in the warehouse", are(count, what, key));
             said.push(mistake(Kind::NotStored, key, count, what));
@@ -294,6 +322,11 @@ fn streams(place: &str, (store, met): (&Store, &Store), agent: Option<&Agent>, m
         let readings = gap.readings.map_or_else(|| "nobody knows how many".to_owned(), |n| n.to_string());
         report.notes.push(format!("{place} tells of a gap: {name} seq {from} to {}, {readings} readings", gap.to));
     }
+    for (name, Forgotten { frames, rows, .. }) in &store.forgotten {
+        report
+            .notes
+            .push(format!("{place} tells that {rows} rows of {frames} frames of {name} were deleted on request"));
+    }
     if store.gaps_again > 0 {
         let said = format!("{} gaps are more than once in {place}", store.gaps_again);
         report.mistakes.push(Mistake { kind: Kind::Twice, device: None, session: None, count: store.gaps_again, said });
@@ -319,8 +352,13 @@ fn streams(place: &str, (store, met): (&Store, &Store), agent: Option<&Agent>, m
         if !is_whole || may_lag {
             continue;
         }
+        let mut gone = store.forgotten.get(name).copied().unwrap_or_default();
         for (from, to) in seqs.holes(1).into_iter().filter(|(from, _)| met.is_settled(name, *from)) {
             let count = to - from + 1;
+            if gone.from <= from && to <= gone.to && count <= gone.frames {
+                gone.frames -= count;
+                continue;
+            }
             let said = match count {
                 1 => format!("frame {from} of {name} is not in {place}"),
                 _ => format!("frames {from} to {to} of {name} are not in {place}"),

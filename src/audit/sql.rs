@@ -3,11 +3,12 @@
 //! - A frame is what has one (agent, epoch, stream, seq). Each index of it counts once, the rest are there again.
 //! - Seqs and messageIds come as ranges without holes.
 
+use gaitway_proto::forgotten;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::schema::{self, Dialect, Table};
 
 use super::ask::Marks;
-use super::book::{Gap, Key, Store, StreamName, Tally};
+use super::book::{Forgotten, Gap, Key, Store, StreamName, Tally};
 use crate::warehouse::{Row, Sql, names, number, text};
 
 /// How far Kafka's partitions are stored. PostgreSQL has it written down; of Snowflake it is the greatest offset that has
@@ -153,10 +154,10 @@ fn gaps(dialect: Dialect) -> String {
     let [agent, epoch, stream] = ["agent", "epoch", "stream"].map(|key| names::part(dialect, key));
     let seq = names::number(dialect, "seq");
     format!(
-        "SELECT g.agent, g.epoch, g.stream, g.seq, g.last, g.readings, COUNT(*) FROM (
+        "SELECT g.agent, g.epoch, g.stream, g.seq, g.last, g.readings, COUNT(*), g.messages, g.reason FROM (
          SELECT {agent} AS agent, {epoch} AS epoch, {stream} AS stream, {seq} AS seq, r.toSeq AS last,
-                r.readings AS readings FROM {} AS r) AS g
-          GROUP BY g.agent, g.epoch, g.stream, g.seq, g.last, g.readings",
+                r.readings AS readings, r.messages AS messages, r.reason AS reason FROM {} AS r) AS g
+          GROUP BY g.agent, g.epoch, g.stream, g.seq, g.last, g.readings, g.messages, g.reason",
         schema::GAPS.sql_name(dialect)
     )
 }
@@ -168,8 +169,14 @@ fn take_gap(store: &mut Store, row: &Row) {
         return;
     };
     let gap = Gap { to: number(row, 4).unwrap_or(from), readings: number(row, 5) };
+    let is_forgotten = row.get(8).is_some_and(|reason| reason.as_deref() == Some(forgotten::ROWS));
     for _ in 0..count {
-        store.take_gap(name.clone(), from, gap);
+        if is_forgotten {
+            let (frames, rows) = (number(row, 7).unwrap_or(0), gap.readings.unwrap_or(0));
+            store.forget(name.clone(), Forgotten { from, to: gap.to, frames, rows });
+        } else {
+            store.take_gap(name.clone(), from, gap);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gaitway_proto::ledger::{Epoch, Stream};
 use proptest::prelude::*;
 
-use super::book::{Agent, Gap, Key, Record, Spooled, Store, StreamName};
+use super::book::{Agent, Forgotten, Gap, Key, Record, Spooled, Store, StreamName};
 use super::judge::{Books, Kind, Report, judge};
 
 const PI: &str = "pi";
@@ -252,4 +252,32 @@ fn a_session_can_be_asked_alone_and_others_mistakes_are_not_its_own() {
     let said =
         "1 reading of session s1 (phone-1) was accepted by the agent, and neither its spool nor the warehouse has it";
     assert_eq!((report.sessions.len(), report.mistakes[0].said.as_str()), (1, said));
+}
+
+#[test]
+fn what_was_deleted_on_request_is_not_missing_and_hides_no_more_than_that() {
+    // s1 was forgotten: the agent does not know it, Kafka still has it, the warehouse tells how much went.
+    let frames: Frames = vec![(0, 2), (1, 3), (0, 2), (1, 3), (0, 1)];
+    let all = records(&frames, 5);
+    let report = |stored: &[(u64, u32, usize)], kafka: Option<Store>| {
+        let mut agent = agent(&frames, 5);
+        agent.sessions.remove(&key(1));
+        agent.later.remove(&key(1));
+        let mut warehouse = store(stored, 0);
+        warehouse.forget(raw(), Forgotten { from: 2, to: 4, frames: 2, rows: 6 });
+        let is_fed = kafka.is_some();
+        judge(&Books { agent: Some(agent), warehouse: Some(warehouse), kafka, is_fed }, None)
+    };
+    let left: Vec<_> = all.iter().copied().filter(|(.., session)| *session == 0).collect();
+    let direct = report(&left, None);
+    assert_eq!(direct.mistakes, []);
+    assert!(direct.notes.iter().any(|note| note.contains("6 rows of 2 frames")), "{:?}", direct.notes);
+    let kafka = store(&all, all.len());
+    let fed = report(&left, Some(kafka.clone()));
+    assert_eq!((fed.mistakes.clone(), fed.sessions[1].forgotten), (vec![], 6));
+    // Frame 3 is another's.
+    let less: Vec<_> = left.iter().copied().filter(|(seq, ..)| *seq != 3).collect();
+    let lost = report(&less, None);
+    assert!(lost.mistakes.iter().any(|mistake| mistake.kind == Kind::Hole), "{:?}", lost.mistakes);
+    assert!(report(&less, Some(kafka)).mistakes.iter().any(|mistake| mistake.kind == Kind::NotStored));
 }

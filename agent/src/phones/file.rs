@@ -1,5 +1,7 @@
 //! The list of phones as a file, `phones.json` of the data directory. The agent looks whether it changed before every push.
 
+use std::convert::Infallible;
+
 use super::{OtherDevice, Phone, Phones};
 use crate::kept::{Form, Kept, KeptFile, Unusable};
 
@@ -24,6 +26,21 @@ impl PhonesFile {
             Some(false) => Ok(Err(OtherDevice { phone: phone.name.clone() })),
             None => self.change(|phones| phones.bind(phone, device)),
         }
+    }
+
+    /// Forgets which phones `device` pushes as; gives their names. They stay on the list, as before their first push.
+    pub fn forget(&self, device: &str) -> Result<Vec<String>, Unusable> {
+        let Some(phones) = self.current()? else { return Ok(Vec::new()) };
+        let names = phones.of_device(device);
+        // What a change that was killed left may name it too.
+        if !names.is_empty() || self.unfinished().exists() {
+            let unbind = |phones: &mut Phones| {
+                phones.unbind(device);
+                Ok(())
+            };
+            let Ok(()): Result<(), Infallible> = self.change(unbind)?;
+        }
+        Ok(names)
     }
 }
 
@@ -103,6 +120,25 @@ mod tests {
             let said = write(more).unwrap_err().to_string();
             assert!(said.contains("cannot be read") && said.contains("install the gaitway that wrote it"), "{said}");
         }
+    }
+
+    #[test]
+    fn a_forgotten_device_stands_in_no_file_and_its_phone_stays_on_the_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PhonesFile::new(dir.path());
+        assert_eq!(file.forget("phone-1"), Ok(vec![]));
+        assert!(!file.path().exists(), "no list is made");
+        let token = add(&file, "anna").unwrap();
+        let anna = |file: &PhonesFile| file.current().unwrap().unwrap().with_token(token.reveal()).unwrap().clone();
+        file.bind(&anna(&file), "phone-1").unwrap().unwrap();
+        fs::copy(file.path(), dir.path().join("phones.json.new")).unwrap();
+        assert_eq!(file.forget("phone-2"), Ok(vec![]));
+        assert_eq!(anna(&file).device.as_deref(), Some("phone-1"));
+        assert_eq!(file.forget("phone-1"), Ok(vec!["anna".to_owned()]));
+        assert_eq!(anna(&file).device, None);
+        let files = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        assert!(files.map(|file| fs::read_to_string(file).unwrap()).all(|text| !text.contains("phone-1")));
+        assert_eq!(file.forget("phone-1"), Ok(vec![]));
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use gaitway_proto::envelope::{Gap, Item};
+use gaitway_proto::forgotten;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_service::clock;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::mend::Stored;
@@ -144,7 +145,32 @@ impl Reader {
         if found.items.is_empty() && found.stop.is_none() {
             found.stop = Some(Stop::Missing);
         }
+        if found.items.is_empty()
+            && matches!(found.stop, Some(Stop::Missing))
+            && let Some(rest) = self.rest_of_gap(limit, stream, from)?
+        {
+            found = Found { items: vec![Item::Gap(rest)], stop: None };
+        }
         Ok(found)
+    }
+
+    /// What a gap without counts, of which the relay has the beginning under other content, has from `from` on.
+    fn rest_of_gap(&self, limit: Limit, stream: Stream, from: u64) -> rusqlite::Result<Option<Gap>> {
+        let sql = format!(
+            "SELECT id, span, noticedAt FROM {stream}
+             WHERE id < ?2 AND id >= ?1 AND frame IS NULL AND reason = ?3 ORDER BY id DESC LIMIT 1"
+        );
+        let range = params![row_id(limit.ordinal, 0), row_id(limit.ordinal, from), forgotten::FRAMES];
+        let read = |row: &rusqlite::Row<'_>| Ok((seq_of(row.get(0)?), span(row.get(1)?)?, row.get(2)?));
+        let gap: Option<(u64, u64, i64)> = self.connection.prepare_cached(&sql)?.query_row(range, read).optional()?;
+        let left = gap.and_then(|(first, span, at)| Some((first.saturating_add(span).checked_sub(from)?, at)));
+        Ok(left.filter(|(span, _)| *span > 0).map(|(span, noticed_at)| Gap {
+            span,
+            messages: 0,
+            readings: 0,
+            reason: forgotten::FRAMES.to_owned(),
+            noticed_at,
+        }))
     }
 }
 

@@ -225,14 +225,14 @@ impl Rows<'_> {
         self.0.execute("UPDATE activity SET inherited = 0, frame = ?2 WHERE id = ?1", params![id, frame]).map(drop)
     }
 
-    /// Deletes at most `limit` acknowledged rows of a stream; true if there may be more.
+    /// Deletes at most `limit` acknowledged rows of a stream; true if there may be more. A gap goes once all of it is.
     pub fn delete_acknowledged(&self, moved: Moved, limit: usize) -> Result<bool> {
         let Moved { ordinal, stream, positions } = moved;
         let deleted = self
             .0
             .prepare_cached(&format!(
                 "DELETE FROM {stream} WHERE id IN
-                 (SELECT id FROM {stream} WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3)"
+                 (SELECT id FROM {stream} WHERE id BETWEEN ?1 AND ?2 AND id + span - 1 <= ?2 ORDER BY id LIMIT ?3)"
             ))?
             .execute(params![row_id(ordinal, 0), row_id(ordinal, positions.acked), limit as i64])?;
         Ok(deleted == limit)

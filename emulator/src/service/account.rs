@@ -1,6 +1,6 @@
 //! What the account's host answers: the ingest host, scoped tokens, statements.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Service, json, lock};
+use crate::change;
 use crate::options::BodyForm;
 use crate::search::Search;
 use crate::sql::{self, Session};
@@ -35,6 +36,22 @@ struct Asked {
     schema: Option<String>,
     warehouse: Option<String>,
     role: Option<String>,
+    /// Values of question marks, by their number from 1.
+    #[serde(default)]
+    bindings: BTreeMap<u32, Binding>,
+}
+
+/// Of the type `TEXT`, the only one that is known here.
+#[derive(Debug, Deserialize)]
+struct Binding {
+    r#type: Text,
+    value: String,
+}
+
+#[derive(Debug, Deserialize)]
+enum Text {
+    #[serde(rename = "TEXT")]
+    Text,
 }
 
 impl Service {
@@ -127,10 +144,18 @@ impl Service {
                 tables: streaming.tables().collect(),
             },
         );
-        let search = match answer {
-            Err(refusal) if refusal.code == sql::UNKNOWN => Search::of(&asked.statement, &streaming)?.ok_or(refusal)?,
+        let refusal = match answer {
+            Err(refusal) if refusal.code == sql::UNKNOWN => refusal,
             answer => return answer,
         };
+        let text = |binding: &Binding| match binding.r#type {
+            Text::Text => binding.value.clone(),
+        };
+        let texts: Vec<String> = asked.bindings.values().map(text).collect();
+        if let Some(changed) = change::run(&asked.statement, &texts, &mut streaming, &options.withheld)? {
+            return Ok(changed);
+        }
+        let search = Search::of(&asked.statement, &texts, &streaming)?.ok_or(refusal)?;
         drop(streaming);
         search.run()
     }

@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use gaitway_proto::schema;
+use gaitway_service::file_bytes;
 
 use super::carry::Carried;
 use super::opening::{self, Missing, OpenError};
@@ -99,6 +100,19 @@ pub(super) fn within_the_hour(path: &Path, now: i64) -> Result<usize, OpenError>
     // A clock that was set back meanwhile must not hide them.
     let [earliest, latest] = [-HOUR, HOUR].map(|offset| stamp(now.saturating_add(offset)));
     Ok(found.iter().filter(|(_, stamp)| (&earliest..=&latest).contains(&stamp)).count())
+}
+
+/// The damaged files beside `path` that were set aside, and their logs, in which `wanted` stands. They may hold anybody's
+/// rows.
+pub fn set_aside_with(path: &Path, wanted: &[u8]) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for file in stamped(path, DAMAGED)?.into_iter().flat_map(|(file, _)| [log_of(&file), file]) {
+        if file_bytes::hold(&file, wanted, |_| {})? {
+            found.push(file);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// The files of a kind beside `path`, with their stamps.
