@@ -135,6 +135,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The places that are there, in the order of a record's path.
 fn whole(places: Places) -> anyhow::Result<(Places, Vec<Place>)> {
+    if let (Warehouse::File(path), true) = (&places.warehouse, places.warehouse_is_named)
+        && !path.exists()
+    {
+        bail!("there is no warehouse {}", path.display());
+    }
     let there = Place::all(&places);
     if there.is_empty() {
         bail!(

@@ -164,6 +164,8 @@ fn of_a_forgotten_device_nothing_is_left_in_any_file_and_the_other_is_exact() {
     let (code, shown, said) = machine.forget(&[]);
     assert_eq!(code, Some(1), "{shown}");
     assert!(said.contains("no terminal on which to confirm it; give --yes"), "{said}");
+    let (code, _, said) = machine.forget(&["--yes", "--warehouse", "none.db"]);
+    assert!(code == Some(2) && said.contains("there is no warehouse none.db"), "{said}");
     let (code, shown, said) = machine.forget(&["--dry-run"]);
     assert_eq!((code, said.as_str()), (Some(0), ""), "{shown}");
     assert!(shown.contains("waiting pushes ") && shown.contains("it is phone \"anna\""), "{shown}");
