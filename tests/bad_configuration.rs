@@ -145,7 +145,7 @@ fn an_agent_alone_says_the_same_of_its_own_file() {
         ),
         agent("[relay]\naddress = 'mqtt://me:hunter2@pi'", &["`relay.address` is a URL with credentials"]),
         agent("[relay]\naddress = 'mqtts://b'\n[relay.broker]\n", &["`relay.broker.ca_file`", "must be set"]),
-        agent("[relay.broker]\nusername = 'x'\n", &["FILE:1: `relay.broker", "must be set beside `relay.broker`"]),
+        agent("[relay.broker]\nusername = 'x'\n", &["`relay.address` is not set, must be set beside `relay.broker`"]),
         agent(
             "[relay]\naddress = 'mqtts://b'\n[relay.broker]\nca_file = '/none.pem'\n",
             &["/none.pem cannot be read: No such file"],
@@ -212,7 +212,7 @@ fn every_key_of_the_relay_says_what_it_allows() {
         file("[sink.sqlite]\npath = 'x'", &["`sink.sqlite.path` is \"x\", cannot stand here", "--data-dir"]),
         file(
             "[relay.broker]\nclient_id = 'r'",
-            &["FILE:1: `relay.broker", "must be set: mqtts://HOST:PORT of the broker"],
+            &["`relay.broker.url` is not set, must be set: mqtts://HOST:PORT of the broker"],
         ),
         file("[relay.broker]\nurl = 'mqtt://b.example'", &["FILE:2: `relay.broker.url` is", "must be mqtts:// unless"]),
         file(

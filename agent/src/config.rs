@@ -198,7 +198,6 @@ impl RelayConfig {
         if let Some(broker) = &self.broker {
             let address = self.address.as_ref().ok_or_else(|| {
                 Wrong::new("relay.address", "must be set beside `relay.broker`: mqtts://HOST:PORT of the broker")
-                    .or("relay.broker")
             })?;
             broker.check(address.is_secure(), &BROKER)?;
         }
@@ -345,7 +344,7 @@ mod tests {
             (|c| (c.windows.length, c.windows.lateness) = (HOUR, HOUR), "1000 are possible"),
             (|c| c.windows.thresholds = [8.0, 2.0, f64::INFINITY], "`windows.thresholds` must be"),
             (|c| c.relay.address = Some("mqtt://10.0.0.7".parse().unwrap()), "`relay.address` must be mqtts://"),
-            (|c| c.relay = behind(None, Access::default()), "`relay.address`, `relay.broker` must be set beside"),
+            (|c| c.relay = behind(None, Access::default()), "`relay.address` must be set beside"),
             (|c| c.relay = behind(Some("mqtts://b"), Access::default()), "`relay.broker.ca_file` must be set"),
             (|c| c.relay = behind(Some("mqtt://10.0.0.7"), Access::default()), "`relay.address` must be mqtts://"),
             (

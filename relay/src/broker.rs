@@ -292,3 +292,34 @@ fn lost(error: &ConnectionError) -> String {
         error => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_an_agent_sends_is_taken() {
+        let publish = |topic: &str, qos, retain| {
+            let mut publish = Publish::new(topic, qos, "");
+            publish.retain = retain;
+            whose(&publish).map(|(agent, up)| (agent.to_string(), up))
+        };
+        let raw = "gaitway/v1/pi/up/raw";
+        assert_eq!(publish(raw, QoS::AtLeastOnce, false), Ok(("pi".to_owned(), Up::Raw)));
+        assert_eq!(publish(raw, QoS::AtLeastOnce, true), Err("retained"));
+        assert_eq!(publish(raw, QoS::AtMostOnce, false), Err("quality_of_service"));
+        assert_eq!(publish(raw, QoS::ExactlyOnce, false), Err("quality_of_service"));
+        for foreign in ["gaitway/v1/gaitway_relay/up/raw", "gaitway/v1/pi/down/ack", "gaitway/v1/pi/up/other", ""] {
+            assert_eq!(publish(foreign, QoS::AtLeastOnce, false), Err("topic"), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn how_a_connection_was_lost_says_what_to_look_at() {
+        let refused = ConnectionError::ConnectionRefused(ConnectReturnCode::NotAuthorized);
+        assert!(lost(&refused).contains("username, password_file and certificate_file"));
+        let great = mqttbytes::Error::PayloadSizeLimitExceeded(9_000_000);
+        let great = ConnectionError::MqttState(StateError::Deserialization(great));
+        assert!(lost(&great).contains("9000000 bytes: have it refuse packets above 8655872"));
+    }
+}

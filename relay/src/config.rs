@@ -242,7 +242,7 @@ mod tests {
             (|c| c.commit.linger = Duration::from_secs(6), "`commit.linger` must be from 0s to 5s"),
             (|c| (c.broker, c.tls) = (Some(near()), Some(true)), "`tls` must not stand beside `broker`"),
             (|c| (c.broker, c.mqtt) = (Some(near()), ([10, 0, 0, 1], 8883).into()), "`mqtt` must not stand beside"),
-            (|c| c.broker = Some(BrokerConfig::default()), "`broker.url`, `broker` must be set"),
+            (|c| c.broker = Some(BrokerConfig::default()), "`broker.url` must be set"),
             (|c| c.commit.budget = LEAST_BUDGET - 1, "`commit.budget` must be from 9MiB to 1GiB"),
         ];
         for (change, expected) in cases {

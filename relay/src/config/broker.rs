@@ -61,7 +61,7 @@ impl Default for BrokerConfig {
 impl BrokerConfig {
     pub(super) fn check(&self) -> Result<(), Wrong> {
         let Some(url) = &self.url else {
-            return Err(Wrong::new("broker.url", "must be set: mqtts://HOST:PORT of the broker").or("broker"));
+            return Err(Wrong::new("broker.url", "must be set: mqtts://HOST:PORT of the broker"));
         };
         if !url.is_secure() && !url.is_near() {
             let problem = "must be mqtts:// unless the broker is on this machine or at a private address, or anybody on the way \
@@ -103,7 +103,7 @@ mod tests {
         }
         assert!(refused(at("mqtts://broker.example")).contains("`broker.ca_file` must be set"));
         BrokerConfig { ca_file: Some("ca.pem".into()), ..at("mqtts://broker.example") }.check().unwrap();
-        assert!(refused(BrokerConfig::default()).contains("`broker.url`, `broker` must be set"));
+        assert!(refused(BrokerConfig::default()).contains("`broker.url` must be set"));
         for id in ["", "a/b", "#", "ü", &"a".repeat(24)] {
             let config = BrokerConfig { client_id: id.to_owned(), ..at("mqtt://127.0.0.1") };
             assert!(refused(config).contains("`broker.client_id` must be"), "{id}");
