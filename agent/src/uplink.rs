@@ -10,6 +10,9 @@
 //! [`UplinkStatus`] shows how it goes.
 
 mod address;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod outlet;
 mod pace;
