@@ -9,6 +9,9 @@
 //! A lost link loses nothing: whatever is unacknowledged is read from the spool and sent again in the next session.
 //! [`UplinkStatus`] shows how it goes.
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod outlet;
 mod pace;

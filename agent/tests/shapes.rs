@@ -159,6 +159,20 @@ fn of_duplicate_keys_the_last_wins() {
     let push = parse(body.as_bytes()).unwrap();
     assert_eq!(push.device, "d");
     assert_eq!(body_of(&message(&push)), serde_json::from_str::<Fields>(body).unwrap());
+    let kept = |fields: &str| {
+        let body = format!(r#"{{"deviceId":"d","sessionId":"s",{fields}}}"#);
+        message(&parse(body.as_bytes()).unwrap())
+    };
+    for (first, last) in [
+        (r#""userId":"u""#, r#""userId":null"#),
+        (r#""userId":"u""#, r#""userId":5"#),
+        (r#""userId":5"#, r#""userId":"u""#),
+        (r#""messageId":1"#, r#""messageId":null"#),
+        (r#""messageId":1"#, r#""messageId":"none""#),
+        (r#""messageId":"none""#, r#""messageId":1"#),
+    ] {
+        assert_eq!(kept(&format!("{first},{last}")), kept(last), "{first} before {last}");
+    }
 }
 
 #[test]

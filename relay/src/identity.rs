@@ -14,6 +14,8 @@ mod store;
 
 pub(crate) use attempts::Attempts;
 pub(crate) use authority::Authority;
+#[cfg(feature = "fuzzing")]
+pub(crate) use authority::Request;
 pub(crate) use book::{Book, Serial, Standing};
 pub(crate) use desk::{Clerk, Desk};
 pub(crate) use store::Line;

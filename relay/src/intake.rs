@@ -109,7 +109,7 @@ impl Intake {
         }
     }
 
-    fn handle(&mut self, event: Event) {
+    pub(crate) fn handle(&mut self, event: Event) {
         match event {
             Event::Linked { link, agent, outbox } => {
                 self.agents.linked(clock::now_micros(), &agent, link);
@@ -164,7 +164,7 @@ impl Intake {
         self.tell(link, Down::Refused { session, reason });
     }
 
-    fn conclude(&mut self, outcome: Outcome) {
+    pub(crate) fn conclude(&mut self, outcome: Outcome) {
         let now = Instant::now();
         if self.patience.handle_answer(now) {
             self.health.ready();
@@ -185,7 +185,7 @@ impl Intake {
         }
     }
 
-    fn carry_out(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn carry_out(&mut self) -> anyhow::Result<()> {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
                 Effect::Send { link, down } => self.tell(link, down),

@@ -42,6 +42,9 @@ pub mod command;
 mod commit;
 mod config;
 mod descriptors;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "kafka")]
 mod http_client;
 pub mod identity;
@@ -51,7 +54,7 @@ pub mod kafka;
 mod ledger;
 mod link;
 mod listener;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 #[path = "../tests/memory/mod.rs"]
 mod memory;
 mod metrics;

@@ -65,7 +65,7 @@ impl Body {
 /// What a replay has to know of a push body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Scan {
-    /// Elements of `payload`.
+    /// Those that an agent takes from `payload`.
     pub(super) readings: u64,
     /// The greatest usable `time` among them.
     pub(super) time: Option<i64>,
@@ -95,7 +95,7 @@ impl Scan {
                     self.session.push('\n');
                     self.suffix_at.push(json.current_index() - 1);
                 }
-                (Field::Payload, Peek::Array) => self.payload(json)?,
+                (Field::Payload, _) => self.payload(json, peek)?,
                 _ => json.known_skip(peek)?,
             }
             key = json.next_key()?.map(Field::of);
@@ -103,18 +103,25 @@ impl Scan {
         json.finish()
     }
 
-    fn payload(&mut self, json: &mut Jiter<'_>) -> Result<(), JiterError> {
+    /// As an agent takes it: of several the last, and what is no list as one reading.
+    fn payload(&mut self, json: &mut Jiter<'_>, peek: Peek) -> Result<(), JiterError> {
+        (self.readings, self.time) = (0, None);
+        match peek {
+            Peek::Null => return json.known_null(),
+            Peek::Array => {}
+            _ => return self.element(json, peek),
+        }
         let mut element = json.known_array()?;
         while let Some(peek) = element {
-            self.readings += 1;
-            if peek == Peek::Object {
-                self.reading(json)?;
-            } else {
-                json.known_skip(peek)?;
-            }
+            self.element(json, peek)?;
             element = json.array_step()?;
         }
         Ok(())
+    }
+
+    fn element(&mut self, json: &mut Jiter<'_>, peek: Peek) -> Result<(), JiterError> {
+        self.readings += 1;
+        if peek == Peek::Object { self.reading(json) } else { json.known_skip(peek) }
     }
 
     fn reading(&mut self, json: &mut Jiter<'_>) -> Result<(), JiterError> {
@@ -191,6 +198,17 @@ mod tests {
         let body = br#"{"deviceId":"d","payload":[{"time":5,"values":{"time":99}},7,{"time":"12"},{"time":1e1},{"time":null}]}"#;
         let scan = Scan::of(body);
         assert_eq!((scan.readings, scan.time, scan.session.as_str()), (5, Some(12), "d\n"));
+        for (payload, readings, time) in [
+            ("null", 0, None),
+            ("[]", 0, None),
+            ("7", 1, None),
+            (r#"{"time":3}"#, 1, Some(3)),
+            (r#"[1,{"time":9}],"payload":[{"time":3}]"#, 1, Some(3)),
+        ] {
+            let body = format!(r#"{{"payload":{payload}}}"#);
+            let scan = Scan::of(body.as_bytes());
+            assert_eq!((scan.readings, scan.time), (readings, time), "{body}");
+        }
         for odd in ["", "not json", "[]", r#"{"payload":[{"time":1}]"#, r#"{"deviceId":"a"} x"#, "{\"deviceId\":\"a"] {
             assert_eq!(Scan::of(odd.as_bytes()), Scan::default(), "{odd}");
         }

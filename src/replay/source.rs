@@ -19,14 +19,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use flate2::bufread::MultiGzDecoder;
+use gaitway_proto::limits;
 
 use super::body::{Body, Identity};
 use super::cut::{Cutter, Message};
 use super::merge::{Merge, Run};
 use super::pace::Pacer;
 
-/// Longest line of pushes and element of an export, bytes: far above what an agent takes, far below memory.
-const LONGEST: u64 = 64 * 1024 * 1024;
+/// Longest line of pushes, element or row of an export, bytes: above what an agent takes, and in memory, where it is many
+/// times as long, still little.
+const LONGEST: u64 = 2 * limits::MAX_BODY as u64;
 
 /// What one phone plays.
 pub(super) struct Recording {

@@ -194,6 +194,11 @@ fn read_payload(json: &mut Json<'_>, peek: Peek, privacy: Privacy) -> Result<Pay
 
 impl Head {
     fn take(&mut self, name: String, value: Value) {
+        // Of duplicate keys the last wins, whatever form the ones before it had.
+        if let "userId" | "messageId" = name.as_str() {
+            self.extra.remove(&name);
+            if name == "userId" { self.user = None } else { self.message_id = None }
+        }
         match (name.as_str(), &value) {
             ("deviceId", _) => self.device = Some(value),
             ("sessionId", _) => self.session = Some(value),

@@ -11,6 +11,9 @@ pub(super) fn variable(service: &str, keys: &[String]) -> String {
     keys.iter().fold(format!("GAITWAY_{service}"), |name, key| format!("{name}__{key}")).to_uppercase()
 }
 
+/// Most keys in a name: each is a table in the one before it, and who goes down there needs stack for each.
+const DEEPEST: usize = 16;
+
 /// Services that variables may be for.
 const SERVICES: [&str; 3] = super::SECTIONS;
 
@@ -33,6 +36,9 @@ pub(super) fn read(service: &str, variables: Vec<(OsString, OsString)>) -> Resul
         let refused = |problem: &str| ConfigError::Variable { name: name.clone(), problem: problem.to_owned() };
         let value = value.into_string().map_err(|_| refused("its value is not UTF-8"))?;
         let keys: Vec<_> = name[prefix.len()..].split("__").map(str::to_lowercase).collect();
+        if keys.len() > DEEPEST {
+            return Err(refused("its name has more keys than any setting"));
+        }
         if keys.iter().any(String::is_empty) {
             return Err(refused("its name lacks a key between or behind two underscores"));
         }

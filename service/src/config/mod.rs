@@ -78,6 +78,20 @@ pub fn read<C: DeserializeOwned + Check>(
     Layers { service, section, path, text, variables: std::env::vars_os().collect() }.merge(flags)
 }
 
+/// As [`read`], with what a file and the environment hold at hand.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn read_given<C: DeserializeOwned + Check>(
+    service: &'static str,
+    section: Option<&'static str>,
+    text: &str,
+    variables: Vec<(OsString, OsString)>,
+    flags: impl Serialize,
+) -> Result<Loaded<C>, ConfigError> {
+    let path = PathBuf::from("given.toml");
+    Layers { service, section, path, text: Some(text.to_owned()), variables }.merge(flags)
+}
+
 /// What [`load`] found, read from the outside world.
 struct Layers {
     service: &'static str,

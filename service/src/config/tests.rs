@@ -352,6 +352,17 @@ fn what_is_not_toml_is_named_with_its_line() {
 }
 
 #[test]
+fn tables_in_tables_without_end_are_refused() {
+    const DEEP: usize = 50_000;
+    let name = format!("GAITWAY_AGENT{}", "__A".repeat(DEEP));
+    let text = refused("", &[(&name, "1")]);
+    assert!(text.ends_with("its name has more keys than any setting"), "{}", &text[text.len() - 100..]);
+    for text in [format!("a = {}", "[".repeat(DEEP)), format!("[{}a]", "a.".repeat(DEEP)), "a = {a=".repeat(DEEP)] {
+        assert!(refused(&text, &[]).starts_with("/etc/gaitway/agent.toml:1: "));
+    }
+}
+
+#[test]
 fn variables_that_contradict_each_other_are_refused() {
     let text = refused("", &[("GAITWAY_AGENT__HTTP", "{}"), ("GAITWAY_AGENT__HTTP__GZIP", "true")]);
     assert!(text.starts_with("environment variable GAITWAY_AGENT__HTTP__GZIP: "), "{text}");

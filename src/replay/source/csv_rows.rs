@@ -1,15 +1,21 @@
 //! Rows of a CSV as readings: columns by the names in its header.
+//!
+//! - A row is no longer than [`LONGEST`], a header than [`LONGEST_HEADER`], however small the file that unpacks to it.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use anyhow::{Context, bail};
 use gaitway_proto::value::Value;
 
+use super::LONGEST;
 use crate::replay::reading::{Draft, Reading, is_number, literal, push_name, quoted};
+
+/// Longest header, bytes: each of its columns is looked for in each row.
+const LONGEST_HEADER: u64 = 64 * 1024;
 
 /// The readings of one CSV.
 pub(super) struct Rows<R> {
-    reader: csv::Reader<R>,
+    reader: csv::Reader<Rationed<R>>,
     row: csv::StringRecord,
     columns: Columns,
 }
@@ -72,6 +78,7 @@ impl<R: Read> Rows<R> {
     }
 
     fn open(bytes: R, columns: impl FnOnce(&csv::StringRecord) -> anyhow::Result<Columns>) -> anyhow::Result<Self> {
+        let bytes = Rationed { bytes, left: LONGEST_HEADER };
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(bytes);
         let columns = columns(reader.headers().context("the header cannot be read")?).context("line 1")?;
         Ok(Self { reader, row: csv::StringRecord::new(), columns })
@@ -86,6 +93,7 @@ impl<R: Read> Rows<R> {
 impl<R: Read> Iterator for Rows<R> {
     type Item = anyhow::Result<Reading>;
     fn next(&mut self) -> Option<Self::Item> {
+        self.reader.get_mut().left = LONGEST;
         match self.reader.read_record(&mut self.row) {
             Ok(false) => None,
             Ok(true) => {
@@ -146,6 +154,23 @@ impl Subject {
     }
 }
 
+/// Gives so many bytes and no more.
+struct Rationed<R> {
+    bytes: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Rationed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = (&mut self.bytes).take(self.left).read(buffer)?;
+        self.left -= read as u64;
+        if read == 0 && self.left == 0 {
+            return Err(io::Error::other("a header or row is too long; expected a table of readings"));
+        }
+        Ok(read)
+    }
+}
+
 /// A cell as nanoseconds since the Unix epoch.
 pub(super) fn nanoseconds(column: &str, cell: &str) -> anyhow::Result<i64> {
     Value::from(cell)
@@ -196,5 +221,19 @@ mod tests {
         assert!(of_row("1.5,0,0,0,a").starts_with("line 3: column time_ns: \"1.5\" is not a time; expected whole"));
         assert!(of_row("2,0,0,0,b").starts_with("line 3: column subject: \"b\" after \"a\""));
         assert!(of_row("2,0,0").contains("line: 3"));
+    }
+
+    #[test]
+    fn a_row_or_header_without_an_end_is_given_up() {
+        let endless = |beginning: &'static str| beginning.as_bytes().chain(io::repeat(b'1'));
+        let rows = Rows::labelled(endless("time_ns,x,y,z,subject\n1,2,3,")).unwrap();
+        let complaint = format!("{:#}", rows.collect::<anyhow::Result<Vec<_>>>().unwrap_err());
+        assert!(complaint.contains("row is too long"), "{complaint}");
+        let complaint = format!("{:#}", Rows::labelled(endless("time_ns,")).err().unwrap());
+        assert!(complaint.contains("header or row is too long"), "{complaint}");
+
+        let row = "1,0.5,0.25,0.125,ms02\n";
+        let long = format!("time_ns,x,y,z,subject\n{}", row.repeat(2 * LONGEST as usize / row.len()));
+        assert!(Rows::labelled(long.as_bytes()).unwrap().all(|reading| reading.is_ok()), "many rows are not one");
     }
 }

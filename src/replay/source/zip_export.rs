@@ -9,7 +9,7 @@ use flate2::read::DeflateDecoder;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::csv_rows::Rows;
-use super::{Recording, stem};
+use super::{LONGEST, Recording, stem};
 use crate::replay::merge::{Readings, Run, survey as survey_run};
 
 /// Where the bytes of an entry lie in the archive.
@@ -62,7 +62,7 @@ fn sensor(entry: &str) -> Option<&str> {
 }
 
 fn named_device(metadata: impl Read) -> anyhow::Result<Option<String>> {
-    let mut reader = csv::Reader::from_reader(metadata);
+    let mut reader = csv::Reader::from_reader(metadata.take(LONGEST));
     let column = reader.headers()?.iter().position(|name| name == "device id");
     let Some(row) = reader.records().next().transpose()? else { return Ok(None) };
     let device = column.and_then(|column| row.get(column)).filter(|device| !device.is_empty());
