@@ -134,6 +134,7 @@ fn verdict(report: &Report, unasked: &[String]) -> String {
         (sum(|line| line.to_warehouse), "on their way from Kafka to the warehouse"),
         (sum(|line| line.in_gaps), "lost and told of in gaps"),
         (sum(|line| line.no_longer_kept), "no longer kept"),
+        (sum(|line| line.withheld.unwrap_or(0)), "withheld as set for their phone"),
     ] {
         if count > 0 {
             parts.push(format!("{count} {what}"));
@@ -149,6 +150,7 @@ fn state(line: &Line) -> String {
         (line.twice, "twice"),
         (line.in_gaps, "in gaps"),
         (line.no_longer_kept, "no longer kept"),
+        (line.withheld.unwrap_or(0), "withheld"),
         (line.spooled.unwrap_or(0) + line.to_warehouse, "under way"),
     ]
     .into_iter()

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use gaitway_service::dumps;
 
 /// Phone activity from pocket to warehouse, every accepted reading exactly once.
 #[derive(Debug, Parser)]
@@ -53,6 +54,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    dumps::forbid();
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {

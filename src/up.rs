@@ -18,16 +18,16 @@ use gaitway_agent::command::address;
 use gaitway_agent::config::AgentConfig;
 use gaitway_agent::status::AgentStatus;
 use gaitway_proto::ledger::Ledger;
-use gaitway_relay::{Doors, RelayConfig, RelayStatus, Secret};
+use gaitway_relay::{Doors, RelayConfig, RelayStatus};
 use gaitway_service::health::Health;
 use gaitway_service::lock::DataDir;
 use gaitway_service::metrics::Metrics;
+use gaitway_service::secret::Secret;
 use gaitway_service::tasks::Tasks;
 use gaitway_service::{config, logs, server, signals};
 use gaitway_sink::SinkConfig;
 use gaitway_sink::sqlite::Warehouse;
 use serde::Serialize;
-use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 use live::Live;
@@ -100,9 +100,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = signals::shutdown()?;
     let _locked = DataDir::lock(data_dir)?;
     let push = gaitway_agent::bind(&agent)?;
-    let mqtt = gaitway_relay::bind(&relay)?;
+    let doors = Doors::open(&relay)?;
     let push_address = push.local_addr()?;
-    let doors = doors(&relay, &mut agent, mqtt)?;
+    let doors = with_own(doors, &relay, &mut agent)?;
 
     let (health, metrics) = (Health::new(), Metrics::new());
     let path = data_dir.join("warehouse.db");
@@ -145,16 +145,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// The relay's doors, and in `agent` how its own agent comes in: as agents on this machine do where these need no certificate, else
 /// by a door that nobody else finds open.
-fn doors(relay: &RelayConfig, agent: &mut AgentConfig, mqtt: TcpListener) -> anyhow::Result<Doors> {
-    let address = mqtt.local_addr()?;
-    if !relay.wants_tls(address) {
+fn with_own(doors: Doors, relay: &RelayConfig, agent: &mut AgentConfig) -> anyhow::Result<Doors> {
+    if let Some(address) = doors.address()?.filter(|address| !relay.wants_tls(*address)) {
         agent.relay.address = Some(format!("mqtt://{address}").parse()?);
-        return Ok(mqtt.into());
+        return Ok(doors);
     }
     let own = server::bind((Ipv4Addr::LOCALHOST, 0).into()).context("cannot listen on 127.0.0.1 for the own agent")?;
     let bits = || getrandom::u64().context("the system gives no random numbers");
     let word = Zeroizing::new(format!("{:016x}{:016x}", bits()?, bits()?));
     agent.relay.address = Some(format!("mqtt://{}", own.local_addr()?).parse()?);
     agent.relay.word = Some(word.clone());
-    Ok(Doors::with_own(mqtt, own, Secret::new(word.as_str())))
+    Ok(doors.with_own(own, Secret::new(word.as_str())))
 }

@@ -144,6 +144,12 @@ fn an_agent_alone_says_the_same_of_its_own_file() {
             &["FILE:2: `relay.address` is \"mqtt://pi\", must be mqtts://", "enroll"],
         ),
         agent("[relay]\naddress = 'mqtt://me:hunter2@pi'", &["`relay.address` is a URL with credentials"]),
+        agent("[relay]\naddress = 'mqtts://b'\n[relay.broker]\n", &["`relay.broker.ca_file`", "must be set"]),
+        agent("[relay.broker]\nusername = 'x'\n", &["FILE:1: `relay.broker", "must be set beside `relay.broker`"]),
+        agent(
+            "[relay]\naddress = 'mqtts://b'\n[relay.broker]\nca_file = '/none.pem'\n",
+            &["/none.pem cannot be read: No such file"],
+        ),
         agent("[relay]\npassword = 'hunter2'", &["FILE:2: unknown key `relay.password`"]),
         agent("[agent]\nhttp = '0.0.0.0:1'", &["FILE:1: unknown key `agent`", "allowed here: `data_dir`, `http`"]),
         agent("http = 8000", &["FILE:1: `http` is 8000, must be an address", "such as 0.0.0.0:8000"]),
@@ -204,6 +210,24 @@ fn every_key_of_the_relay_says_what_it_allows() {
             &["`relay.kafka.create.settings", "would make topics that the relay refuses"],
         ),
         file("[sink.sqlite]\npath = 'x'", &["`sink.sqlite.path` is \"x\", cannot stand here", "--data-dir"]),
+        file(
+            "[relay.broker]\nclient_id = 'r'",
+            &["FILE:1: `relay.broker", "must be set: mqtts://HOST:PORT of the broker"],
+        ),
+        file("[relay.broker]\nurl = 'mqtt://b.example'", &["FILE:2: `relay.broker.url` is", "must be mqtts:// unless"]),
+        file(
+            "[relay.broker]\nurl = 'b.example:8883'",
+            &["`relay.broker.url` is \"b.example:8883\"", "mqtts://HOST:PORT"],
+        ),
+        file("[relay.broker]\nurl = 'mqtts://b.example'", &["`relay.broker.ca_file` is not set, must be set"]),
+        file(
+            "[relay]\ntls = true\n[relay.broker]\nurl = 'mqtt://127.0.0.1'",
+            &["FILE:2: `relay.tls` is true, must not stand beside `broker`"],
+        ),
+        file(
+            "[relay.broker]\nurl = 'mqtt://127.0.0.1'\npassword = 'hunter2'\npassword_file = '/x'",
+            &["`relay.broker.password_file` is \"/x\"", "must not stand beside"],
+        ),
         file("[relay]\nadmin = 9000", &["`relay.admin` is 9000, must be an address"]),
         file("[relay]\nadmin = '127.0.0.1:1883'", &["`relay.admin` is", "another address than `mqtt`"]),
         file("[relay]\nsecret = 'hunter2'", &["FILE:2: unknown key `relay.secret`"]),

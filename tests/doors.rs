@@ -37,6 +37,12 @@ enum Who {
     OtherPhone,
     /// A page of another site in a browser, on Anna's phone, with her token.
     WebPage,
+    /// As that page, whose name leads to this machine now.
+    Rebound,
+    /// Without a token, through a proxy on this machine.
+    Proxied,
+    /// The same, a browser that came by a link.
+    Reader,
     /// With Anna's token, in plain text; where HTTPS is spoken that is another than Anna.
     PlainText,
     /// A client of TLS 1.1.
@@ -45,12 +51,15 @@ enum Who {
     Ben,
 }
 
-const ALL: [Who; 9] = [
+const ALL: [Who; 12] = [
     Who::Stranger,
     Who::Guesser,
     Who::Revoked,
     Who::OtherPhone,
     Who::WebPage,
+    Who::Rebound,
+    Who::Proxied,
+    Who::Reader,
     Who::PlainText,
     Who::Tls11,
     Who::Anna,
@@ -75,7 +84,7 @@ enum What {
     Other(&'static str, &'static str),
 }
 
-const TRIED: [What; 20] = [
+const TRIED: [What; 25] = [
     What::Push("/data", Token::InPath),
     What::Push("/data", Token::Bare),
     What::Push("/data", Token::Bearer),
@@ -95,7 +104,12 @@ const TRIED: [What; 20] = [
     What::Other("GET", "/identity.json"),
     What::Other("GET", "/spool.db"),
     What::Other("POST", "/admin"),
+    What::Other("GET", "/readers.json"),
     What::Other("GET", "/"),
+    What::Other("POST", "/"),
+    What::Other("GET", "/api/v1/status"),
+    What::Other("GET", "/enter/0123456789abcdefghjk"),
+    What::Other("POST", "/enter/0123456789abcdefghjk"),
 ];
 
 /// What is answered; nothing to who speaks no TLS that is spoken here.
@@ -110,13 +124,23 @@ fn allowed(is_https: bool, who: Who, what: What) -> Answer {
         (Who::Tls11, _) => None,
         (who, What::Push(..)) => Some(match who {
             Who::Anna | Who::Ben | Who::PlainText => 200,
-            Who::WebPage => 403,
+            Who::WebPage | Who::Rebound => 403,
             _ => 499,
         }),
+        (_, What::Other(_, "/data")) => Some(405),
+        (Who::Rebound, What::Other(_, path)) if is_shown(path) => Some(421),
         (_, What::Other("GET", "/healthz" | "/readyz" | "/metrics")) => Some(200),
-        (_, What::Other(_, "/data") | What::Other("POST", "/metrics")) => Some(405),
+        (_, What::Other(_, path)) if path.starts_with("/enter/") => Some(403),
+        (Who::Proxied, What::Other(_, "/" | "/api/v1/status")) => Some(403),
+        (_, What::Other("POST", "/" | "/metrics")) => Some(405),
+        (_, What::Other("GET", "/" | "/api/v1/status")) => Some(200),
         (_, What::Other(..)) => Some(404),
     }
+}
+
+/// What the agent shows, under its own names alone.
+fn is_shown(path: &str) -> bool {
+    matches!(path, "/" | "/api/v1/status" | "/healthz" | "/readyz" | "/metrics") || path.starts_with("/enter/")
 }
 
 /// The rule for the relay's admin address: what it has is for whoever reaches it, and nothing can be changed there.
@@ -136,6 +160,8 @@ struct Door {
     /// Whom HTTPS is spoken as.
     tls: Option<Arc<ClientConfig>>,
     tokens: BTreeMap<Who, String>,
+    /// Of a browser that came by a link.
+    cookie: String,
     anna: Phone,
     ben: Phone,
     stranger: Phone,
@@ -148,7 +174,7 @@ struct Door {
 impl Door {
     fn phone(&self, who: Who) -> &Phone {
         match who {
-            Who::Anna | Who::WebPage | Who::PlainText => &self.anna,
+            Who::Anna | Who::WebPage | Who::Rebound | Who::PlainText => &self.anna,
             Who::Ben => &self.ben,
             _ => &self.stranger,
         }
@@ -172,12 +198,19 @@ impl Door {
                 ("POST", path, body, authorization)
             }
         };
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        let host = if who == Who::Rebound { "page.example" } else { "localhost" };
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
         if let Some(authorization) = authorization {
             let _ = write!(head, "Authorization: {authorization}\r\n");
         }
-        if who == Who::WebPage {
-            head.push_str("Origin: https://page.example\r\nSec-Fetch-Site: cross-site\r\n");
+        head.push_str(match who {
+            Who::WebPage => "Origin: https://page.example\r\nSec-Fetch-Site: cross-site\r\n",
+            Who::Rebound => "Origin: http://page.example\r\nSec-Fetch-Site: same-origin\r\n",
+            Who::Proxied | Who::Reader => "X-Forwarded-For: 192.0.2.7\r\n",
+            _ => "",
+        });
+        if who == Who::Reader {
+            let _ = write!(head, "Cookie: {}\r\n", self.cookie);
         }
         format!("{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     }
@@ -270,6 +303,27 @@ fn add(agent_dir: &str, name: &str) -> String {
     url.rsplit_once('/').unwrap().1.to_owned()
 }
 
+/// The path of a link for a browser.
+fn link(agent_dir: &str) -> String {
+    let said = gaitway(&["agent", "reader", "add", "dora", "--data-dir", agent_dir]);
+    format!("/enter/{}", said.trim_end().rsplit_once("/enter/").unwrap().1)
+}
+
+/// Comes by a link; the cookie.
+fn enter(door: &Door, link: &str) -> String {
+    let ask = |method| {
+        let request =
+            format!("{method} {link} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        door.answer(Who::Stranger, &request)
+    };
+    assert_eq!(ask("GET").0, Some(200));
+    let (status, text) = ask("POST");
+    assert_eq!(status, Some(303), "{text}");
+    assert_eq!(ask("POST").0, Some(403), "it is used up");
+    let cookie = text.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+    cookie.split_once(';').unwrap().0.to_owned()
+}
+
 /// A certificate for HTTPS in `dir`, and a client that trusts it.
 fn certificate(dir: &Path) -> Arc<ClientConfig> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -307,18 +361,20 @@ fn every_door_lets_in_whom_it_should(is_https: bool) {
     let agent_dir = agent_dir.to_str().unwrap();
     let (anna, ben, revoked) = (add(agent_dir, "anna"), add(agent_dir, "ben"), add(agent_dir, "carla"));
     gaitway(&["agent", "phone", "revoke", "carla", "--data-dir", agent_dir]);
-    let hers = [Who::Anna, Who::OtherPhone, Who::WebPage, Who::PlainText].map(|who| (who, anna.clone()));
+    let hers = [Who::Anna, Who::OtherPhone, Who::WebPage, Who::Rebound, Who::PlainText].map(|who| (who, anna.clone()));
     let others = [(Who::Ben, ben), (Who::Revoked, revoked), (Who::Guesser, "0123456789abcdefghjk".to_owned())];
     let mut door = Door {
         address,
         tls,
         tokens: hers.into_iter().chain(others).collect(),
+        cookie: String::new(),
         anna: Phone::new(1, 61),
         ben: Phone::new(2, 62),
         stranger: Phone::new(3, 63),
         next: 0,
         taken: [Vec::new(), Vec::new()],
     };
+    door.cookie = enter(&door, &link(agent_dir));
     // The first device that pushes with a token is its own.
     for who in [Who::Anna, Who::Ben] {
         let id = door.next;

@@ -3,15 +3,20 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-/// Push URLs for phones, without a token, the likeliest first; loopback if there is no other. `host`: what this machine is called
-/// there.
+/// Push URLs for phones, without a token; otherwise as [`urls`].
 pub fn push_urls(listener: SocketAddr, is_https: bool, host: Option<&str>) -> Vec<String> {
+    urls(listener, is_https, host).into_iter().map(|url| format!("{url}/data")).collect()
+}
+
+/// URLs of `listener` without a path, the likeliest for the network first; loopback if there is no other. `host`: what this machine
+/// is called there.
+pub fn urls(listener: SocketAddr, is_https: bool, host: Option<&str>) -> Vec<String> {
     let scheme = if is_https { "https" } else { "http" };
     if let Some(host) = host {
-        return vec![format!("{scheme}://{host}:{}/data", listener.port())];
+        return vec![format!("{scheme}://{host}:{}", listener.port())];
     }
     let addresses = if listener.ip().is_unspecified() { lan_addresses(listener) } else { vec![listener.ip()] };
-    addresses.into_iter().map(|ip| format!("{scheme}://{}/data", SocketAddr::new(ip, listener.port()))).collect()
+    addresses.into_iter().map(|ip| format!("{scheme}://{}", SocketAddr::new(ip, listener.port()))).collect()
 }
 
 /// The file in a data directory that says where its agent listens, or did when it last ran.

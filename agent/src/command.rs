@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use gaitway_proto::enrolment::Code;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::health::Health;
 use gaitway_service::metrics::Metrics;
 use gaitway_service::{config, logs, signals};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::config::AgentConfig;
 use crate::identity;
@@ -20,9 +22,11 @@ use crate::status::AgentStatus;
 use crate::uplink::RelayAddress;
 
 mod phone;
+mod reader;
 mod spool;
 
 use phone::PhoneCommand;
+use reader::ReaderCommand;
 use spool::SpoolCommand;
 
 /// Takes pushes of phones, classifies them and forwards everything to a relay.
@@ -56,8 +60,7 @@ enum Task {
         #[arg(value_name = "HOST:PORT", value_parser = RelayAddress::secure)]
         relay: RelayAddress,
         /// The code; dashes and capitals make no difference
-        #[arg(value_parser = str::parse::<Code>)]
-        code: Code,
+        code: Zeroizing<String>,
         /// The agent's folder [default: as configured, else ./gaitway-data/agent]
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
@@ -68,6 +71,9 @@ enum Task {
     /// Say which phones may push
     #[command(subcommand)]
     Phone(PhoneCommand),
+    /// Say which browsers may look at the agent's page
+    #[command(subcommand)]
+    Reader(ReaderCommand),
 }
 
 /// An address to listen on, as a flag.
@@ -101,10 +107,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(Task::Enroll { relay, code, data_dir: told }) => {
             let flags = Flags { data_dir: told.or(data_dir), http: None, agent_id: None, relay: None };
             let config = config::load::<AgentConfig>("agent", file.as_deref(), None, flags)?;
+            // Parsed here and not with the flags, whose errors would show it.
+            let code = code.parse::<Code>().context("this is no code of `gaitway relay agent add`")?;
             return enroll(&relay, &code, &config.data_dir).await;
         }
         Some(Task::Phone(command)) => {
             return phone::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
+        }
+        Some(Task::Reader(command)) => {
+            return reader::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
         }
         None => {}
     }

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use gaitway_proto::limits;
 use gaitway_proto::topic::AgentId;
+use gaitway_service::broker::{Access, Keys};
 use gaitway_service::config::{Check, Wrong, duration};
 use gaitway_service::tls::{Pair, Tls};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::classify::Threshold;
+use crate::identity::Route;
 use crate::spool::cap::SpoolConfig;
 use crate::uplink::RelayAddress;
 use crate::windows::{Params, ParamsError};
@@ -25,6 +27,15 @@ const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// A smaller spool could not hold the greatest push, and would refuse it for ever.
 const LEAST_SPOOL: u64 = 9 << 20;
+
+const BROKER: Keys = Keys {
+    ca_file: "relay.broker.ca_file",
+    certificate_file: "relay.broker.certificate_file",
+    key_file: "relay.broker.key_file",
+    username: "relay.broker.username",
+    password: "relay.broker.password",
+    password_file: "relay.broker.password_file",
+};
 
 const _: () = assert!(
     limits::MAX_FRAME + 512 * 1024 <= LEAST_SPOOL as usize,
@@ -86,6 +97,8 @@ pub struct RelayConfig {
     /// `mqtts://HOST:PORT`; on this machine `mqtt://HOST:PORT` will do. If it is not set: the relay that the agent has
     /// enrolled at, or else the one on this machine.
     pub address: Option<RelayAddress>,
+    /// Where that address is a broker's which is not ours: how it lets this agent in.
+    pub broker: Option<Access>,
     /// The word of a relay in the same process.
     #[serde(skip)]
     pub word: Option<Zeroizing<String>>,
@@ -135,7 +148,8 @@ impl Default for LimitsConfig {
 
 impl fmt::Debug for RelayConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RelayConfig").field("address", &self.address).finish_non_exhaustive()
+        let Self { address, broker, word: _ } = self;
+        f.debug_struct("RelayConfig").field("address", address).field("broker", broker).finish_non_exhaustive()
     }
 }
 
@@ -181,13 +195,32 @@ impl Check for AgentConfig {
 
 impl RelayConfig {
     fn check(&self) -> Result<(), Wrong> {
+        if let Some(broker) = &self.broker {
+            let address = self.address.as_ref().ok_or_else(|| {
+                Wrong::new("relay.address", "must be set beside `relay.broker`: mqtts://HOST:PORT of the broker")
+                    .or("relay.broker")
+            })?;
+            broker.check(address.is_secure(), &BROKER)?;
+        }
         match &self.address {
+            Some(relay) if !relay.is_secure() && !relay.is_here() && self.broker.is_some() => {
+                Err(Wrong::new("relay.address", "must be mqtts:// where the broker is on another machine"))
+            }
             Some(relay) if !relay.is_secure() && !relay.is_here() => Err(Wrong::new(
                 "relay.address",
                 "must be mqtts:// where the relay is on another machine: enrol there with `gaitway agent enroll`",
             )),
             _ => Ok(()),
         }
+    }
+}
+
+impl RelayConfig {
+    /// The way by a broker, if there is one; its files are looked at.
+    pub(crate) fn by_broker(&self) -> Result<Option<Route>, Wrong> {
+        let Some((address, access)) = self.address.clone().zip(self.broker.clone()) else { return Ok(None) };
+        access.check_files().map_err(|error| Wrong::new("relay.broker", error.to_string()))?;
+        Ok(Some(Route::by_broker(address, access)))
     }
 }
 
@@ -280,6 +313,10 @@ mod tests {
 
     type Spoil = fn(&mut AgentConfig);
 
+    fn behind(address: Option<&str>, access: Access) -> RelayConfig {
+        RelayConfig { address: address.map(|text| text.parse().unwrap()), broker: Some(access), word: None }
+    }
+
     #[test]
     fn what_makes_no_sense_is_refused_with_its_key() {
         let refused = |change: fn(&mut AgentConfig)| {
@@ -287,7 +324,7 @@ mod tests {
             change(&mut config);
             config.check().unwrap_err().to_string()
         };
-        let cases: [(Spoil, &str); 20] = [
+        let cases: [(Spoil, &str); 24] = [
             (|c| c.limits.pushes_per_second = 0.0, "`limits.pushes_per_second` must be from 0.1 to 1000000.0"),
             (|c| c.limits.bytes_per_second = 0, "`limits.bytes_per_second` must be from 1KiB to"),
             (|c| c.limits.sessions_per_hour = f64::NAN, "`limits.sessions_per_hour` must be from 1.0 to"),
@@ -308,6 +345,17 @@ mod tests {
             (|c| (c.windows.length, c.windows.lateness) = (HOUR, HOUR), "1000 are possible"),
             (|c| c.windows.thresholds = [8.0, 2.0, f64::INFINITY], "`windows.thresholds` must be"),
             (|c| c.relay.address = Some("mqtt://10.0.0.7".parse().unwrap()), "`relay.address` must be mqtts://"),
+            (|c| c.relay = behind(None, Access::default()), "`relay.address`, `relay.broker` must be set beside"),
+            (|c| c.relay = behind(Some("mqtts://b"), Access::default()), "`relay.broker.ca_file` must be set"),
+            (|c| c.relay = behind(Some("mqtt://10.0.0.7"), Access::default()), "`relay.address` must be mqtts://"),
+            (
+                |c| {
+                    let ca_file = Some("ca.pem".into());
+                    let access = Access { ca_file, key_file: Some("k".into()), ..Access::default() };
+                    c.relay = behind(Some("mqtts://b"), access);
+                },
+                "must stand beside `relay.broker.key_file`",
+            ),
         ];
         for (change, expected) in cases {
             let said = refused(change);

@@ -4,9 +4,10 @@ pub mod http;
 mod json;
 mod layout;
 mod parse;
+mod place;
 mod reading;
 
-pub use parse::{Push, parse, parse_without_id};
+pub use parse::{Push, parse, parse_keeping, parse_without_id};
 
 /// Why a push is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

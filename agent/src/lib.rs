@@ -7,7 +7,7 @@
 //! 3. [`uplink`] reads frames from the spool and sends them over MQTT, activity first; [`identity`] says who sends them.
 //! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
 //!
-//! [`status`] is for people, [`metrics`] for Prometheus, [`config`] what can be told.
+//! `page` shows [`status`] to [`readers`], [`metrics`] is for Prometheus, [`config`] what can be told.
 
 pub mod addresses;
 pub mod classify;
@@ -15,8 +15,12 @@ pub mod command;
 pub mod config;
 pub mod identity;
 pub mod ingest;
+mod kept;
 pub mod metrics;
+pub mod names;
+mod page;
 pub mod phones;
+pub mod readers;
 pub mod seen;
 mod service;
 pub mod spool;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gaitway_agent::command::{self, Args};
+use gaitway_service::dumps;
 
 #[derive(Debug, Parser)]
 #[command(name = "gaitway-agent", version, about)]
@@ -14,6 +15,7 @@ struct Cli {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
+    dumps::forbid();
     match command::run(Cli::parse().args).await {
         Ok(code) => code,
         Err(error) => {

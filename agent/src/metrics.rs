@@ -16,6 +16,8 @@ type Label = [(&'static str, &'static str); 1];
 pub struct AgentMetrics {
     messages: Counter,
     readings: Counter,
+    withheld: Counter,
+    rounded: Counter,
     /// Bytes of accepted bodies.
     pub received: Counter,
     duplicates: Counter,
@@ -44,6 +46,10 @@ impl AgentMetrics {
             let registry = registry.sub_registry_with_prefix("agent");
             registry.register("messages", "Pushes accepted", self.messages.clone());
             registry.register("readings", "Readings accepted", self.readings.clone());
+            let withheld = "Readings accepted that are not kept, as is set for their phone";
+            registry.register("withheld_readings", withheld, self.withheld.clone());
+            let rounded = "Readings accepted whose place was rounded, as is set for their phone";
+            registry.register("rounded_readings", rounded, self.rounded.clone());
             registry.register_with_unit("received", "Bodies accepted", Unit::Bytes, self.received.clone());
             registry.register("duplicates", "Pushes accepted before", self.duplicates.clone());
             registry.register("conflicts", "Pushes whose id belongs to another body", self.conflicts.clone());
@@ -75,6 +81,8 @@ impl AgentMetrics {
     pub(crate) fn tell(&self, news: &News, waiting: &[(Stream, u64)], spool_bytes: u64) {
         self.messages.inc_by(news.messages);
         self.readings.inc_by(news.readings);
+        self.withheld.inc_by(news.withheld);
+        self.rounded.inc_by(news.rounded);
         self.duplicates.inc_by(news.duplicates);
         self.conflicts.inc_by(news.conflicts);
         self.late.inc_by(news.late);

@@ -4,6 +4,7 @@
 //! - A token is one phone's: the device that first pushes with it is the only one that may.
 //! - While there is no list anybody may push. Once there is one, nobody may who is not on it, also if it is empty or cannot
 //!   be read.
+//! - What is kept of a phone stands beside its token. A list that says it in words unknown here cannot be read.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -11,8 +12,10 @@ use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 mod file;
+mod privacy;
 
-pub use file::{PhonesFile, Unusable};
+pub use file::PhonesFile;
+pub use privacy::{Decimals, Keep, NoDecimals, Privacy};
 
 /// Letters and digits of which none looks like another (Crockford's base 32, lower case).
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -64,6 +67,10 @@ pub struct Phone {
     pub added: String,
     /// The device that pushes with it; none before its first push.
     pub device: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    keep: Keep,
+    #[serde(default, skip_serializing_if = "is_default")]
+    location_decimals: Option<Decimals>,
 }
 
 /// All of them.
@@ -106,7 +113,7 @@ impl Phones {
     /// Adds a phone that pushes with `token`. `now`: RFC 3339.
     pub fn add(&mut self, name: &str, token: &Token, now: String) -> Result<(), Refused> {
         let name = name.trim();
-        if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+        if !is_name(name) {
             return Err(Refused::BadName);
         }
         if self.phones.iter().any(|phone| phone.name == name) {
@@ -116,8 +123,20 @@ impl Phones {
             return Err(Refused::Full);
         }
         let token_sha256 = hash(token.reveal());
-        self.phones.push(Phone { name: name.to_owned(), token_sha256, added: now, device: None });
+        let Privacy { keep, location } = Privacy::default();
+        let name = name.to_owned();
+        self.phones.push(Phone { name, token_sha256, added: now, device: None, keep, location_decimals: location });
         Ok(())
+    }
+
+    /// Changes what is kept of a phone from its next push on; gives what that is now.
+    pub fn set(&mut self, name: &str, change: impl FnOnce(&mut Privacy)) -> Result<Privacy, Refused> {
+        let found = self.phones.iter_mut().find(|phone| phone.name == name.trim());
+        let phone = found.ok_or_else(|| Refused::Unknown(name.trim().to_owned()))?;
+        let mut privacy = phone.privacy();
+        change(&mut privacy);
+        (phone.keep, phone.location_decimals) = (privacy.keep, privacy.location);
+        Ok(privacy)
     }
 
     /// Takes the token of a phone out of force.
@@ -145,13 +164,29 @@ impl Phones {
 }
 
 impl Phone {
+    /// What is kept of it.
+    pub fn privacy(&self) -> Privacy {
+        Privacy { keep: self.keep, location: self.location_decimals }
+    }
+
     /// Whether `device` may push with its token; none if no device has done so yet.
     pub fn is_of(&self, device: &str) -> Option<bool> {
         self.device.as_deref().map(|known| known == device)
     }
 }
 
-fn hash(token: &str) -> String {
+/// Whether people can tell it from other names.
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= MAX_NAME && !text.chars().any(char::is_control)
+}
+
+/// What is as it would be without being said is not said: a gaitway from before it could be reads such a list.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Of a token: SHA-256, hexadecimal.
+pub(crate) fn hash(token: &str) -> String {
     use std::fmt::Write as _;
     Sha256::digest(token.as_bytes()).iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -201,6 +236,28 @@ mod tests {
         assert!(phones.bind(&anna, "d1").is_err(), "revoked while the push was read");
         phones.add("anna", &token("b"), String::new()).unwrap();
         assert!(phones.bind(&anna, "d1").is_err(), "another token of the same name");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_phone_is_everything_unless_it_is_set_and_is_only_its_own() {
+        let mut phones = Phones::default();
+        phones.add("anna", &token("a"), String::new()).unwrap();
+        phones.add("ben", &token("b"), String::new()).unwrap();
+        let of = |phones: &Phones, text| phones.with_token(text).unwrap().privacy();
+        let everything = serde_json::to_string(&phones).unwrap();
+        assert!(of(&phones, "a").keeps_everything() && !everything.contains("keep"), "{everything}");
+        let location = Some(Decimals::try_from(2).unwrap());
+        phones.set(" anna", |privacy| privacy.keep = Keep::Activity).unwrap();
+        let set = phones.set("anna", |privacy| privacy.location = location).unwrap();
+        assert_eq!(set, Privacy { keep: Keep::Activity, location });
+        assert_eq!((of(&phones, "a"), of(&phones, "b")), (set, Privacy::default()));
+        let mut phones: Phones = serde_json::from_str(&serde_json::to_string(&phones).unwrap()).unwrap();
+        assert_eq!(of(&phones, "a"), set);
+        phones.bind(&phones.with_token("a").unwrap().clone(), "d1").unwrap();
+        assert_eq!(of(&phones, "a"), set, "a first push changes nothing of it");
+        phones.set("anna", |privacy| *privacy = Privacy::default()).unwrap();
+        assert!(of(&phones, "a").keeps_everything());
+        assert_eq!(phones.set("carl", |_| ()), Err(Refused::Unknown("carl".to_owned())));
     }
 
     #[test]

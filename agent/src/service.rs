@@ -24,7 +24,10 @@ use crate::addresses;
 use crate::config::AgentConfig;
 use crate::identity::{self, Identity, Route};
 use crate::ingest::http::{self, Door, Quotas};
+use crate::kept::KeptFile;
 use crate::metrics::AgentMetrics;
+use crate::names::Names;
+use crate::page::{self, Page};
 use crate::phones::PhonesFile;
 use crate::spool::damage::{self, Loss};
 use crate::spool::presence::Presence;
@@ -65,6 +68,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let tls = config.https.load()?;
+    let by_broker = config.relay.by_broker()?;
     let settings = Settings {
         path: config.data_dir.join("spool.db"),
         spool: config.spool.clone(),
@@ -81,10 +85,14 @@ pub async fn run(
     let (commands, inbox) = mpsc::channel(writer::QUEUE);
     Identity::sweep(&config.data_dir)?;
     let identity = Identity::load(&config.data_dir)?;
-    let config = named(config, identity.as_ref())?;
+    let config = if by_broker.is_some() { config } else { named(config, identity.as_ref())? };
     let configured = config.relay.address.clone();
-    let (routes_out, routes) = watch::channel(Route::choose(configured.as_ref(), identity.as_ref()));
+    let is_by_broker = by_broker.is_some();
+    let route = by_broker.unwrap_or_else(|| Route::choose(configured.as_ref(), identity.as_ref()));
+    let (routes_out, routes) = watch::channel(route);
     let (agent_out, agent) = watch::channel(None);
+    let (shown_agent, shown_status) = (agent.clone(), Arc::clone(&status));
+    let names = Names::of_this_machine(config.push_host.as_deref());
     let wanted = Arc::default();
     let identities = identity::Keeper {
         dir: config.data_dir.clone(),
@@ -115,11 +123,25 @@ pub async fn run(
     addresses::note(&data_dir, address, tls.is_some());
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
-    tasks.spawn("identity", identity::keep(identities, shutdown.clone()));
+    if !is_by_broker {
+        tasks.spawn("identity", identity::keep(identities, shutdown.clone()));
+    }
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
-    tasks.spawn("door", door::watch(phones.clone(), address, health.part("phones"), shutdown.clone()));
-    let door = Door { writer: commands, metrics: agent_metrics, phones, quotas };
-    let router = http::router(door).merge(gaitway_service::http::router(health, metrics));
+    let readers = Arc::new(KeptFile::new(&data_dir));
+    let lists = (Arc::clone(&phones), Arc::clone(&readers));
+    tasks.spawn("door", door::watch(lists, address, health.part("phones"), shutdown.clone()));
+    let page = Page {
+        readers,
+        phones: Arc::clone(&phones),
+        status: shown_status,
+        agent: shown_agent,
+        port: address.port(),
+        is_https: tls.is_some(),
+    };
+    let shown = page::router(page).merge(gaitway_service::http::router(health, metrics));
+    let shown = page::under_own_names(shown, names.clone());
+    let door = Door { writer: commands, metrics: agent_metrics, phones, quotas, names };
+    let router = http::router(door).merge(shown);
     tasks.spawn("http", http::serve(listener, router, tls, shutdown.clone()));
     tasks.spawn("watchdog", notify::watchdog(shutdown.clone()));
     notify::ready();

@@ -11,7 +11,7 @@
 //!
 //! When it is hurt: [`damage`] tells which errors mean that, [`presence`] whether the file is still the one that was
 //! opened, [`quarantine`] moves it aside, [`mend`] puts gaps in place of damaged frames, [`retold`] notes
-//! what a lost file may hold too. [`check`], [`salvage`] and
+//! what a lost file may hold too, `withheld` counts what is not kept. [`check`], [`salvage`] and
 //! [`export`] look at a file, bring what is left of it into another, or write it out. [`look`] is for people who want to see
 //! what flows.
 
@@ -29,3 +29,4 @@ pub mod retold;
 pub mod rows;
 pub mod salvage;
 pub mod schema;
+mod withheld;

@@ -9,7 +9,6 @@
 //! A lost link loses nothing: whatever is unacknowledged is read from the spool and sent again in the next session.
 //! [`UplinkStatus`] shows how it goes.
 
-mod address;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -31,7 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::identity::Route;
 
-pub use address::{BadRelayAddress, RelayAddress};
+pub use gaitway_service::mqtt_address::MqttAddress as RelayAddress;
 pub use link::run;
 pub use status::{UplinkMetrics, UplinkSnapshot, UplinkStatus};
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use gaitway_agent::phones::{Keep, Privacy};
 use gaitway_agent::spool::check::{Hold, check};
 use gaitway_agent::spool::damage::Loss;
 use gaitway_agent::spool::export::export;
@@ -465,6 +466,29 @@ fn salvaged_frames_keep_their_names_and_salvaging_twice_changes_nothing() {
     assert!(agent.push(&noisy(3, 109, 10)).unwrap().duplicate, "accepted before, acknowledged and gone");
     assert!(agent.push(&noisy(69, 307, 305)).unwrap().duplicate, "accepted before, salvaged");
     assert!(!agent.push(&body("walk", 70, 800, 5)).unwrap().duplicate);
+}
+
+#[test]
+fn of_a_phone_that_keeps_activity_alone_salvage_brings_its_windows_and_what_it_accepted() {
+    let activity = Privacy { keep: Keep::Activity, location: None };
+    let (from, into) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut agent = Spooled::start(from.path(), &Setup::default());
+    for id in 0..5 {
+        agent.push_keeping(&body("walk", id, 1_000 + 20 * id as i64, 20), activity).unwrap();
+    }
+    let told = agent.windows();
+    agent.stop();
+    let brought = salvage(&Sample::of(from.path()), into.path());
+    assert_eq!((brought.raw, brought.activity, brought.lost, brought.doubtful_sessions), (0, 5, 0, 0));
+    let mut agent = Spooled::start(into.path(), &Setup::default());
+    assert_eq!(agent.windows(), told);
+    for id in 0..5 {
+        let again = agent.push_keeping(&body("walk", id, 1_000 + 20 * id as i64, 20), activity);
+        assert!(again.unwrap().duplicate, "message {id} was accepted there");
+    }
+    assert!(!agent.push_keeping(&body("walk", 5, 1_100, 20), activity).unwrap().duplicate);
+    assert_eq!(agent.waiting(Stream::Raw), [], "neither frames nor gaps");
+    agent.stop();
 }
 
 #[test]

@@ -18,6 +18,7 @@ use gaitway_agent::config::LimitsConfig;
 use gaitway_agent::ingest::Refusal;
 use gaitway_agent::ingest::http::{self, Door, Quotas, router};
 use gaitway_agent::metrics::AgentMetrics;
+use gaitway_agent::names::Names;
 use gaitway_agent::phones::{PhonesFile, Token};
 use gaitway_agent::writer::{Accepted, Command};
 use gaitway_proto::limits;
@@ -68,6 +69,7 @@ fn door_of(writer: mpsc::Sender<Command>) -> Door {
         metrics: AgentMetrics::default(),
         phones: Arc::new(PhonesFile::new(Path::new("there is no such folder"))),
         quotas: Quotas::new(&LimitsConfig::default()),
+        names: Names::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use gaitway_agent::ingest::{Push, Refusal, parse, parse_without_id};
+use gaitway_agent::phones::Privacy;
 use gaitway_proto::frame::Frame;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::limits;
@@ -138,7 +139,7 @@ fn an_id_that_is_none_is_kept_among_the_unknown_fields() {
         assert_eq!(message(&push).extra.contains_key("messageId"), !usable, "{id}");
     }
     let body = br#"{"deviceId":"d","sessionId":"s","messageId":7,"payload":[1]}"#;
-    let refused = message(&parse_without_id(body).unwrap());
+    let refused = message(&parse_without_id(body, Privacy::default()).unwrap());
     assert_eq!((refused.header.message_id, refused.extra.get("messageId")), (None, Some(&Value::I64(7))));
 }
 

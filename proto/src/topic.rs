@@ -84,7 +84,16 @@ impl Up {
 
     /// What `topic` carries if it is one of `agent`'s own.
     pub fn parse(topic: &str, agent: &AgentId) -> Option<Self> {
-        let leaf = topic.strip_prefix("gaitway/v1/")?.strip_prefix(agent.as_str())?.strip_prefix("/up/")?;
+        Self::of_leaf(topic.strip_prefix("gaitway/v1/")?.strip_prefix(agent.as_str())?.strip_prefix("/up/")?)
+    }
+
+    /// Whose `topic` is and what it carries, if it is an agent's.
+    pub fn parse_any(topic: &str) -> Option<(AgentId, Self)> {
+        let (agent, leaf) = topic.strip_prefix("gaitway/v1/")?.split_once("/up/")?;
+        Some((agent.parse().ok()?, Self::of_leaf(leaf)?))
+    }
+
+    fn of_leaf(leaf: &str) -> Option<Self> {
         match leaf {
             "hello" => Some(Self::Hello),
             "raw" => Some(Self::Raw),
@@ -93,6 +102,9 @@ impl Up {
         }
     }
 }
+
+/// What a relay that is a broker's client subscribes to: all topics of [`Up`] of all agents.
+pub const ALL_UP: &str = "gaitway/v1/+/up/+";
 
 /// The topic on which the relay answers `agent` with [`Down`](crate::envelope::Down).
 pub fn down(agent: &AgentId) -> String {
@@ -118,9 +130,23 @@ mod tests {
         let pi: AgentId = "pi".parse().unwrap();
         for up in [Up::Hello, Up::Raw, Up::Activity] {
             assert_eq!(Up::parse(&up.topic(&pi), &pi), Some(up));
+            assert_eq!(Up::parse_any(&up.topic(&pi)), Some((pi.clone(), up)));
         }
         for foreign in ["gaitway/v1/pi2/up/raw", "gaitway/v1/pi/down/ack", "gaitway/v1/pi/up/raw/x", "$SYS/x", ""] {
             assert_eq!(Up::parse(foreign, &pi), None, "{foreign}");
+        }
+        for nobodys in [
+            "gaitway/v1/Pi/up/raw",
+            "gaitway/v1/gaitway_relay/up/raw",
+            "gaitway/v1/a/b/up/raw",
+            "gaitway/v1//up/raw",
+            "gaitway/v1/pi/up/up/raw",
+            "gaitway/v1/pi/up/raw/",
+            "gaitway/v1/pi/down/ack",
+            "gaitway/v2/pi/up/raw",
+            "",
+        ] {
+            assert_eq!(Up::parse_any(nobodys), None, "{nobodys}");
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What can be set.
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,12 +8,14 @@ use anyhow::ensure;
 use gaitway_proto::limits;
 use gaitway_service::config::{Check, Wrong};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::commit::Limits;
 
+mod broker;
 #[cfg(feature = "kafka")]
 mod schema_registry;
+
+pub use broker::BrokerConfig;
 
 #[cfg(feature = "kafka")]
 pub(crate) use schema_registry::Credentials;
@@ -39,6 +40,8 @@ pub struct RelayConfig {
     pub public_address: Option<String>,
     /// Where the relay's authority and the agents' certificates are kept, if they come over TLS.
     pub data_dir: PathBuf,
+    /// A broker that is not ours, by which agents come in; the relay listens for none then.
+    pub broker: Option<BrokerConfig>,
     /// Most agents connected at a time; another is told so and closed.
     pub max_connections: usize,
     /// What goes into one commit.
@@ -69,29 +72,6 @@ pub struct CommitConfig {
     pub budget: u64,
 }
 
-/// A text that logs do not show, and that is erased from memory with its last owner.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// The secret made of `text`.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
-    }
-
-    /// The secret itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
 impl Default for RelayConfig {
     fn default() -> Self {
         Self {
@@ -99,6 +79,7 @@ impl Default for RelayConfig {
             tls: None,
             public_address: None,
             data_dir: PathBuf::from("gaitway-data/relay"),
+            broker: None,
             max_connections: 1_100,
             commit: CommitConfig::default(),
             admin: None,
@@ -118,6 +99,7 @@ impl Default for CommitConfig {
 
 impl Check for RelayConfig {
     fn check(&self) -> Result<(), Wrong> {
+        self.check_broker()?;
         if self.check_exposure(self.mqtt).is_err() {
             return Err(Wrong::new(
                 "tls",
@@ -132,7 +114,7 @@ impl Check for RelayConfig {
         if self.data_dir.as_os_str().is_empty() {
             return Err(Wrong::new("data_dir", "must be the name of a folder"));
         }
-        if self.admin.is_some_and(|admin| admin == self.mqtt && admin.port() != 0) {
+        if self.broker.is_none() && self.admin.is_some_and(|admin| admin == self.mqtt && admin.port() != 0) {
             return Err(Wrong::new("admin", "must be another address than `mqtt`"));
         }
         #[cfg(feature = "kafka")]
@@ -151,6 +133,22 @@ impl Check for RelayConfig {
 }
 
 impl RelayConfig {
+    /// An agent has one way to come in.
+    fn check_broker(&self) -> Result<(), Wrong> {
+        let Some(broker) = &self.broker else { return Ok(()) };
+        let listens = [
+            ("mqtt", self.mqtt != Self::default().mqtt),
+            ("tls", self.tls.is_some()),
+            ("public_address", self.public_address.is_some()),
+        ];
+        if let Some((key, _)) = listens.into_iter().find(|(_, is_set)| *is_set) {
+            let problem =
+                "must not stand beside `broker`: agents come in by the broker, and the relay listens for none";
+            return Err(Wrong::new(key, problem));
+        }
+        broker.check()
+    }
+
     /// Whether agents that come to `address` need TLS and a certificate.
     pub fn wants_tls(&self, address: SocketAddr) -> bool {
         self.tls.unwrap_or(!address.ip().is_loopback())
@@ -194,6 +192,10 @@ pub(crate) fn is_host_and_port(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn near() -> BrokerConfig {
+        BrokerConfig { url: Some("mqtt://127.0.0.1:1884".parse().unwrap()), ..BrokerConfig::default() }
+    }
+
     #[test]
     fn without_tls_only_loopback_will_do() {
         let open: SocketAddr = "0.0.0.0:8883".parse().unwrap();
@@ -206,14 +208,6 @@ mod tests {
         assert!(config.check_exposure(open).unwrap_err().to_string().contains("0.0.0.0:8883 without TLS"));
         config.tls = Some(true);
         assert!(config.wants_tls(config.mqtt), "behind a balancer on this machine");
-    }
-
-    #[test]
-    fn a_secret_is_not_shown_and_is_erased() {
-        fn is_erased<T: zeroize::ZeroizeOnDrop>(_: &T) {}
-        let secret = Secret::new("open sesame");
-        is_erased(&secret.0);
-        assert_eq!(format!("{secret:?}"), "Secret(…)");
     }
 
     #[test]
@@ -237,7 +231,7 @@ mod tests {
             change(&mut config);
             config.check().unwrap_err().to_string()
         };
-        let cases: [(Change, &str); 9] = [
+        let cases: [(Change, &str); 12] = [
             (|c| (c.mqtt, c.tls) = (([0, 0, 0, 0], 1883).into(), Some(false)), "`tls`, `mqtt` must not be off"),
             (|c| c.admin = Some(c.mqtt), "`admin` must be another address"),
             (|c| c.public_address = Some("relay".into()), "`public_address` must be HOST:PORT"),
@@ -246,6 +240,9 @@ mod tests {
             (|c| c.commit.max_bytes = 0, "`commit.max_bytes` must be from 4KiB to 64MiB"),
             (|c| c.commit.max_bytes = u64::MAX, "`commit.max_bytes`"),
             (|c| c.commit.linger = Duration::from_secs(6), "`commit.linger` must be from 0s to 5s"),
+            (|c| (c.broker, c.tls) = (Some(near()), Some(true)), "`tls` must not stand beside `broker`"),
+            (|c| (c.broker, c.mqtt) = (Some(near()), ([10, 0, 0, 1], 8883).into()), "`mqtt` must not stand beside"),
+            (|c| c.broker = Some(BrokerConfig::default()), "`broker.url`, `broker` must be set"),
             (|c| c.commit.budget = LEAST_BUDGET - 1, "`commit.budget` must be from 9MiB to 1GiB"),
         ];
         for (change, expected) in cases {

@@ -4,6 +4,7 @@
 //!
 //! 1. `listener` accepts the agent's connection, proves who it is (by its certificate: [`identity`]), and reads the batch off the wire. The PUBACK that
 //!    follows says nothing about delivery.
+//!    Where agents come in by a broker that is not ours, `broker` is its client and stands in the listener's place.
 //! 2. `intake` decodes it and gives it to the commit machine; it knows links and agents, not sockets.
 //! 3. `commit`, the pure machine, takes what continues the stream, drops what it has, asks for what is missing, and
 //!    puts the next commit together, fairly over all agents.
@@ -18,6 +19,7 @@
 //! of a relay in the cloud.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -27,6 +29,7 @@ use gaitway_proto::ledger::Ledger;
 use gaitway_service::health::Health;
 use gaitway_service::lock::DataDir;
 use gaitway_service::metrics::Metrics;
+use gaitway_service::secret::Secret;
 use gaitway_service::tasks::Tasks;
 use gaitway_service::{clock, http, server};
 use tokio::net::TcpListener;
@@ -34,6 +37,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 mod agents;
+mod broker;
 pub mod command;
 mod commit;
 mod config;
@@ -59,12 +63,13 @@ mod registry;
 mod status;
 mod throttle;
 
-pub use config::{CommitConfig, RelayConfig, Secret};
+pub use config::{BrokerConfig, CommitConfig, RelayConfig};
 #[cfg(feature = "kafka")]
 pub use config::{Compatibility, SchemaRegistryConfig};
 pub use status::RelayStatus;
 
 use agents::Agents;
+use broker::{Client, Queues};
 use commit::Machine;
 use identity::{Clerk, Desk, Store, StoreError};
 use intake::{Intake, inlet};
@@ -98,23 +103,36 @@ pub fn bind(config: &RelayConfig) -> anyhow::Result<TcpListener> {
 }
 
 /// Where agents come in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Doors {
-    agents: TcpListener,
+    /// None where they come in by a broker.
+    agents: Option<TcpListener>,
     own: Option<(TcpListener, Secret)>,
 }
 
 impl From<TcpListener> for Doors {
     fn from(agents: TcpListener) -> Self {
-        Self { agents, own: None }
+        Self { agents: Some(agents), own: None }
     }
 }
 
 impl Doors {
-    /// Beside the listener for agents one on a loopback address, without TLS, for the agent of this process: it gives the
+    /// As configured: a listener, or none where agents come in by a broker. Needs a runtime around it.
+    pub fn open(config: &RelayConfig) -> anyhow::Result<Self> {
+        if config.broker.is_some() { Ok(Self::default()) } else { bind(config).map(Self::from) }
+    }
+
+    /// Where agents connect; none where they come in by a broker.
+    pub fn address(&self) -> io::Result<Option<SocketAddr>> {
+        self.agents.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
+    /// Beside these doors one on a loopback address, without TLS, for the agent of this process: it gives the
     /// word, which nobody else knows, as its password.
-    pub fn with_own(agents: TcpListener, own: TcpListener, word: Secret) -> Self {
-        Self { agents, own: Some((own, word)) }
+    #[must_use]
+    pub fn with_own(mut self, own: TcpListener, word: Secret) -> Self {
+        self.own = Some((own, word));
+        self
     }
 }
 
@@ -129,10 +147,15 @@ pub async fn run(
     metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Doors { agents: listener, own } = doors.into();
-    let address = listener.local_addr().context("the relay's listener has no address")?;
-    config.check_exposure(address)?;
+    let doors: Doors = doors.into();
+    let address = doors.address().context("the relay's listener has no address")?;
+    if let Some(address) = address {
+        config.check_exposure(address)?;
+    }
     let limits = config.limits()?;
+    if let Some(broker) = &config.broker {
+        broker.access().check_files().context("the relay has nothing to show its broker (relay.broker)")?;
+    }
     #[cfg(feature = "kafka")]
     if let Some(kafka) = &config.kafka {
         kafka.check_files()?;
@@ -167,10 +190,11 @@ pub async fn run(
     let context = Arc::new(Context::new(way_in, config.max_connections, counters, status, shutdown.clone()));
 
     let mut tasks = Tasks::new();
-    let door = if config.wants_tls(address) {
-        Door::Tls(Arc::new(certified(&config, address, health, &mut tasks, shutdown.clone()).await?))
-    } else {
-        Door::Plain(Access::Open)
+    let door = match address {
+        Some(address) if config.wants_tls(address) => {
+            Door::Tls(Arc::new(certified(&config, address, health, &mut tasks, shutdown.clone()).await?))
+        }
+        _ => Door::Plain(Access::Open),
     };
     let is_tls = matches!(door, Door::Tls(_));
     tasks.spawn_blocking("ledger", move || {
@@ -178,7 +202,15 @@ pub async fn run(
         Ok(())
     })?;
     tasks.spawn("relay intake", intake.run(events, outcomes, shutdown.clone()));
-    tasks.spawn("relay listener", listener::listen(listener, door, context.clone()));
+    let Doors { agents: listener, own } = doors;
+    if let Some(listener) = listener {
+        tasks.spawn("relay listener", listener::listen(listener, door, context.clone()));
+    }
+    if let Some(broker) = config.broker.clone() {
+        let queues = Queues::new(config.max_connections, config.most_held());
+        let client = Client::new(broker, queues, context.clone(), health.part("broker"), seed);
+        tasks.spawn("broker", client.run());
+    }
     if let Some((listener, word)) = own {
         tasks.spawn("own listener", listener::listen(listener, Door::Plain(Access::Word(word)), context));
     }
@@ -198,7 +230,9 @@ pub async fn run(
         tasks
             .spawn("schema registry", registry::keep(config.schema_registry, base, open, part, seed, shutdown.clone()));
     }
-    tracing::info!(%address, tls = is_tls, "relay listening for agents");
+    if let Some(address) = address {
+        tracing::info!(%address, tls = is_tls, "relay listening for agents");
+    }
     tasks.join(shutdown).await
 }
 

@@ -49,16 +49,16 @@ pub(crate) use tls::{OwnKey, Tls};
 /// The pause after a failed `accept`, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// What all connections share.
+/// What all connections share, those of a broker's agents among them.
 pub(crate) struct Context {
-    inlet: Inlet,
-    links: LinkIds,
+    pub inlet: Inlet,
+    pub links: LinkIds,
     lobby: Lobby,
     seats: Arc<Mutex<Seats>>,
     throttle: Mutex<Throttle>,
-    metrics: RelayMetrics,
-    status: Arc<RelayStatus>,
-    shutdown: CancellationToken,
+    pub metrics: RelayMetrics,
+    pub status: Arc<RelayStatus>,
+    pub shutdown: CancellationToken,
 }
 
 impl Context {
@@ -83,7 +83,7 @@ impl Context {
     }
 
     /// Whether to log an event of `kind`; see [`Throttle::tell`].
-    fn tell(&self, agent: Option<&AgentId>, kind: &'static str) -> Option<Before> {
+    pub(crate) fn tell(&self, agent: Option<&AgentId>, kind: &'static str) -> Option<Before> {
         let now = tokio::time::Instant::now().into_std();
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner).tell(now, agent, kind)
     }

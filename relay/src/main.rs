@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use gaitway_relay::command::{self, Args};
 use gaitway_relay::{EXIT_FENCED, Fenced};
+use gaitway_service::dumps;
 
 #[derive(Debug, Parser)]
 #[command(name = "gaitway-relay", version, about)]
@@ -15,6 +16,7 @@ struct Cli {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
+    dumps::forbid();
     match command::run(Cli::parse().args).await {
         Ok(code) => code,
         Err(error) => {

@@ -15,6 +15,9 @@ pub(crate) type Reason = [(&'static str, &'static str); 1];
 pub(crate) struct RelayMetrics {
     pub connections: Gauge,
     pub closed: Family<Reason, Counter>,
+    pub broker_up: Gauge,
+    pub broker_connections: Counter,
+    pub broker_dropped: Family<Reason, Counter>,
     pub sessions: Gauge,
     pub held: Gauge,
     pub batches: Counter,
@@ -38,6 +41,9 @@ impl RelayMetrics {
         let new = Self {
             connections: Gauge::default(),
             closed: Family::default(),
+            broker_up: Gauge::default(),
+            broker_connections: Counter::default(),
+            broker_dropped: Family::default(),
             sessions: Gauge::default(),
             held: Gauge::default(),
             batches: Counter::default(),
@@ -63,9 +69,18 @@ impl RelayMetrics {
         self.closed.get_or_create(&[("reason", reason)]).inc();
     }
 
+    /// Counts a publish of the broker that was dropped.
+    pub(crate) fn count_dropped(&self, reason: &'static str) {
+        self.broker_dropped.get_or_create(&[("reason", reason)]).inc();
+    }
+
     fn name(&self, to: &mut Registry) {
-        to.register("connections", "MQTT connections open", self.connections.clone());
+        to.register("connections", "MQTT connections open; agents behind a broker", self.connections.clone());
         to.register("closed_connections", "Connections refused or ended, by reason", self.closed.clone());
+        to.register("broker_up", "1 while the relay is connected to its broker", self.broker_up.clone());
+        to.register("broker_connections", "Times the relay reached its broker", self.broker_connections.clone());
+        let dropped = self.broker_dropped.clone();
+        to.register("broker_dropped_publishes", "Publishes of the broker that were dropped, by reason", dropped);
         to.register("sessions", "Agents welcomed and connected", self.sessions.clone());
         to.register_with_unit("held", "Taken from agents and not committed", Unit::Bytes, self.held.clone());
         to.register("batches", "Batches that arrived", self.batches.clone());

@@ -13,7 +13,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{post, put};
 use gaitway_proto::envelope::{Ack, Down};
 use gaitway_proto::schema::{RAW, TABLES, published_json_schemas};
-use gaitway_relay::{Compatibility, SchemaRegistryConfig, Secret};
+use gaitway_relay::{Compatibility, SchemaRegistryConfig};
+use gaitway_service::secret::Secret;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -330,7 +331,7 @@ async fn a_secret_that_cannot_be_read_is_said_at_the_start() {
         config.schema_registry.token_file = Some("/no/such".into());
     });
     let error = relay.task.await.unwrap().unwrap_err().to_string();
-    assert!(error.contains("`schema_registry.token_file` cannot be read"), "{error}");
+    assert!(error.contains("`schema_registry.token_file` cannot be used"), "{error}");
 }
 
 /// Reads one request: its head, and its body.

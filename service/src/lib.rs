@@ -1,6 +1,6 @@
 //! What every gaitway service does alike. A service starts, runs and ends in the order of these modules:
 //!
-//! 1. [`logs`] turns tracing events into lines on stdout.
+//! 1. [`dumps`] keeps what it knows out of core dumps, [`logs`] turns tracing events into lines on stdout.
 //! 2. [`config`] merges defaults, file, environment and flags into the service's own type.
 //! 3. [`secret`] reads passwords and keys; [`lock`] makes sure that one process owns a data directory, [`key_file`] that nobody
 //!    else reads the keys that are made there.
@@ -9,18 +9,23 @@
 //! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
 //! 6. [`notify`] tells systemd, [`signals`] hears SIGTERM and Ctrl-C.
 //!
+//! [`broker`] and [`mqtt_address`] are how a service is a client of a broker that is not ours.
+//!
 //! [`clock`] is the one module that reads the wall clock, [`table`] is for commands that show people something,
 //! [`checkup`] for those that look whether things are as they should be.
 
+pub mod broker;
 pub mod checkup;
 pub mod clock;
 pub mod config;
+pub mod dumps;
 pub mod health;
 pub mod http;
 pub mod key_file;
 pub mod lock;
 pub mod logs;
 pub mod metrics;
+pub mod mqtt_address;
 pub mod notify;
 pub mod rate;
 pub mod secret;

@@ -92,13 +92,22 @@ pub fn read(path: &Path) -> Result<Secret, SecretError> {
     read_among(path, std::env::var_os(&CREDENTIALS[1..]).as_deref())
 }
 
+/// The file that `path` means.
+pub fn place(path: &Path) -> Result<PathBuf, SecretError> {
+    place_among(path, std::env::var_os(&CREDENTIALS[1..]).as_deref())
+}
+
+fn place_among(path: &Path, credentials: Option<&OsStr>) -> Result<PathBuf, SecretError> {
+    match (path.strip_prefix(CREDENTIALS), credentials.filter(|folder| !folder.is_empty())) {
+        (Err(_), _) => Ok(path.to_owned()),
+        (Ok(name), Some(folder)) => Ok(Path::new(folder).join(name)),
+        (Ok(_), None) => Err(SecretError::NoCredentials(path.to_owned())),
+    }
+}
+
 fn read_among(path: &Path, credentials: Option<&OsStr>) -> Result<Secret, SecretError> {
+    let place = place_among(path, credentials)?;
     let credentials = credentials.filter(|folder| !folder.is_empty()).map(Path::new);
-    let place = match (path.strip_prefix(CREDENTIALS), credentials) {
-        (Err(_), _) => path.to_owned(),
-        (Ok(name), Some(folder)) => folder.join(name),
-        (Ok(_), None) => return Err(SecretError::NoCredentials(path.to_owned())),
-    };
     let unreadable = |source| SecretError::Unreadable { path: place.clone(), source };
     let file = File::open(&place).map_err(unreadable)?;
     let found = file.metadata().map_err(unreadable)?;

@@ -137,10 +137,10 @@ impl House {
     fn admit(&mut self, stream: TcpStream, address: SocketAddr) {
         let neighbour = places::neighbour(address.ip());
         match self.places.admit(self.now(), neighbour) {
-            Admission::Free => self.seat(stream, neighbour),
+            Admission::Free => self.seat(stream, address.ip()),
             Admission::InsteadOf(connection) => {
                 self.send_away(connection, Parting::MakeRoom);
-                self.seat(stream, neighbour);
+                self.seat(stream, address.ip());
             }
             Admission::Full => {
                 let connections = self.allowance.connections;
@@ -155,9 +155,10 @@ impl House {
         }
     }
 
-    fn seat(&mut self, stream: TcpStream, neighbour: IpAddr) {
+    fn seat(&mut self, stream: TcpStream, address: IpAddr) {
+        let (neighbour, is_here) = (places::neighbour(address), address.to_canonical().is_loopback());
         let share = self.shares.entry(neighbour).or_insert_with(|| Arc::new(Semaphore::new(self.allowance.share)));
-        let caller = Caller::new(Arc::clone(share), neighbour, self.began);
+        let caller = Caller::new(Arc::clone(share), neighbour, is_here, self.began);
         let (leave, told) = oneshot::channel();
         let pulse = Arc::clone(caller.pulse());
         let tls = self.tls.as_ref().map(Tls::acceptor);

@@ -1,10 +1,11 @@
 //! TLS for a listener: a certificate and its key from PEM files, which may be replaced while it runs.
 //!
 //! - rustls with ring, TLS 1.2 and 1.3, HTTP/1.1.
-//! - A key that others may read is refused.
+//! - A key that others may read is refused; it may be a credential of systemd, see `secret`.
 //! - Connections that come after the files were replaced get the new certificate, within a second. Files that cannot be used leave
 //!   the former certificate in force, and the log says why, once.
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
-use crate::key_file::{self, KeyFileError};
+use crate::secret::{self, SecretError};
 use crate::stamp::Stamp;
 
 /// How often it is looked whether the files changed.
@@ -40,9 +41,9 @@ pub enum Unusable {
         /// Why.
         why: String,
     },
-    /// Others may read the key.
+    /// The key cannot be had, or others may read it.
     #[error(transparent)]
-    Exposed(KeyFileError),
+    Key(#[from] SecretError),
     /// The file does not hold what it should.
     #[error("{path} holds no {what} in PEM form")]
     Nothing {
@@ -118,37 +119,54 @@ impl Tls {
 impl Pair {
     fn stamps(&self) -> Option<[Stamp; 2]> {
         let stamp = |path: &Path| fs::metadata(path).ok().map(|file| Stamp::of(&file));
-        Some([stamp(&self.certificate)?, stamp(&self.key)?])
+        Some([stamp(&self.certificate)?, stamp(&secret::place(&self.key).ok()?)?])
     }
 
     fn load(&self) -> Result<ServerConfig, Unusable> {
-        let chain: Vec<CertificateDer<'static>> =
-            CertificateDer::pem_slice_iter(&read(&self.certificate)?).collect::<Result<_, _>>().unwrap_or_default();
-        if chain.is_empty() {
-            return Err(Unusable::Nothing { path: self.certificate.clone(), what: "certificate" });
-        }
-        let pem = match key_file::read(&self.key) {
-            Ok(Some(pem)) => pem,
-            Ok(None) => return Err(unreadable(&self.key, &io::ErrorKind::NotFound.into())),
-            Err(KeyFileError::Io { path, source }) => return Err(unreadable(&path, &source)),
-            Err(exposed @ KeyFileError::Exposed { .. }) => return Err(Unusable::Exposed(exposed)),
-        };
-        let key = PrivateKeyDer::from_pem_slice(&pem)
-            .map(Zeroizing::new)
-            .map_err(|_| Unusable::Nothing { path: self.key.clone(), what: "private key" })?;
-        let mismatch = |error: rustls::Error| Unusable::Mismatch {
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-            why: error.to_string(),
-        };
         let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(mismatch)?
+            .map_err(|error| self.mismatch(&error))?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified(chain, &key).map_err(mismatch)?)));
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.certified()?)));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
+
+    /// For handshakes, as the files are now.
+    pub(crate) fn certified(&self) -> Result<CertifiedKey, Unusable> {
+        let chain = certificates(&self.certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(secret::read(&self.key)?.reveal().as_bytes())
+            .map(Zeroizing::new)
+            .map_err(|_| Unusable::Nothing { path: self.key.clone(), what: "private key" })?;
+        certified(chain, &key).map_err(|error| self.mismatch(&error))
+    }
+
+    fn mismatch(&self, error: &rustls::Error) -> Unusable {
+        Unusable::Mismatch { certificate: self.certificate.clone(), key: self.key.clone(), why: error.to_string() }
+    }
+}
+
+/// The certificates in the file at `path`, one at least.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().unwrap_or_default();
+    if found.is_empty() {
+        return Err(Unusable::Nothing { path: path.to_owned(), what: "certificate" });
+    }
+    Ok(found)
+}
+
+/// What went wrong in TLS, somewhere below `error`.
+pub fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let inner = inner.and_then(|inner| inner.downcast_ref());
+        if let Some(found) = error.downcast_ref().or(inner) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// A certificate, with those between it and an authority, and its key for handshakes. The caller erases what the key came from.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use gaitway_service::dumps;
 use gaitway_sink::command::{self, Args};
 
 #[derive(Debug, Parser)]
@@ -14,6 +15,7 @@ struct Cli {
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
+    dumps::forbid();
     match command::run(Cli::parse().args).await {
         Ok(code) => code,
         Err(error) => {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gaitway_agent::spool::look::{Held, Look};
+use gaitway_agent::spool::look::{Held, Look, Session};
 use gaitway_kafka::KafkaConfig;
 use gaitway_kafka::records::{self, Reader, Seen, Start};
 use gaitway_proto::activity::ActivityFrame;
@@ -36,8 +36,8 @@ pub(super) fn agent(path: &Path) -> Result<Agent, String> {
     let id = look.agent().to_string();
     let mut agent = Agent { id: id.clone(), is_patchwork: accepted.is_patchwork, ..Agent::default() };
     for session in accepted.sessions {
-        let told = Accepted { messages: session.messages, readings: session.readings, holes: session.holes };
-        agent.sessions.insert(Key { device: session.device, session: session.session }, told);
+        let Session { device, session, messages, readings, withheld, holes } = session;
+        agent.sessions.insert(Key { device, session }, Accepted { messages, readings, withheld, holes });
     }
     for (stream, last) in accepted.last {
         let mut after = 0;
@@ -76,10 +76,10 @@ fn held(stream: Stream, bytes: &[u8]) -> Option<(Key, u64)> {
     }
 }
 
-/// Readings accepted of each session by now.
+/// Readings kept of each session by now.
 pub(super) fn agent_again(path: &Path) -> Result<BTreeMap<Key, u64>, String> {
     let accepted = Look::open(path)?.accepted()?;
-    let by_key = |s: gaitway_agent::spool::look::Session| (Key { device: s.device, session: s.session }, s.readings);
+    let by_key = |s: Session| (Key { device: s.device, session: s.session }, s.readings);
     Ok(accepted.sessions.into_iter().map(by_key).collect())
 }
 

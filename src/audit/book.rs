@@ -48,7 +48,7 @@ impl std::fmt::Display for StreamName {
 pub(super) struct Agent {
     pub(super) id: String,
     pub(super) sessions: BTreeMap<Key, Accepted>,
-    /// Readings accepted by each session after all else was asked.
+    /// Readings kept of each session after all else was asked.
     pub(super) later: BTreeMap<Key, u64>,
     pub(super) spooled: Vec<Spooled>,
     /// Readings in gaps and damaged frames that wait.
@@ -61,7 +61,10 @@ pub(super) struct Agent {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Accepted {
     pub(super) messages: u64,
+    /// Readings that are kept.
     pub(super) readings: u64,
+    /// Those that are not because the phone's owner wants it so.
+    pub(super) withheld: u64,
     pub(super) holes: u64,
 }
 

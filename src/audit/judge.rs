@@ -1,6 +1,7 @@
 //! What adds up. Pure.
 //!
 //! - What was accepted is in the spool, in the next place, in a gap that tells of it, or no longer kept; else it is missing.
+//!   What a phone's owner does not want kept is not looked for.
 //! - What the warehouse says that it has read of Kafka is in it, or no longer kept; what it has not read is under way.
 //! - A Kafka that does not keep its oldest records proves no loss; a warehouse that keeps all of its own does.
 //! - A name stands once.
@@ -55,6 +56,8 @@ pub(super) struct Line {
     pub(super) in_gaps: u64,
     /// Readings that were there and are not kept any more.
     pub(super) no_longer_kept: u64,
+    /// Readings that were never kept because the phone's owner wants it so; null of one whose spool was not asked.
+    pub(super) withheld: Option<u64>,
     pub(super) missing: u64,
 }
 
@@ -178,7 +181,8 @@ fn line(books: &Books, stores: &[(&str, &Store)], key: &Key, waiting: u64) -> Li
         device: key.device.clone(),
         session: key.session.clone(),
         messages: told.map_or_else(|| most(|t| t.messages), |told| told.messages),
-        accepted: told.map(|told| told.readings),
+        accepted: told.map(|told| told.readings + told.withheld),
+        withheld: told.map(|told| told.withheld),
         spooled: books.agent.as_ref().map(|_| waiting),
         windows: most(|t| t.windows),
         twice: tallies().map(|t| t.readings_again + t.windows_again).sum(),

@@ -215,6 +215,31 @@ fn what_moves_while_it_is_asked_is_no_mistake() {
 }
 
 #[test]
+fn what_a_phone_s_owner_does_not_want_kept_is_told_and_not_missed() {
+    let frames: Frames = vec![(0, 3), (1, 2)];
+    let mut agent = agent(&frames, 2);
+    agent.sessions.get_mut(&key(1)).unwrap().withheld = 7;
+    let windows_alone = Key { device: "phone-9".to_owned(), session: "s9".to_owned() };
+    let told = super::book::Accepted { messages: 4, readings: 0, withheld: 40, holes: 0 };
+    agent.sessions.insert(windows_alone, told);
+    let books = |records: &[(u64, u32, usize)]| Books {
+        agent: Some(agent.clone()),
+        warehouse: Some(store(records, 0)),
+        ..Books::default()
+    };
+    let all = records(&frames, 2);
+    let report = judge(&books(&all), None);
+    assert_eq!(report.mistakes, []);
+    let lines: Vec<_> = report.sessions.iter().map(|line| (line.accepted, line.withheld, super::state(line))).collect();
+    let line = |accepted, withheld, state: &str| (Some(accepted), Some(withheld), state.to_owned());
+    assert_eq!(lines, [line(3, 0, "ok"), line(9, 7, "7 withheld"), line(40, 40, "40 withheld")]);
+    let said = "adds up: 3 sessions, 52 readings accepted, 47 withheld as set for their phone";
+    assert_eq!(super::verdict(&report, &[]), said);
+    let report = judge(&books(&all[..4]), None);
+    assert_eq!(counts(&report, Kind::Missing), [("s1".to_owned(), 1)].into(), "what is lost of the rest is found");
+}
+
+#[test]
 fn a_session_can_be_asked_alone_and_others_mistakes_are_not_its_own() {
     let frames: Frames = vec![(0, 2), (1, 2)];
     let books = Books {

@@ -1,16 +1,18 @@
-//! Where phones push to, which of them may, and where the data lies.
+//! Where phones push to, which of them may, who may look, and where the data lies.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, absolute};
 
-use gaitway_agent::addresses::push_urls;
+use gaitway_agent::addresses::urls;
 use gaitway_agent::config::AgentConfig;
 use gaitway_agent::phones::PhonesFile;
+use gaitway_agent::readers;
 
 /// Prints it on a terminal, logs it otherwise.
 pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent: &AgentConfig) -> std::io::Result<()> {
-    let urls = push_urls(listener, agent.https.key_file.is_some(), agent.push_host.as_deref());
+    let reached = urls(listener, agent.https.key_file.is_some(), agent.push_host.as_deref());
+    let urls = reached.iter().map(|url| format!("{url}/data"));
     let agent_dir = &agent.data_dir;
     let is_open = PhonesFile::new(agent_dir).current().is_ok_and(|phones| phones.is_none());
     let is_default = absolute(agent_dir)? == absolute(AgentConfig::default().data_dir)?;
@@ -20,6 +22,7 @@ pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent:
         for url in urls {
             tracing::info!(url, "phones push to this address");
         }
+        tracing::info!("`gaitway agent reader add NAME{of}` makes a link to the page that shows what they do");
         tracing::info!(warehouse = %data_dir.join("warehouse.db").display(), "readings and windows are kept here");
         return Ok(());
     }
@@ -36,6 +39,17 @@ pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent:
     } else {
         writeln!(out, "Phones push with their tokens. A push URL for another phone:")?;
         writeln!(out, "  gaitway agent phone add NAME{of}")?;
+    }
+    let scheme = if agent.https.key_file.is_some() { "https" } else { "http" };
+    writeln!(out, "What they do is shown in a browser:")?;
+    if listener.ip().is_loopback() || listener.ip().is_unspecified() {
+        writeln!(out, "  {scheme}://localhost:{} on this machine", listener.port())?;
+    }
+    if let Some(url) = reached.first().filter(|_| !listener.ip().is_loopback()) {
+        match readers::invite(agent_dir, "up") {
+            Ok(code) => writeln!(out, "  {url}{} on another device, once and within an hour", readers::path(&code))?,
+            Err(error) => tracing::warn!("no link to the page can be made: {error:#}"),
+        }
     }
     writeln!(out, "Readings and windows are kept in {}", data_dir.join("warehouse.db").display())?;
     writeln!(out, "Ctrl-C ends it; nothing accepted is lost.\n")?;

@@ -35,7 +35,8 @@ pub(super) fn check(
     }
     SinkConfig::check_chosen(sink)?;
     let http = agent.config.http;
-    for (key, address) in [("mqtt", Some(relay.config.mqtt)), ("admin", relay.config.admin)] {
+    let mqtt = Some(relay.config.mqtt).filter(|_| relay.config.broker.is_none());
+    for (key, address) in [("mqtt", mqtt), ("admin", relay.config.admin)] {
         if address.is_some_and(|address| clash(address, http)) {
             let problem = format!("must be another address than {http}, where phones push to (`agent.http`)");
             return Err(if relay.is_set(key) {

@@ -12,18 +12,22 @@ use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde::Serialize;
 
-use crate::addresses::{noted, push_urls};
+use crate::addresses::{noted, urls};
 use crate::config::AgentConfig;
-use crate::phones::{Phones, PhonesFile, Token};
+use crate::kept::KeptFile;
+use crate::phones::{Decimals, Keep, NoDecimals, Phones, PhonesFile, Privacy, Token};
+use crate::readers::{self, Readers};
 
 /// Says which phones may push. It is in force at once, also while the agent runs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PhoneCommand {
-    /// Lets a phone in: prints its push URL, its token and a QR code of the URL, once. From the first phone on, pushes without a
-    /// token are refused
+    /// Lets a phone in: prints its push URL, its token and a QR code of the URL, once, and a link to the agent's page. From the first
+    /// phone on, pushes without a token are refused
     Add {
         /// What to call it, such as the name of its owner
         name: String,
+        #[command(flatten)]
+        kept: Kept,
         #[command(flatten)]
         of: Of,
         /// Where phones push to [default: where the agent listens, or did when it last ran; else as configured]
@@ -38,7 +42,17 @@ pub(super) enum PhoneCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Lets a phone in no more
+    /// Changes what is kept of a phone from its next push on; what was kept before stays
+    #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args(["keep", "location_decimals"])))]
+    Set {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        kept: Kept,
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Lets a phone in no more, nor browsers that came by its link
     Revoke {
         /// Its name
         name: String,
@@ -47,12 +61,50 @@ pub(super) enum PhoneCommand {
     },
 }
 
+/// What is kept of a phone.
+#[derive(Debug, clap::Args)]
+pub(super) struct Kept {
+    /// What is stored and sent of its pushes [default: all; of a phone that is there: as it was]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    keep: Option<Keep>,
+    /// Keeps its places to N decimals, or exact as they come [default: exact; of a phone that is there: as it was]
+    ///
+    /// N is 0 to 7. Two places that are kept as one lie up to 111 km apart with 0 decimals, 11 km with 1, 1.1 km with 2,
+    /// 110 m with 3, 11 m with 4, 1.1 m with 5, 11 cm with 6, 1.1 cm with 7, from north to south; from east to west less,
+    /// the further from the equator. Of a reading of a location sensor latitude and longitude are kept so, its time and
+    /// its speed; altitude, bearing and accuracies are left out. Left out whole are readings of Wi-Fi, Bluetooth, network
+    /// and camera, and those that tell a place in a form that cannot be rounded. Everything else is kept as it came, also
+    /// motion, air pressure and annotations.
+    #[arg(long, visible_alias = "location", value_name = "N|exact")]
+    location_decimals: Option<Location>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Location(Option<Decimals>);
+
+impl std::str::FromStr for Location {
+    type Err = NoDecimals;
+
+    fn from_str(text: &str) -> Result<Self, NoDecimals> {
+        let decimals = |text: &str| text.parse::<u8>().map_err(|_| NoDecimals)?.try_into();
+        if text == "exact" { Ok(Self(None)) } else { decimals(text).map(Some).map(Self) }
+    }
+}
+
+impl Kept {
+    /// Changes what is told of, and nothing else.
+    fn apply(&self, privacy: &mut Privacy) {
+        privacy.keep = self.keep.unwrap_or(privacy.keep);
+        privacy.location = self.location_decimals.map_or(privacy.location, |Location(decimals)| decimals);
+    }
+}
+
 /// The agent that is meant.
 #[derive(Debug, clap::Args)]
 pub(super) struct Of {
     /// The agent's data directory; of `gaitway up` it is DIR/agent [default: as configured, ./gaitway-data/agent]
     #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
 }
 
 /// Of a terminal, whatever its own colours are: few cameras read a code whose colours are exchanged.
@@ -63,10 +115,13 @@ const AS_BEFORE: &str = "\x1b[0m";
 struct NoFlags {}
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown<'a> {
     name: &'a str,
     added: &'a str,
     device: Option<&'a str>,
+    keep: Keep,
+    location_decimals: Option<Decimals>,
 }
 
 /// Runs one of them.
@@ -75,20 +130,28 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
     let data_dir = |of: Of| of.data_dir.or(of_agent).unwrap_or(configured.data_dir);
     let mut out = io::stdout().lock();
     match command {
-        PhoneCommand::Add { name, of, http } => {
+        PhoneCommand::Add { name, kept, of, http } => {
             let token = Token::random().context("this machine has no random numbers for a token")?;
             let now = schema::rfc3339(clock::now_micros().div_euclid(1_000_000) * 1_000_000_000);
             let dir = data_dir(of);
             let list = PhonesFile::new(&dir);
             let first = list.current()?.is_none();
-            list.change(|phones| phones.add(&name, &token, now))??;
+            let privacy = list.change(|phones| {
+                phones.add(&name, &token, now)?;
+                phones.set(&name, |privacy| kept.apply(privacy))
+            })??;
             let as_configured = (configured.http, configured.https.key_file.is_some());
             let (listener, is_https) = noted(&dir).unwrap_or(as_configured);
-            let urls: Vec<String> = push_urls(http.unwrap_or(listener), is_https, configured.push_host.as_deref())
-                .iter()
-                .map(|url| format!("{url}/{}", token.reveal()))
-                .collect();
-            show_new(&mut out, name.trim(), &token, &urls, io::stdout().is_terminal())?;
+            let reached = urls(http.unwrap_or(listener), is_https, configured.push_host.as_deref());
+            let pushed: Vec<String> = reached.iter().map(|url| format!("{url}/data/{}", token.reveal())).collect();
+            show_new(&mut out, name.trim(), &token, &pushed, io::stdout().is_terminal())?;
+            if let Some(url) = reached.first() {
+                writeln!(out, "\nTo see what it does, open this in a browser (good once, and for an hour):")?;
+                writeln!(out, "  {url}{}", readers::path(&readers::invite(&dir, &name)?))?;
+            }
+            if !privacy.keeps_everything() {
+                writeln!(out, "\nOf this phone is kept: {privacy}.")?;
+            }
             if first {
                 let path = list.path().display();
                 writeln!(out, "\nFrom now on this agent refuses pushes without a token ({path}).")?;
@@ -105,10 +168,20 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
                 Some(phones) => show_all(&mut out, &phones)?,
             }
         }
-        PhoneCommand::Revoke { name, of } => {
+        PhoneCommand::Set { name, kept, of } => {
             let list = PhonesFile::new(&data_dir(of));
+            let privacy = list.change(|phones| phones.set(&name, |privacy| kept.apply(privacy)))??;
+            writeln!(out, "of phone {:?} is kept from its next push on: {privacy}", name.trim())?;
+        }
+        PhoneCommand::Revoke { name, of } => {
+            let dir = data_dir(of);
+            let list = PhonesFile::new(&dir);
             let phone = list.change(|phones| phones.revoke(&name))??;
             writeln!(out, "phone {:?} may not push any more", phone.name)?;
+            let readers = KeptFile::<Readers>::new(&dir);
+            if readers.current()?.is_some() && readers.change(|readers| readers.revoke(&name))?.is_ok() {
+                writeln!(out, "Nor may browsers look that came by its link.")?;
+            }
             if list.current()?.is_some_and(|phones| phones.iter().next().is_none()) {
                 let path = list.path().display();
                 writeln!(out, "No phone is left: nobody may push. To let anybody in again, delete {path}.")?;
@@ -136,10 +209,11 @@ fn show_new(out: &mut impl Write, name: &str, token: &Token, urls: &[String], wi
 }
 
 fn show_all(out: &mut impl Write, phones: &Phones) -> io::Result<()> {
-    let mut table = Table::new(&[("phone", Side::Left), ("added", Side::Left), ("device", Side::Left)]);
+    let mut table =
+        Table::new(&[("phone", Side::Left), ("added", Side::Left), ("kept", Side::Left), ("device", Side::Left)]);
     for phone in phones.iter() {
         let device = phone.device.clone().unwrap_or_else(|| "has not pushed yet".to_owned());
-        table.push(vec![phone.name.clone(), phone.added.clone(), device]);
+        table.push(vec![phone.name.clone(), phone.added.clone(), phone.privacy().to_string(), device]);
     }
     write!(out, "{table}")
 }
@@ -147,7 +221,10 @@ fn show_all(out: &mut impl Write, phones: &Phones) -> io::Result<()> {
 fn show_json(out: &mut impl Write, phones: &Phones) -> anyhow::Result<()> {
     let shown: Vec<_> = phones
         .iter()
-        .map(|phone| Shown { name: &phone.name, added: &phone.added, device: phone.device.as_deref() })
+        .map(|phone| {
+            let Privacy { keep, location: location_decimals } = phone.privacy();
+            Shown { name: &phone.name, added: &phone.added, device: phone.device.as_deref(), keep, location_decimals }
+        })
         .collect();
     serde_json::to_writer_pretty(&mut *out, &shown)?;
     Ok(writeln!(out)?)
@@ -178,10 +255,54 @@ mod tests {
         show_all(&mut table, &phones).unwrap();
         show_json(&mut json, &phones).unwrap();
         let (table, json) = (String::from_utf8(table).unwrap(), String::from_utf8(json).unwrap());
-        assert_eq!(table, "phone  added                 device\nanna   2026-01-31T12:00:00Z  has not pushed yet\n");
+        assert_eq!(
+            table,
+            "phone  added                 kept  device\nanna   2026-01-31T12:00:00Z  all   has not pushed yet\n"
+        );
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&json).unwrap(),
-            serde_json::json!([{"name": "anna", "added": "2026-01-31T12:00:00Z", "device": null}])
+            serde_json::json!([{
+                "name": "anna", "added": "2026-01-31T12:00:00Z", "device": null, "keep": "all", "locationDecimals": null
+            }])
         );
+    }
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: PhoneCommand,
+    }
+
+    fn parsed(line: &str) -> Option<Kept> {
+        match clap::Parser::try_parse_from(line.split(' ')) {
+            Ok(Cli { command: PhoneCommand::Add { kept, .. } | PhoneCommand::Set { kept, .. } }) => Some(kept),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_is_not_told_of_stays_as_it_was_and_nonsense_is_refused() {
+        let two = Some(Decimals::try_from(2).unwrap());
+        let before = Privacy { keep: Keep::Activity, location: two };
+        for (line, privacy) in [
+            ("phone add anna", before),
+            ("phone set anna --keep all", Privacy { keep: Keep::All, location: two }),
+            ("phone set anna --location exact", Privacy { keep: Keep::Activity, location: None }),
+            ("phone set anna --keep activity --location 2", before),
+            ("phone add anna --keep all --location-decimals exact", Privacy::default()),
+        ] {
+            let mut after = before;
+            parsed(line).unwrap().apply(&mut after);
+            assert_eq!(after, privacy, "{line}");
+        }
+        for line in [
+            "phone set anna",
+            "phone set anna --keep some",
+            "phone set anna --location 8",
+            "phone set anna --location -1",
+            "phone add anna --location-decimals two",
+        ] {
+            assert!(parsed(line).is_none(), "{line}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use gaitway_proto::envelope::WireError;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::key_file::KeyFileError;
 use gaitway_service::lock::{DataDir, LockError};
+use gaitway_service::tls::tls_error;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig};
@@ -26,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::Identity;
 use super::kept::Kept;
-use super::trust::{NamedByCode, explain, fingerprint, provider, tls_error};
+use super::trust::{NamedByCode, explain, fingerprint, provider};
 use crate::uplink::RelayAddress;
 
 /// For all of it.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use gaitway_service::broker::Access;
 use rustls::ClientConfig;
 
 use super::Identity;
@@ -26,9 +27,16 @@ pub enum Security {
     Tls(Arc<ClientConfig>),
     /// Over TLS, but the agent has not enrolled.
     Missing,
+    /// By a broker that is not ours, which lets the agent in as it is configured.
+    Broker(Arc<Access>),
 }
 
 impl Route {
+    /// By the broker at `relay`.
+    pub fn by_broker(relay: RelayAddress, access: Access) -> Self {
+        Self { relay, security: Security::Broker(Arc::new(access)) }
+    }
+
     /// What is configured goes before where the agent enrolled; without either the relay is on this machine.
     pub fn choose(configured: Option<&RelayAddress>, identity: Option<&Identity>) -> Self {
         match (configured, identity) {
@@ -48,6 +56,7 @@ impl fmt::Debug for Route {
             Security::Plain => "plain",
             Security::Tls(_) => "tls",
             Security::Missing => "not enrolled",
+            Security::Broker(_) => "broker",
         };
         f.debug_struct("Route").field("relay", &self.relay).field("security", &security).finish()
     }

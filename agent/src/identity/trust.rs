@@ -5,12 +5,12 @@
 //! - Where the relay is reached makes no difference: its certificate bears one fixed name.
 
 use std::error::Error;
-use std::io;
 use std::sync::Arc;
 
 use gaitway_proto::enrolment::{Fingerprint, RELAY_NAME};
 use gaitway_proto::schema::rfc3339;
 use gaitway_service::clock;
+use gaitway_service::tls::tls_error;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -127,20 +127,6 @@ pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> Option<Fingerprin
     Some(Fingerprint::of(&parsed.subject_public_key_info()))
 }
 
-/// What went wrong in TLS, somewhere below `error`.
-pub(super) fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let inner = inner.and_then(|inner| inner.downcast_ref());
-        if let Some(found) = error.downcast_ref().or(inner) {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
 /// What TLS trouble below `error` means and what to do; none if it is no trouble of TLS.
 pub(crate) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
     const AGAIN: &str = "enrol it again with a new code, `gaitway agent enroll`";
@@ -181,6 +167,8 @@ pub(crate) fn explain(error: &(dyn Error + 'static)) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use rcgen::{
         BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
         date_time_ymd,

@@ -3,7 +3,8 @@
 //! 1. `head` refuses what no phone sends, `access` who may not push, and `quota` who pushes too much, before a byte of the
 //!    body is read.
 //! 2. `body` waits for room, then reads it into one piece of memory.
-//! 3. It is decoded, parsed and packed outside the writer's thread, and handed over without a copy.
+//! 3. It is decoded, parsed and packed outside the writer's thread, and handed over without a copy. What its phone's owner
+//!    does not want kept is not packed.
 //! 4. The writer says that the push is on the disk: 200. Anything else is a sentence from `refusals`.
 //!
 //! - 200 only after the writer says that the push is on the disk.
@@ -25,8 +26,9 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Refusal, parse};
+use super::{Refusal, parse_keeping};
 use crate::metrics::AgentMetrics;
+use crate::names::Names;
 use crate::phones::PhonesFile;
 use crate::writer::{Accepted, Command, Received};
 
@@ -59,6 +61,8 @@ pub struct Door {
     pub phones: Arc<PhonesFile>,
     /// How much each may push.
     pub quotas: Quotas,
+    /// By which names browsers may reach this machine.
+    pub names: Names,
 }
 
 /// What all connections share.
@@ -118,7 +122,7 @@ async fn push(State(shared): State<Arc<Shared>>, token: Option<Path<String>>, re
 }
 
 async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<Accepted, Refusal> {
-    let coding = head::check(request.headers())?;
+    let coding = head::check(request.headers(), &shared.door.names)?;
     let pusher = access::pusher(&shared.door.phones, request.headers(), token)?;
     let caller = request.extensions().get::<Caller>().cloned();
     let who = shared.door.quotas.who(&pusher, caller.as_ref().map(Caller::address));
@@ -128,13 +132,14 @@ async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<
         caller.has_asked();
     }
     let (received_at, clock_synced) = (clock::now_micros(), clock::synchronised());
+    let privacy = pusher.privacy();
     let large = coding == Coding::Gzip || body.len() > LARGE;
     let work = move || {
         let body = match coding {
             Coding::Plain => body,
             Coding::Gzip => body::gunzip(&body)?,
         };
-        parse(&body).map(|push| (push, body))
+        parse_keeping(&body, privacy).map(|push| (push, body))
     };
     let (push, body) = if large {
         let turn = shared.large.clone().acquire_owned().await.map_err(|_| Refusal::Closing)?;

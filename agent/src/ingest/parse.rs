@@ -9,7 +9,9 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::Refusal;
 use super::json::{Json, Stop, value};
+use super::place::{self, Kept};
 use super::reading::Reader;
+use crate::phones::{Keep, Privacy};
 use crate::windows::{Sample, lower_median};
 
 /// A push, read and packed; what is left to do needs the spool.
@@ -27,8 +29,14 @@ pub struct Push {
     pub hash: u128,
     /// Bytes of the body.
     pub bytes: usize,
-    /// The readings as columns.
+    /// The readings that are kept, as columns.
     pub packed: Packed,
+    /// All readings, also those that are not kept.
+    pub readings: u32,
+    /// Of those that are kept, those whose place was rounded.
+    pub rounded: u32,
+    /// What is kept of the phone.
+    pub privacy: Privacy,
     /// Eligible readings in the order of `payload`.
     pub samples: Vec<Sample>,
     /// Lower median of all usable times, nanoseconds since the Unix epoch.
@@ -48,28 +56,42 @@ struct Head {
     extra: Fields,
 }
 
+impl Push {
+    /// Readings that are not kept because the phone's owner wants it so.
+    pub fn withheld(&self) -> u32 {
+        self.readings - self.packed.readings()
+    }
+}
+
 /// The payload of a push while it is read.
 #[derive(Default)]
 struct Payload {
     frame: Builder,
+    readings: usize,
+    rounded: u32,
     samples: Vec<Sample>,
     times: Vec<i64>,
     test: bool,
 }
 
-/// Reads `body`, the decoded body of a push.
+/// Reads `body`, the decoded body of a push, of which everything is kept.
 pub fn parse(body: &[u8]) -> Result<Push, Refusal> {
-    parse_as(body, Head::default())
+    parse_keeping(body, Privacy::default())
+}
+
+/// Reads `body`, the decoded body of a push, of which is kept what `privacy` says. Samples are of all of it.
+pub fn parse_keeping(body: &[u8], privacy: Privacy) -> Result<Push, Refusal> {
+    parse_as(body, Head::default(), privacy)
 }
 
 /// Reads `body`, whose `messageId` belongs to another body: it is kept among the unknown fields.
-pub fn parse_without_id(body: &[u8]) -> Result<Push, Refusal> {
-    parse_as(body, Head { refuse_id: true, ..Head::default() })
+pub fn parse_without_id(body: &[u8], privacy: Privacy) -> Result<Push, Refusal> {
+    parse_as(body, Head { refuse_id: true, ..Head::default() }, privacy)
 }
 
-fn parse_as(body: &[u8], head: Head) -> Result<Push, Refusal> {
+fn parse_as(body: &[u8], head: Head, privacy: Privacy) -> Result<Push, Refusal> {
     let mut json = Json::new(body);
-    let (head, payload) = read(&mut json, head).map_err(|stop| stop.into_refusal(&json))?;
+    let (mut head, payload) = read(&mut json, head, privacy).map_err(|stop| stop.into_refusal(&json))?;
     let device = id("deviceId", head.device)?;
     let session = id("sessionId", head.session)?;
     if head.user.as_ref().is_some_and(|user| user.len() > limits::MAX_ID) {
@@ -80,8 +102,15 @@ fn parse_as(body: &[u8], head: Head) -> Result<Push, Refusal> {
         return Err(Refusal::too_large("what stands beside the payload", limits::MAX_MESSAGE_FIELDS));
     }
 
-    let Payload { mut frame, samples, mut times, test } = payload;
-    frame.set_extra(head.extra);
+    let Payload { mut frame, readings, mut rounded, samples, mut times, test } = payload;
+    if privacy.keep == Keep::Activity {
+        (frame, rounded) = (Builder::new(), 0);
+    } else {
+        if privacy.location.is_some() {
+            place::leave_out(&mut head.extra);
+        }
+        frame.set_extra(head.extra);
+    }
     let packed = frame.finish();
     packed.check().map_err(|_| Refusal::too_large("the push as a frame", limits::MAX_FRAME))?;
     Ok(Push {
@@ -92,13 +121,16 @@ fn parse_as(body: &[u8], head: Head) -> Result<Push, Refusal> {
         hash: xxh3_128(body),
         bytes: body.len(),
         packed,
+        readings: readings as u32,
+        rounded,
+        privacy,
         samples,
         median_time: lower_median(&mut times),
         test,
     })
 }
 
-fn read(json: &mut Json<'_>, mut head: Head) -> Result<(Head, Payload), Stop> {
+fn read(json: &mut Json<'_>, mut head: Head, privacy: Privacy) -> Result<(Head, Payload), Stop> {
     let peek = json.peek()?;
     if peek != Peek::Object {
         value(json, peek, 0)?;
@@ -110,7 +142,7 @@ fn read(json: &mut Json<'_>, mut head: Head) -> Result<(Head, Payload), Stop> {
     while let Some(name) = key {
         let peek = json.peek()?;
         match name.as_str() {
-            "payload" => payload = read_payload(json, peek)?,
+            "payload" => payload = read_payload(json, peek, privacy)?,
             _ => head.take(name, value(json, peek, 1)?),
         }
         key = json.next_key()?.map(str::to_owned);
@@ -119,9 +151,9 @@ fn read(json: &mut Json<'_>, mut head: Head) -> Result<(Head, Payload), Stop> {
     Ok((head, payload))
 }
 
-fn read_payload(json: &mut Json<'_>, peek: Peek) -> Result<Payload, Stop> {
+fn read_payload(json: &mut Json<'_>, peek: Peek, privacy: Privacy) -> Result<Payload, Stop> {
     let mut payload = Payload::default();
-    let mut reader = Reader::new();
+    let mut reader = Reader::new(privacy.location);
     match peek {
         Peek::Null => json.known_null()?,
         Peek::Array => {
@@ -136,9 +168,11 @@ fn read_payload(json: &mut Json<'_>, peek: Peek) -> Result<Payload, Stop> {
                 };
                 payload.times.extend(read.time);
                 payload.samples.extend(read.sample);
-                payload.test = read.test && payload.frame.readings() == 1;
+                payload.readings += 1;
+                payload.rounded += u32::from(read.kept == Kept::Rounded);
+                payload.test = read.test && payload.readings == 1;
                 // Before they take memory that the body's size does not bound.
-                if payload.frame.readings() > limits::MAX_READINGS {
+                if payload.readings > limits::MAX_READINGS {
                     let limit = limits::MAX_READINGS.to_string();
                     return Err(Stop::Refused(Refusal::TooLarge { what: "the number of readings", limit }));
                 }
@@ -146,8 +180,13 @@ fn read_payload(json: &mut Json<'_>, peek: Peek) -> Result<Payload, Stop> {
             }
         }
         other => {
-            let original = value(json, other, 1)?;
-            payload.frame.push_odd(&original);
+            let mut original = value(json, other, 1)?;
+            payload.readings = 1;
+            let kept = privacy.location.map_or(Kept::Whole, |decimals| place::of_odd(&mut original, decimals));
+            payload.rounded = u32::from(kept == Kept::Rounded);
+            if kept != Kept::Nothing {
+                payload.frame.push_odd(&original);
+            }
         }
     }
     Ok(payload)

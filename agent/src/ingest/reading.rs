@@ -10,6 +10,8 @@ use jiter::{Jiter, Peek};
 use super::Refusal;
 use super::json::{Stop, value};
 use super::layout::{Layouts, Slot, Spans};
+use super::place::{self, Kept};
+use crate::phones::Decimals;
 use crate::windows::{Sample, is_usable_time};
 
 /// Level of nesting at which a reading stands: body, payload, reading.
@@ -34,6 +36,8 @@ pub(super) struct Reader {
     /// Where the numbers of the reading stand.
     spans: Spans,
     layouts: Layouts,
+    /// To how many decimals places are rounded; none: not at all.
+    location: Option<Decimals>,
 }
 
 /// What the windows need to know of a reading.
@@ -42,6 +46,8 @@ pub(super) struct Read {
     pub(super) sample: Option<Sample>,
     /// Whether the name is the test button's.
     pub(super) test: bool,
+    /// Whether the frame has it, and how.
+    pub(super) kept: Kept,
 }
 
 /// The known fields as far as they have the app's form.
@@ -53,12 +59,16 @@ struct Known {
     values: bool,
     /// A known field came in another form, or twice.
     odd: bool,
+    /// How often it says a name.
+    names: usize,
     extra: Fields,
 }
 
 impl Reader {
-    pub(super) fn new() -> Self {
+    /// One that rounds places to `location` decimals.
+    pub(super) fn new(location: Option<Decimals>) -> Self {
         Self {
+            location,
             name: String::new(),
             values: Vec::with_capacity(16),
             spans: Spans::default(),
@@ -73,7 +83,7 @@ impl Reader {
         let time = alike.time;
         let sample = alike.axes.and_then(|axes| Sample::from_axes(time, axes));
         frame.push_alike(alike.block, time, alike.accuracy, alike.values);
-        Some((Read { time: usable(Some(time)), sample, test: false }, bytes))
+        Some((Read { time: usable(Some(time)), sample, test: false, kept: Kept::Whole }, bytes))
     }
 
     /// Reads one element of `payload` into `frame`.
@@ -81,10 +91,10 @@ impl Reader {
         let start = json.current_index();
         if peek != Peek::Object {
             let original = value(json, peek, DEPTH)?;
-            return odd(&original, json.current_index() - start, frame);
+            return self.odd(original, json.current_index() - start, false, frame);
         }
 
-        let known = self.known_fields(json)?;
+        let mut known = self.known_fields(json)?;
         let length = json.current_index() - start;
         if let (true, true, Some(time), false) = (known.name, known.values, known.time, known.odd) {
             if length > MEASURED_FROM {
@@ -93,20 +103,43 @@ impl Reader {
             }
             let sample = self.sample(time);
             let test = self.name == TEST;
-            let regular = known.extra.is_empty() && !test;
+            let kept = match self.location {
+                None => Kept::Whole,
+                Some(decimals) => place::of_plain(&self.name, &mut self.values, &mut known.extra, decimals),
+            };
+            if kept == Kept::Nothing {
+                return Ok(Read { time: usable(Some(time)), sample, test, kept });
+            }
+            // What was rounded is read anew each time.
+            let regular = known.extra.is_empty() && !test && kept == Kept::Whole;
             let axes = if self.name == CLASSIFIED { self.axes() } else { None };
             let head = Plain { name: &self.name, time, accuracy: known.accuracy, extra: known.extra };
             let block = frame.push_plain(head, &mut self.values);
             if regular {
                 self.layouts.learn(block, json.slice_to_current(start), start, &self.spans, axes);
             }
-            return Ok(Read { time: usable(Some(time)), sample, test });
+            return Ok(Read { time: usable(Some(time)), sample, test, kept });
         }
 
         // Rare enough to read it twice: the original is kept whole.
         let mut again = Jiter::new(json.slice_to_current(start));
         let peek = again.peek()?;
-        odd(&value(&mut again, peek, DEPTH)?, length, frame)
+        self.odd(value(&mut again, peek, DEPTH)?, length, known.names > 1, frame)
+    }
+
+    /// A reading outside the app's format: kept whole, and used as far as it can be.
+    fn odd(&self, mut original: Value, length: usize, renamed: bool, frame: &mut Builder) -> Result<Read, Stop> {
+        measure_odd(&original, length)?;
+        let read = read_odd(&original);
+        let kept = match self.location {
+            None => Kept::Whole,
+            Some(_) if renamed => Kept::Nothing,
+            Some(decimals) => place::of_odd(&mut original, decimals),
+        };
+        if kept != Kept::Nothing {
+            frame.push_odd(&original);
+        }
+        Ok(Read { kept, ..read })
     }
 
     fn known_fields(&mut self, json: &mut Jiter<'_>) -> Result<Known, Stop> {
@@ -117,6 +150,7 @@ impl Reader {
         while let Some(name) = field {
             let peek = json.peek()?;
             let from = json.current_index();
+            known.names += usize::from(matches!(name, Field::Name));
             match name {
                 Field::Name if peek == Peek::String && !known.name => {
                     self.name.clear();
@@ -231,18 +265,22 @@ fn common_key(key: &str) -> Cow<'static, str> {
     })
 }
 
-/// A reading outside the app's format: kept whole, and used as far as it can be.
-fn odd(original: &Value, length: usize, frame: &mut Builder) -> Result<Read, Stop> {
+fn measure_odd(original: &Value, length: usize) -> Result<(), Stop> {
+    if length <= MEASURED_FROM {
+        return Ok(());
+    }
     let name = match original {
         Value::Object(fields) => fields.get("name"),
         _ => None,
     };
-    if length > MEASURED_FROM {
-        // The name stands in the original and in a column.
-        measure(if let Some(Value::Text(name)) = name { name } else { "" }, [original])?;
-    }
-    frame.push_odd(original);
-    let Value::Object(fields) = original else { return Ok(Read { time: None, sample: None, test: false }) };
+    // The name stands in the original and in a column.
+    measure(if let Some(Value::Text(name)) = name { name } else { "" }, [original])
+}
+
+/// What a reading outside the app's format says all the same.
+fn read_odd(original: &Value) -> Read {
+    let kept = Kept::Whole;
+    let Value::Object(fields) = original else { return Read { time: None, sample: None, test: false, kept } };
     let time = usable(fields.get("time").and_then(Value::as_integer));
     let named = |name: &str| matches!(fields.get("name"), Some(Value::Text(text)) if text == name);
     let sample = match (named(CLASSIFIED), time, fields.get("values")) {
@@ -255,7 +293,7 @@ fn odd(original: &Value, length: usize, frame: &mut Builder) -> Result<Read, Sto
         }
         _ => None,
     };
-    Ok(Read { time, sample, test: named(TEST) })
+    Read { time, sample, test: named(TEST), kept }
 }
 
 /// A time that windows can be built around.

@@ -1,86 +1,22 @@
-//! The list of phones as a file, `phones.json` of the data directory. Commands change it while the agent runs.
-//!
-//! - It is replaced whole, and is on the disk before a command says so; one process changes it at a time.
-//! - It is its owner's alone. Where root changes it, it stays the data directory's owner's.
-//! - The agent looks whether it changed before every push.
-
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use gaitway_service::lock::DataDir;
-use gaitway_service::stamp::Stamp;
-use serde::{Deserialize, Serialize};
+//! The list of phones as a file, `phones.json` of the data directory. The agent looks whether it changed before every push.
 
 use super::{OtherDevice, Phone, Phones};
+use crate::kept::{Form, Kept, KeptFile, Unusable};
 
-const NAME: &str = "phones.json";
+/// The file of one data directory.
+pub type PhonesFile = KeptFile<Phones>;
 
-/// The version of the file's form.
-const VERSION: u32 = 1;
-
-/// Greatest file that is read, bytes: far more than [`MOST`](super::MOST) phones take.
-const LONGEST: u64 = 4 << 20;
-
-/// A list that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the list of phones {} cannot be {doing}: {why}", .path.display())]
-pub struct Unusable {
-    path: PathBuf,
-    doing: &'static str,
-    why: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Form {
-    version: u32,
-    phones: Phones,
-}
-
-/// The file of one data directory. Blocks for as long as its disk does.
-#[derive(Debug)]
-pub struct PhonesFile {
-    path: PathBuf,
-    read: Mutex<Option<Read>>,
-}
-
-/// What was read when the file was so.
-#[derive(Debug)]
-struct Read {
-    stamp: Stamp,
-    outcome: Result<Arc<Phones>, Unusable>,
+impl Kept for Phones {
+    const FORM: Form = Form {
+        file: "phones.json",
+        key: "phones",
+        version: 1,
+        what: "list of phones",
+        remedy: "restore it, install the gaitway that wrote it, or move it away and add all phones anew",
+    };
 }
 
 impl PhonesFile {
-    /// The list in `data_dir`, which need not be there.
-    pub fn new(data_dir: &Path) -> Self {
-        Self { path: data_dir.join(NAME), read: Mutex::default() }
-    }
-
-    /// Its path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The list as it is now; none if there is no file.
-    pub fn current(&self) -> Result<Option<Arc<Phones>>, Unusable> {
-        let stamp = match fs::metadata(&self.path) {
-            Ok(file) => Stamp::of(&file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.unusable("read", &error)),
-        };
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = read.as_ref().filter(|known| known.stamp == stamp) {
-            return known.outcome.clone().map(Some);
-        }
-        let outcome = self.load().map(Arc::new);
-        *read = Some(Read { stamp, outcome: outcome.clone() });
-        outcome.map(Some)
-    }
-
     /// Whether `device` may push with the token of `phone`; the first that does is noted before this says so.
     pub fn bind(&self, phone: &Phone, device: &str) -> Result<Result<(), OtherDevice>, Unusable> {
         match phone.is_of(device) {
@@ -89,64 +25,14 @@ impl PhonesFile {
             None => self.change(|phones| phones.bind(phone, device)),
         }
     }
-
-    /// Changes the list, which is made if it is not there; not if `change` fails.
-    pub fn change<T, E>(&self, change: impl FnOnce(&mut Phones) -> Result<T, E>) -> Result<Result<T, E>, Unusable> {
-        let failed = |error: io::Error| self.unusable("changed", &error);
-        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        DataDir::create(dir).map_err(|error| Unusable {
-            path: self.path.clone(),
-            doing: "changed",
-            why: format!("{:#}", anyhow::Error::from(error)),
-        })?;
-        let owner = fs::metadata(dir).map_err(failed)?;
-        let guard = open(&dir.join(".phones.lock"), &owner, OpenOptions::new().truncate(false)).map_err(failed)?;
-        guard.lock().map_err(failed)?;
-        let mut phones = if self.path.try_exists().map_err(failed)? { self.load()? } else { Phones::default() };
-        let outcome = match change(&mut phones) {
-            Ok(outcome) => outcome,
-            Err(refused) => return Ok(Err(refused)),
-        };
-        let text =
-            serde_json::to_vec_pretty(&Form { version: VERSION, phones }).map_err(|error| failed(error.into()))?;
-        let beside = dir.join("phones.json.new");
-        let mut file = open(&beside, &owner, OpenOptions::new().truncate(true)).map_err(failed)?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&beside, &self.path).and_then(|()| File::open(dir)?.sync_all()).map_err(failed)?;
-        Ok(Ok(outcome))
-    }
-
-    fn load(&self) -> Result<Phones, Unusable> {
-        let unreadable = |why: String| Unusable { path: self.path.clone(), doing: "read", why };
-        let length = fs::metadata(&self.path).map_err(|error| self.unusable("read", &error))?.len();
-        if length > LONGEST {
-            return Err(unreadable(format!("it has {length} bytes")));
-        }
-        let text = fs::read(&self.path).map_err(|error| self.unusable("read", &error))?;
-        match serde_json::from_slice(&text) {
-            Ok(Form { version: VERSION, phones }) => Ok(phones),
-            Ok(Form { version, .. }) => Err(unreadable(format!("its version is {version}, known is {VERSION}"))),
-            Err(error) => Err(unreadable(format!("{error}; restore it, or move it away and add all phones anew"))),
-        }
-    }
-
-    fn unusable(&self, doing: &'static str, error: &io::Error) -> Unusable {
-        Unusable { path: self.path.clone(), doing, why: error.to_string() }
-    }
-}
-
-/// A file for its owner alone, who is the directory's.
-fn open(path: &Path, owner: &Metadata, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options.read(true).write(true).create(true).mode(0o600).open(path)?;
-    let own = file.metadata()?;
-    if own.uid() != owner.uid() || own.gid() != owner.gid() {
-        chown(path, Some(owner.uid()), Some(owner.gid()))?;
-    }
-    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt as _;
+    use std::sync::Arc;
+
     use super::super::{Refused, Token};
     use super::*;
 
@@ -185,6 +71,38 @@ mod tests {
         let again = PhonesFile::new(dir.path());
         assert_eq!(anna(&again).device.as_deref(), Some("d1"));
         again.bind(&anna(&again), "d1").unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_list_from_before_there_was_privacy_is_read_and_one_with_more_of_it_than_is_known_lets_nobody_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PhonesFile::new(dir.path());
+        let write = |more: &str| {
+            let phone = format!(r#"{{"name":"anna","token_sha256":"00","added":"","device":"d1"{more}}}"#);
+            fs::write(file.path(), format!(r#"{{"version":1,"phones":[{phone}]}}"#)).unwrap();
+            let read = PhonesFile::new(dir.path()).current();
+            read.map(|phones| phones.unwrap().iter().next().unwrap().privacy().to_string())
+        };
+        for (more, privacy) in [
+            ("", "all"),
+            (r#","keep":"all""#, "all"),
+            (r#","location_decimals":3"#, "all, location to 3 decimals"),
+            (r#","keep":"activity","location_decimals":0"#, "activity"),
+        ] {
+            assert_eq!(write(more).as_deref(), Ok(privacy), "{more}");
+        }
+        for more in [
+            r#","keep":"nothing""#,
+            r#","keep":null"#,
+            r#","keep":"Activity""#,
+            r#","location_decimals":8"#,
+            r#","location_decimals":"2""#,
+            r#","location_decimals":-1"#,
+            r#","keep":"activity","except":"x""#,
+        ] {
+            let said = write(more).unwrap_err().to_string();
+            assert!(said.contains("cannot be read") && said.contains("install the gaitway that wrote it"), "{said}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Says who may push, while the agent runs: an open door must not be missed.
+//! Says who may push, while the agent runs: an open door must not be missed; and if the list of who may look cannot be used.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use std::time::Duration;
 use gaitway_service::health::Part;
 use tokio_util::sync::CancellationToken;
 
+use crate::kept::KeptFile;
 use crate::phones::PhonesFile;
+use crate::readers::Readers;
 
 /// How often it is looked whether that changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -25,13 +27,20 @@ enum Standing {
 
 /// Tells the log and `part` until `shutdown`.
 pub(super) async fn watch(
-    phones: Arc<PhonesFile>,
+    (phones, readers): (Arc<PhonesFile>, Arc<KeptFile<Readers>>),
     listener: SocketAddr,
     part: Part,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut told = None;
+    let (mut told, mut unusable) = (None, None);
     loop {
+        let trouble = readers.current().err();
+        if unusable != trouble {
+            if let Some(trouble) = &trouble {
+                tracing::error!("{trouble}; nobody may look but from this machine");
+            }
+            unusable = trouble;
+        }
         let standing = look(&phones);
         if told.as_ref() != Some(&standing) {
             tell(&standing, listener, &part);

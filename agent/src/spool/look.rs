@@ -14,6 +14,7 @@ use super::check::{has_log, reading};
 use super::mend::Stored;
 use super::presence::{Identity, identity};
 use super::queue::{ordinal_of, seq_of};
+use super::withheld;
 
 /// Frames read at a time.
 const FRAMES: usize = 64;
@@ -76,8 +77,10 @@ pub struct Session {
     pub session: String,
     /// Pushes.
     pub messages: u64,
-    /// Readings in them.
+    /// Readings in them that are kept.
     pub readings: u64,
+    /// Those that are not because the phone's owner wants it so.
+    pub withheld: u64,
     /// Ids below the greatest that never came: pushes lost between phone and agent, or still on their way.
     pub holes: u64,
 }
@@ -153,10 +156,18 @@ impl Look {
 
     fn read_accepted(&self) -> rusqlite::Result<Accepted> {
         let snapshot = self.connection.unchecked_transaction()?;
-        let sql = "SELECT device, session, messages, readings,
-                          ifnull((SELECT max(last) + 1 - sum(last - first + 1) FROM seen_range WHERE session = id), 0)
-                   FROM session ORDER BY device, session";
-        let mut statement = snapshot.prepare(sql)?;
+        let withheld = if snapshot.query_row(withheld::EXISTS, [], |row| row.get(0))? {
+            "ifnull((SELECT w.readings FROM withheld AS w WHERE w.session = s.id), 0)"
+        } else {
+            "0"
+        };
+        let sql = format!(
+            "SELECT device, session, messages, readings,
+                    ifnull((SELECT max(last) + 1 - sum(last - first + 1) FROM seen_range WHERE session = s.id), 0),
+                    {withheld}
+             FROM session AS s ORDER BY device, session"
+        );
+        let mut statement = snapshot.prepare(&sql)?;
         let count = |row: &Row<'_>, column| row.get::<_, i64>(column).map(|count| count.max(0).cast_unsigned());
         let sessions = statement.query_map([], |row| {
             Ok(Session {
@@ -165,6 +176,7 @@ impl Look {
                 messages: count(row, 2)?,
                 readings: count(row, 3)?,
                 holes: count(row, 4)?,
+                withheld: count(row, 5)?,
             })
         })?;
         let sessions = sessions.collect::<rusqlite::Result<_>>()?;

@@ -407,6 +407,7 @@ impl Rows<'_> {
     pub fn forget_session(&self, id: i64) -> Result<()> {
         self.0.execute("DELETE FROM seen_range WHERE session = ?1", [id])?;
         self.0.execute("DELETE FROM seen_body WHERE session = ?1", [id])?;
+        self.forget_withheld(id)?;
         self.0.execute("DELETE FROM session WHERE id = ?1", [id]).map(drop)
     }
 

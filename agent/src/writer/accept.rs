@@ -1,4 +1,7 @@
 //! One push: is it new, is there room, what does it store.
+//!
+//! - Of readings that are not kept nothing is written, not even for the length of a transaction; their windows are told, and their
+//!   message is known, as any other's.
 
 use std::time::Instant;
 
@@ -26,7 +29,7 @@ impl State {
         now: Instant,
     ) -> Result<std::result::Result<Accepted, Refusal>> {
         let push = &received.push;
-        let readings = push.packed.readings();
+        let readings = push.readings;
         let known = self.sessions.find(rows, &push.device, &push.session, now)?;
         let verdict = match known {
             Some(session) => session.seen.judge(push.message_id, push.hash),
@@ -39,7 +42,7 @@ impl State {
                 return Ok(Ok(Accepted { readings, duplicate: true }));
             }
             Verdict::New(id) => (id, None),
-            Verdict::Conflict => match ingest::parse_without_id(&received.body) {
+            Verdict::Conflict => match ingest::parse_without_id(&received.body, push.privacy) {
                 Ok(again) => (None, Some(again.packed)),
                 Err(refusal) => return Ok(Err(refusal)),
             },
@@ -54,8 +57,9 @@ impl State {
 
         let tells_all = self.observe(rows, received, id, conflict.is_some(), now)?;
         note_retold(rows, received, tells_all)?;
-        if readings > 0 {
-            rows.insert_raw(self.queue.assign(Stream::Raw), readings, &frame)?;
+        let kept = push.packed.readings();
+        if kept > 0 {
+            rows.insert_raw(self.queue.assign(Stream::Raw), kept, &frame)?;
         }
         Ok(Ok(Accepted { readings, duplicate: false }))
     }
@@ -70,7 +74,7 @@ impl State {
         now: Instant,
     ) -> Result<bool> {
         let push = &received.push;
-        let readings = u64::from(push.packed.readings());
+        let [readings, withheld] = [push.readings, push.withheld()].map(u64::from);
         let (ordinal, _) = self.queue.present();
         let session = self.sessions.of(rows, &push.device, &push.session, now)?;
         let change = session.seen.admit(id, push.hash);
@@ -93,17 +97,22 @@ impl State {
         }
 
         session.row.messages += 1;
-        session.row.readings += readings;
+        session.row.readings += readings - withheld;
         session.row.conflicts += u64::from(conflict);
         session.row.late += observed.late;
         session.row.wild += observed.wild;
         session.row.heard_at = if received.clock_synced { received.received_at } else { 0 };
         session.save(rows)?;
+        if withheld > 0 {
+            rows.note_withheld(session.row.id, withheld)?;
+        }
         self.heard_now.push((session.row.id, session.row.open.then_some(now)));
 
         let news = &mut self.news;
         news.messages += 1;
         news.readings += readings;
+        news.withheld += withheld;
+        news.rounded += u64::from(push.rounded);
         news.conflicts += u64::from(conflict);
         news.late += observed.late;
         news.wild += observed.wild;

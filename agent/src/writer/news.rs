@@ -11,6 +11,10 @@ pub(crate) struct News {
     pub(crate) windows: Vec<Window>,
     pub(crate) messages: u64,
     pub(crate) readings: u64,
+    /// Of these, those that are not kept because a phone's owner wants it so.
+    pub(crate) withheld: u64,
+    /// Of these, those whose place was rounded.
+    pub(crate) rounded: u64,
     pub(crate) duplicates: u64,
     pub(crate) conflicts: u64,
     pub(crate) late: u64,

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gaitway_agent::ingest::{Refusal, parse};
+use gaitway_agent::ingest::{Refusal, parse_keeping};
 use gaitway_agent::metrics::AgentMetrics;
+use gaitway_agent::phones::Privacy;
 use gaitway_agent::spool::cap::SpoolConfig;
 use gaitway_agent::spool::reader::Reader;
 use gaitway_agent::spool::rows::Rows;
@@ -134,8 +135,18 @@ impl Spooled {
         received_at: i64,
         clock_synced: bool,
     ) -> oneshot::Receiver<Result<Accepted, Refusal>> {
+        self.hand_over(body, received_at, clock_synced, Privacy::default())
+    }
+
+    fn hand_over(
+        &self,
+        body: &str,
+        received_at: i64,
+        clock_synced: bool,
+        privacy: Privacy,
+    ) -> oneshot::Receiver<Result<Accepted, Refusal>> {
         let body = Bytes::from(body.to_owned());
-        let push = parse(&body).unwrap();
+        let push = parse_keeping(&body, privacy).unwrap();
         let (answer, answered) = oneshot::channel();
         let received = Box::new(Received { push, body, received_at, clock_synced, lost: Vec::new() });
         self.commands.blocking_send(Command::Push(received, answer)).unwrap();
@@ -144,6 +155,11 @@ impl Spooled {
 
     pub(crate) fn push(&self, body: &str) -> Result<Accepted, Refusal> {
         self.send(body).blocking_recv().unwrap()
+    }
+
+    /// Of a phone of which is kept what `privacy` says.
+    pub(crate) fn push_keeping(&self, body: &str, privacy: Privacy) -> Result<Accepted, Refusal> {
+        self.hand_over(body, 1_760_000_000_000_000, true, privacy).blocking_recv().unwrap()
     }
 
     pub(crate) fn welcomed(&self) {

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use gaitway_agent::config::LimitsConfig;
 use gaitway_agent::ingest::http::{Door, Quotas, router, serve};
 use gaitway_agent::metrics::AgentMetrics;
+use gaitway_agent::names::Names;
 use gaitway_agent::phones::PhonesFile;
 use gaitway_agent::writer::{Accepted, Command};
 use gaitway_service::server;
@@ -71,6 +72,7 @@ impl House {
                 metrics: AgentMetrics::default(),
                 phones: Arc::new(PhonesFile::new(folder.path())),
                 quotas: Quotas::new(&LimitsConfig::default()),
+                names: Names::default(),
             };
             let _inside = runtime.enter();
             let listener = server::bind(([127, 0, 0, 1], 0).into())?;

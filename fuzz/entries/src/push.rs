@@ -1,12 +1,13 @@
 //! A push body, as the agent reads it.
 
 use gaitway_agent::ingest::{Refusal, parse, parse_without_id};
+use gaitway_agent::phones::Privacy;
 
 use crate::kept::assert_kept;
 
 /// Any bytes as a push body: refused in a sentence, or kept whole, with and without its `messageId`.
 pub(crate) fn push(body: &[u8]) {
-    match (parse(body), parse_without_id(body)) {
+    match (parse(body), parse_without_id(body, Privacy::default())) {
         (Ok(push), Ok(without)) => {
             assert_kept(body, &push);
             assert_eq!(without.message_id, None);

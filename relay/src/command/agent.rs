@@ -125,6 +125,10 @@ pub(super) fn run(command: AgentCommand, file: Option<PathBuf>, data_dir: Option
 }
 
 fn add(config: &RelayConfig, now: i64, name: &AgentId) -> anyhow::Result<ExitCode> {
+    ensure!(
+        config.broker.is_none(),
+        "agents come in by the broker of relay.broker, which lets them in: make a user or a certificate for {name} there"
+    );
     let mut store = Store::open_existing(&config.data_dir, now)?;
     let (address, sure) = if let Some(address) = &config.public_address {
         (address.clone(), true)

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::agent::{self, AgentCommand};
 use super::agents;
 use crate::kafka::{KafkaLedger, owner_name};
-use crate::{RelayConfig, RelayStatus};
+use crate::{Doors, RelayConfig, RelayStatus};
 
 /// Takes what agents send over MQTT and commits it to Kafka, each frame once.
 #[derive(Debug, clap::Args)]
@@ -103,10 +103,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut config = config::load::<RelayConfig>("relay", file.as_deref(), None, flags(data_dir, mqtt, admin, kafka))?;
     let kafka = config.kafka.get_or_insert_default().clone();
     let shutdown = signals::shutdown()?;
-    let listener = crate::bind(&config)?;
+    let doors = Doors::open(&config)?;
     let name = owner_name().context("the system gives no random numbers")?;
     let ledger = KafkaLedger::new(kafka, name, shutdown.clone());
     let status = Arc::new(RelayStatus::default());
-    crate::run(config, listener, Box::new(ledger), status, &Health::new(), &Metrics::new(), shutdown).await?;
+    crate::run(config, doors, Box::new(ledger), status, &Health::new(), &Metrics::new(), shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }

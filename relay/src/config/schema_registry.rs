@@ -6,10 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use gaitway_service::config::{Check, Wrong};
+use gaitway_service::secret::{self, Secret};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
-
-use super::Secret;
 
 /// A Confluent-compatible schema registry. Without a `url` nothing is registered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,10 +151,9 @@ impl SchemaRegistryConfig {
 }
 
 fn read(key: &'static str, file: &Path) -> Result<Secret, Wrong> {
-    let text = std::fs::read_to_string(file).map_err(|error| Wrong::new(key, format!("cannot be read: {error}")))?;
-    let text = text.trim();
-    if is_usable(text) {
-        Ok(Secret::new(text))
+    let secret = secret::read(file).map_err(|error| Wrong::new(key, format!("cannot be used: {error}")))?;
+    if is_usable(secret.reveal()) {
+        Ok(secret)
     } else {
         Err(Wrong::new(key, format!("holds no secret: it {UNUSABLE}")))
     }
@@ -176,6 +174,8 @@ fn base(url: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn config(change: impl FnOnce(&mut SchemaRegistryConfig)) -> SchemaRegistryConfig {
@@ -229,13 +229,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("token");
         let config = config(|c| c.token_file = Some(file.clone()));
-        assert!(config.credentials().unwrap_err().to_string().contains("`schema_registry.token_file` cannot be read"));
+        let said = || config.credentials().unwrap_err().to_string();
+        assert!(said().contains("`schema_registry.token_file` cannot be used") && said().contains("cannot be read"));
         std::fs::write(&file, "hush\n").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(said().contains("chmod 600"), "{}", said());
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         let credentials = config.credentials().unwrap();
         assert_eq!(credentials, Credentials::Token(Secret::new("hush")));
         assert!(!format!("{credentials:?}").contains("hush"));
         std::fs::write(&file, "\n").unwrap();
-        assert!(config.credentials().unwrap_err().to_string().contains("holds no secret"));
+        assert!(said().contains("holds no secret"));
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! Who may connect, publish and subscribe.
 
 use gaitway_proto::topic::{AgentId, Up, down};
+use gaitway_service::secret::Secret;
 use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Publish};
 use rumqttc::mqttbytes::{Protocol, QoS};
 use subtle::ConstantTimeEq as _;
-
-use crate::config::Secret;
 
 /// What a CONNECT must say, by where the connection came in.
 #[derive(Debug, Clone)]

@@ -14,12 +14,13 @@ pub struct Caller {
     pulse: Arc<Pulse>,
     share: Arc<Semaphore>,
     address: IpAddr,
+    is_here: bool,
     began: Instant,
 }
 
 impl Caller {
-    pub(super) fn new(share: Arc<Semaphore>, address: IpAddr, began: Instant) -> Self {
-        Self { pulse: Arc::new(Pulse::new(millis_since(began))), share, address, began }
+    pub(super) fn new(share: Arc<Semaphore>, address: IpAddr, is_here: bool, began: Instant) -> Self {
+        Self { pulse: Arc::new(Pulse::new(millis_since(began))), share, address, is_here, began }
     }
 
     pub(super) fn pulse(&self) -> &Arc<Pulse> {
@@ -41,6 +42,11 @@ impl Caller {
     /// room for others.
     pub fn has_asked(&self) {
         self.is(Doing::Working);
+    }
+
+    /// Whether it is a program on this machine.
+    pub fn is_here(&self) -> bool {
+        self.is_here
     }
 
     /// Its address; of IPv6 the network's first 64 bits.

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::ingest::Refusal;
-use crate::phones::{Phone, PhonesFile};
+use crate::phones::{Phone, PhonesFile, Privacy};
 
 /// Who pushes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,16 @@ pub(super) enum Pusher {
     Anybody,
     /// This phone.
     Phone(Box<Phone>),
+}
+
+impl Pusher {
+    /// What is kept of it.
+    pub(super) fn privacy(&self) -> Privacy {
+        match self {
+            Self::Anybody => Privacy::default(),
+            Self::Phone(phone) => phone.privacy(),
+        }
+    }
 }
 
 /// Who pushes with these headers to `/data`, or `/data/<token>`.

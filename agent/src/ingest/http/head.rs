@@ -7,6 +7,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::ingest::Refusal;
+use crate::names::Names;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -23,8 +24,8 @@ pub(super) enum Coding {
 }
 
 /// How the body of a push with these headers is encoded.
-pub(super) fn check(headers: &HeaderMap) -> Result<Coding, Refusal> {
-    check_origin(headers)?;
+pub(super) fn check(headers: &HeaderMap, names: &Names) -> Result<Coding, Refusal> {
+    check_origin(headers, names)?;
     check_type(headers)?;
     let mut codings = headers.get_all(CONTENT_ENCODING).iter();
     let (coding, more) = (codings.next(), codings.next());
@@ -38,8 +39,13 @@ pub(super) fn check(headers: &HeaderMap) -> Result<Coding, Refusal> {
     }
 }
 
-/// Browsers name the site of the page that posts; phones name none.
-fn check_origin(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Browsers name the site of the page that posts; phones name none, and may know this machine by any name.
+fn check_origin(headers: &HeaderMap, names: &Names) -> Result<(), Refusal> {
+    if (headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE))
+        && let Some(stranger) = names.stranger(headers)
+    {
+        return Err(Refusal::Foreign(format!("{stranger:?}")));
+    }
     let own = headers.get(HOST).map(HeaderValue::as_bytes);
     for origin in headers.get_all(ORIGIN) {
         let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site.as_bytes());
@@ -85,6 +91,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn check(headers: &HeaderMap) -> Result<Coding, Refusal> {
+        super::check(headers, &Names::default())
+    }
 
     fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.clone(), value.parse::<HeaderValue>().unwrap())).collect()
@@ -145,6 +155,7 @@ mod tests {
     fn a_post_of_another_site_s_page_is_refused_and_one_of_its_own_is_not() {
         let own = [(HOST, "pi:8000"), (ORIGIN, "http://PI:8000"), (SEC_FETCH_SITE, "same-origin")];
         assert_eq!(check(&headers(&own)), Ok(Coding::Plain));
+        assert_eq!(check(&headers(&[(HOST, "push.example.org")])), Ok(Coding::Plain), "a phone's");
         for foreign in [
             &[(HOST, "pi:8000"), (ORIGIN, "https://evil.example")][..],
             &[(HOST, "pi:8000"), (ORIGIN, "http://pi:8001")],
@@ -152,6 +163,9 @@ mod tests {
             &[(ORIGIN, "http://pi")],
             &[(SEC_FETCH_SITE, "cross-site")],
             &[(SEC_FETCH_SITE, "same-site")],
+            // Its own name leads to this machine now.
+            &[(HOST, "evil.example"), (ORIGIN, "http://evil.example"), (SEC_FETCH_SITE, "same-origin")],
+            &[(HOST, "evil.example"), (SEC_FETCH_SITE, "same-origin")],
         ] {
             assert!(matches!(check(&headers(foreign)), Err(Refusal::Foreign(_))), "{foreign:?}");
         }

@@ -1,12 +1,15 @@
 //! One MQTT connection, from CONNECT to its end. It is never mended: what was under way is in the spool.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
 use gaitway_proto::envelope::Down;
 use gaitway_proto::limits::MAX_PACKET;
 use gaitway_proto::topic::{self, AgentId, Up};
+use gaitway_service::broker::{self, AccessError};
+use gaitway_service::secret::Secret;
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet,
     QoS, StateError, SubscribeReasonCode, TlsConfiguration, Transport,
@@ -52,10 +55,18 @@ pub(super) enum Said {
     Closed,
 }
 
+/// Who lets the agent in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Relay,
+    Broker,
+}
+
 type Poll = Pin<Box<dyn Future<Output = (EventLoop, Result<Event, ConnectionError>)> + Send>>;
 
 pub(super) struct Connection {
     agent: AgentId,
+    door: Door,
     client: AsyncClient,
     /// Kept across calls: a poll dropped half way would leave half a packet unsent.
     poll: Poll,
@@ -67,6 +78,8 @@ impl Connection {
     pub(super) fn open(config: &UplinkConfig, route: &Route) -> Result<Self, Lost> {
         let Route { relay, security } = route;
         let mut options = MqttOptions::new(config.agent.as_str(), relay.bare_host(), relay.port());
+        let word = config.word.as_deref().map_or("", String::as_str);
+        let (mut user, mut password, mut door) = (config.agent.as_str(), Secret::new(word), Door::Relay);
         match security {
             Security::Plain => {}
             Security::Tls(tls) => {
@@ -79,13 +92,23 @@ impl Connection {
                         .into(),
                 ));
             }
+            Security::Broker(access) => {
+                let failed = |error: AccessError| Lost::Failed(error.to_string());
+                if relay.is_secure() {
+                    let tls = access.tls().map_err(failed)?;
+                    options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+                }
+                user = access.username.as_deref().unwrap_or(user);
+                password = access.password().map_err(|error| failed(error.into()))?;
+                door = Door::Broker;
+            }
         }
         options
             .set_keep_alive(KEEP_ALIVE)
             .set_clean_session(true)
             .set_max_packet_size(MAX_PACKET, MAX_PACKET)
             .set_inflight(INFLIGHT)
-            .set_credentials(config.agent.as_str(), config.word.as_deref().map_or("", String::as_str));
+            .set_credentials(user, password.reveal());
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         network.set_tcp_send_buffer_size(SEND_BUFFER);
@@ -93,7 +116,7 @@ impl Connection {
         let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
         event_loop.set_network_options(network);
         let (agent, poll) = (config.agent.clone(), Box::pin(step(event_loop)));
-        Ok(Self { agent, client, poll, underway: VecDeque::new() })
+        Ok(Self { agent, door, client, poll, underway: VecDeque::new() })
     }
 
     /// Hands a payload to the client; a batch is reported as [`Said::Written`] later.
@@ -115,7 +138,7 @@ impl Connection {
         loop {
             let (event_loop, event) = self.poll.as_mut().await;
             self.poll = Box::pin(step(event_loop));
-            let event = event.map_err(|error| lost(&self.agent, &error))?;
+            let event = event.map_err(|error| lost(self.door, &self.agent, &error))?;
             if let Some(said) = self.take(event)? {
                 return Ok(said);
             }
@@ -132,7 +155,7 @@ impl Connection {
             Event::Incoming(Packet::SubAck(ack)) => {
                 if ack.return_codes.contains(&SubscribeReasonCode::Failure) {
                     let topic = topic::down(&self.agent);
-                    return Err(Lost::Refused(format!("the relay does not let this agent subscribe to {topic}")));
+                    return Err(Lost::Refused(format!("{} does not let this agent subscribe to {topic}", self.door)));
                 }
                 Ok(Some(Said::Up))
             }
@@ -153,22 +176,38 @@ async fn step(mut event_loop: EventLoop) -> (EventLoop, Result<Event, Connection
     (event_loop, event)
 }
 
-fn lost(agent: &AgentId, error: &ConnectionError) -> Lost {
-    if let Some(why) = explain(error) {
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Relay => "the relay",
+            Self::Broker => "the broker",
+        })
+    }
+}
+
+fn lost(door: Door, agent: &AgentId, error: &ConnectionError) -> Lost {
+    let explained = match door {
+        Door::Relay => explain(error),
+        Door::Broker => broker::explain(error),
+    };
+    if let Some(why) = explained {
         return Lost::Refused(why);
     }
     match error {
         ConnectionError::ConnectionRefused(code) => Lost::Refused(match code {
-            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
-                format!("the relay refuses agent {agent}: it has another one's certificate")
-            }
+            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => match door {
+                Door::Relay => format!("the relay refuses agent {agent}: it has another one's certificate"),
+                Door::Broker => {
+                    format!("the broker refuses agent {agent}: look at its user name, password and certificate")
+                }
+            },
             ConnectReturnCode::ServiceUnavailable => {
-                format!("the relay refuses agent {agent} for now: it is full, or a second agent uses this id")
+                format!("{door} refuses agent {agent} for now: it is full, or a second agent uses this id")
             }
-            code => format!("the relay refuses agent {agent}: {code:?}"),
+            code => format!("{door} refuses agent {agent}: {code:?}"),
         }),
-        ConnectionError::MqttState(StateError::ConnectionAborted) => Lost::Failed("the relay closed the link".into()),
-        ConnectionError::MqttState(StateError::AwaitPingResp) => Lost::Failed("the relay does not answer pings".into()),
+        ConnectionError::MqttState(StateError::ConnectionAborted) => Lost::Failed(format!("{door} closed the link")),
+        ConnectionError::MqttState(StateError::AwaitPingResp) => Lost::Failed(format!("{door} does not answer pings")),
         ConnectionError::Io(error) => Lost::Failed(error.to_string()),
         error => Lost::Failed(error.to_string()),
     }

@@ -1,0 +1,118 @@
+//! `gaitway agent reader`: who may look at the agent's page.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use gaitway_proto::schema;
+use gaitway_service::table::{Side, Table};
+use gaitway_service::{clock, config};
+use serde::Serialize;
+
+use super::phone::Of;
+use crate::addresses::{noted, urls};
+use crate::config::AgentConfig;
+use crate::kept::KeptFile;
+use crate::readers::{self, Readers};
+
+/// Says which browsers may look at the agent's page. It is in force at once, also while the agent runs.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum ReaderCommand {
+    /// Prints a link for a browser, good once and for an hour. On the agent's own machine none is needed
+    Add {
+        /// What to call it, such as the name of its owner
+        name: String,
+        #[command(flatten)]
+        of: Of,
+        /// Where the agent is reached [default: where it listens, or did when it last ran; else as configured]
+        #[arg(long, value_name = "ADDR", value_parser = super::address)]
+        http: Option<SocketAddr>,
+    },
+    /// Shows the browsers that may look
+    List {
+        #[command(flatten)]
+        of: Of,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lets the browsers that came by links of this name look no more
+    Revoke {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        of: Of,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct NoFlags {}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    since: String,
+}
+
+/// Runs one of them.
+pub(super) fn run(command: ReaderCommand, file: Option<&Path>, of_agent: Option<PathBuf>) -> anyhow::Result<()> {
+    let configured = config::load::<AgentConfig>("agent", file, None, NoFlags {})?;
+    let data_dir = |of: Of| of.data_dir.or(of_agent).unwrap_or(configured.data_dir);
+    let mut out = io::stdout().lock();
+    match command {
+        ReaderCommand::Add { name, of, http } => {
+            let dir = data_dir(of);
+            let as_configured = (configured.http, configured.https.key_file.is_some());
+            let (listener, is_https) = noted(&dir).unwrap_or(as_configured);
+            let reached = urls(http.unwrap_or(listener), is_https, configured.push_host.as_deref());
+            let path = readers::path(&readers::invite(&dir, &name)?);
+            writeln!(
+                out,
+                "Open one of these in the browser of {:?}; the link is good once and for an hour:",
+                name.trim()
+            )?;
+            for url in reached {
+                writeln!(out, "  {url}{path}")?;
+            }
+        }
+        ReaderCommand::List { of, json } => {
+            let list = KeptFile::<Readers>::new(&data_dir(of)).current()?;
+            let now = clock::now_micros().div_euclid(1_000_000);
+            let shown: Vec<Shown<'_>> = list.iter().flat_map(|readers| readers.iter(now)).map(Shown::of).collect();
+            if json {
+                serde_json::to_writer_pretty(&mut out, &shown)?;
+                writeln!(out)?;
+            } else if shown.is_empty() {
+                eprintln!(
+                    "no browser has come by a link yet: `reader add NAME` makes one; this machine's own need none"
+                );
+            } else {
+                show(&mut out, &shown)?;
+            }
+        }
+        ReaderCommand::Revoke { name, of } => {
+            let readers = KeptFile::<Readers>::new(&data_dir(of)).change(|readers| readers.revoke(&name))??;
+            let name = name.trim();
+            match readers {
+                0 => writeln!(out, "the link of {name:?} is not in force any more; nobody had used it")?,
+                1 => writeln!(out, "the browser of {name:?} may not look any more")?,
+                more => writeln!(out, "{more} browsers of {name:?} may not look any more")?,
+            }
+        }
+    }
+    Ok(out.flush()?)
+}
+
+impl<'a> Shown<'a> {
+    fn of(reader: &'a readers::Reader) -> Self {
+        Self { name: &reader.name, since: schema::rfc3339(reader.since.saturating_mul(1_000_000_000)) }
+    }
+}
+
+fn show(out: &mut impl Write, readers: &[Shown<'_>]) -> io::Result<()> {
+    let mut table = Table::new(&[("reader", Side::Left), ("since", Side::Left)]);
+    for reader in readers {
+        table.push(vec![reader.name.to_owned(), reader.since.clone()]);
+    }
+    write!(out, "{table}")
+}

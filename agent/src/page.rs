@@ -1,0 +1,178 @@
+//! The agent's page for people, at `/`, and what it shows as JSON, at `/api/v1/status`; `/enter/<code>` lets a browser in.
+//!
+//! - Who may look is looked at before anything is read.
+//! - No script, nothing of another host, and nothing that another site may frame or keep.
+//! - Nothing is answered under a name that somebody else may have registered.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{Path, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, SET_COOKIE};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use gaitway_proto::topic::AgentId;
+use gaitway_service::clock;
+use gaitway_service::server::Caller;
+use maud::Markup;
+use tokio::sync::watch;
+
+use crate::kept::KeptFile;
+use crate::names::Names;
+use crate::phones::{PhonesFile, Token};
+use crate::readers::{Readers, Refused};
+use crate::status::AgentStatus;
+
+mod access;
+mod view;
+
+use view::View;
+
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// What the page needs.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// Who may look.
+    pub(crate) readers: Arc<KeptFile<Readers>>,
+    /// What phones are called.
+    pub(crate) phones: Arc<PhonesFile>,
+    /// What they do.
+    pub(crate) status: Arc<AgentStatus>,
+    /// The agent's name.
+    pub(crate) agent: watch::Receiver<Option<AgentId>>,
+    /// The listener's port.
+    pub(crate) port: u16,
+    /// The listener speaks HTTPS.
+    pub(crate) is_https: bool,
+}
+
+/// The routes for readers.
+pub(crate) fn router(page: Page) -> Router {
+    let page = Arc::new(page);
+    let guarded = Router::new()
+        .route("/", get(shown))
+        .route("/api/v1/status", get(status))
+        .route_layer(middleware::from_fn_with_state(page.clone(), only_readers));
+    Router::new()
+        .route("/enter/{code}", get(offer).post(enter))
+        .merge(guarded)
+        .layer(middleware::map_response(guard_headers))
+        .route("/page.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("page/page.css"))))
+        .with_state(page)
+}
+
+/// Answers requests under other names than `names` knows with a sentence.
+pub(crate) fn under_own_names(router: Router, names: Names) -> Router {
+    let check = async |Extension(names): Extension<Arc<Names>>, request: Request, next: Next| match names
+        .stranger(request.headers())
+    {
+        None => next.run(request).await,
+        Some(stranger) => {
+            let text = format!(
+                "This agent is not known as {stranger}. If it should be, set push_host in its configuration, or use its \
+                     address.\n"
+            );
+            (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+        }
+    };
+    router.layer(middleware::from_fn(check)).layer(Extension(Arc::new(names)))
+}
+
+fn now() -> i64 {
+    clock::now_micros().div_euclid(1_000_000)
+}
+
+async fn only_readers(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
+    let is_here = request.extensions().get::<Caller>().is_some_and(Caller::is_here);
+    let cookie = access::cookie_name(page.port);
+    match access::may_look(request.headers(), is_here, &page.readers, &cookie, now()) {
+        Ok(true) => next.run(request).await,
+        Ok(false) => (StatusCode::FORBIDDEN, view::closed()).into_response(),
+        Err(_) => broken(),
+    }
+}
+
+async fn guard_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (CACHE_CONTROL, "no-store"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+impl Page {
+    fn view(&self) -> View {
+        let phones = self.phones.current();
+        let (agent, uplink) = (self.agent.borrow().clone(), self.status.uplink.snapshot());
+        View::of(agent, self.status.snapshot(), &uplink, &phones, Instant::now())
+    }
+}
+
+async fn shown(State(page): State<Arc<Page>>) -> Markup {
+    page.view().page()
+}
+
+async fn status(State(page): State<Arc<Page>>) -> Response {
+    let text = serde_json::to_vec(&page.view()).expect("the view is text and numbers");
+    ([(CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+async fn offer(State(page): State<Arc<Page>>, Path(code): Path<String>) -> Response {
+    match page.readers.current() {
+        Ok(Some(readers)) if readers.is_invited(&code, now()) => view::enter().into_response(),
+        Ok(_) => no_link(),
+        Err(_) => broken(),
+    }
+}
+
+async fn enter(State(page): State<Arc<Page>>, Path(code): Path<String>) -> Response {
+    let in_force = match page.readers.current() {
+        Ok(readers) => readers.is_some_and(|readers| readers.is_invited(&code, now())),
+        Err(_) => return broken(),
+    };
+    if !in_force {
+        return no_link();
+    }
+    let Ok(token) = Token::random() else {
+        let text = "This machine has no random numbers for a cookie.";
+        return (StatusCode::INTERNAL_SERVER_ERROR, view::sentence("Not now", text)).into_response();
+    };
+    let cookie = access::cookie(&access::cookie_name(page.port), token.reveal(), page.is_https);
+    let changed =
+        tokio::task::spawn_blocking(move || page.readers.change(|readers| readers.enter(&code, &token, now()))).await;
+    match changed {
+        Ok(Ok(Ok(()))) => (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)]).into_response(),
+        Ok(Ok(Err(Refused::NoLink))) => no_link(),
+        Ok(Ok(Err(refused))) => {
+            (StatusCode::FORBIDDEN, view::sentence("Not now", &refused.to_string())).into_response()
+        }
+        Ok(Err(_)) => broken(),
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+fn no_link() -> Response {
+    let text = "A link is good once and for an hour. On the machine where gaitway runs, `gaitway agent reader add NAME` makes a \
+                new one.";
+    (StatusCode::FORBIDDEN, view::sentence("This link is not in force", text)).into_response()
+}
+
+/// Why is told by who watches the list, not by who asks.
+fn broken() -> Response {
+    let text = "The list of readers cannot be used: the agent's log says why.";
+    (StatusCode::INTERNAL_SERVER_ERROR, view::sentence("Not now", text)).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+use axum::body::Body;
+use http_body_util::BodyExt as _;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::readers;
+
+struct Site {
+    dir: tempfile::TempDir,
+    router: Router,
+}
+
+impl Site {
+    fn new(is_https: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let page = Page {
+            readers: Arc::new(KeptFile::new(dir.path())),
+            phones: Arc::new(PhonesFile::new(dir.path())),
+            status: Arc::default(),
+            agent: watch::channel("home".parse().ok()).1,
+            port: 8000,
+            is_https,
+        };
+        Self { dir, router: under_own_names(router(page), Names::default()) }
+    }
+
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, String, String) {
+        let request = headers.iter().fold(Request::builder().method(method).uri(path), |r, (k, v)| r.header(*k, *v));
+        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (status, head) = (response.status(), format!("{:?}", response.headers()));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, head, String::from_utf8(body.to_vec()).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_link_lets_one_browser_in_by_a_tap_and_nobody_by_looking_ahead() {
+    let site = Site::new(false);
+    for path in ["/", "/api/v1/status"] {
+        let (status, _, said) = site.ask("GET", path, &[("cookie", "gaitway_8000=0")]).await;
+        assert!(status == StatusCode::FORBIDDEN && said.contains("gaitway agent reader add"), "{path}: {said}");
+    }
+    let link = readers::path(&readers::invite(site.dir.path(), "anna").unwrap());
+    for _ in 0..2 {
+        let (status, head, said) = site.ask("GET", &link, &[]).await;
+        assert!(status == StatusCode::OK && said.contains("<button") && !head.contains("set-cookie"), "{head} {said}");
+    }
+    let (status, head, _) = site.ask("POST", &link, &[]).await;
+    assert_eq!(status, StatusCode::SEE_OTHER, "{head}");
+    let cookie = head.split_once("\"set-cookie\": \"").and_then(|(_, rest)| rest.split_once(';')).unwrap().0.to_owned();
+    for method in ["GET", "POST"] {
+        let (status, head, said) = site.ask(method, &link, &[]).await;
+        assert!(status == StatusCode::FORBIDDEN && said.contains("not in force"), "{said}");
+        assert!(!head.contains("set-cookie"), "{head}");
+    }
+    let (status, _, page) = site.ask("GET", "/", &[("cookie", &cookie)]).await;
+    assert!(status == StatusCode::OK && page.contains("<span>home</span>"), "{page}");
+    let (_, head, json) = site.ask("GET", "/api/v1/status", &[("cookie", &cookie)]).await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["agent"] == "home" && head.contains("application/json"), "{json}");
+    KeptFile::<Readers>::new(site.dir.path()).change(|readers| readers.revoke("anna")).unwrap().unwrap();
+    assert_eq!(site.ask("GET", "/", &[("cookie", &cookie)]).await.0, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn nothing_is_answered_under_a_name_that_somebody_else_may_have() {
+    let site = Site::new(false);
+    let link = readers::path(&readers::invite(site.dir.path(), "anna").unwrap());
+    for (method, path) in
+        [("GET", "/"), ("GET", "/api/v1/status"), ("GET", &link), ("POST", &link), ("GET", "/page.css")]
+    {
+        let (status, head, said) = site.ask(method, path, &[("host", "evil.example:8000")]).await;
+        assert_eq!(status, StatusCode::MISDIRECTED_REQUEST, "{method} {path}");
+        assert!(said.contains("push_host") && !head.contains("set-cookie"), "{said}");
+    }
+    assert_eq!(site.ask("POST", &link, &[("host", "pi.local:8000")]).await.0, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn pages_load_nothing_from_elsewhere_and_tell_no_address() {
+    let site = Site::new(true);
+    let link = readers::path(&readers::invite(site.dir.path(), "anna").unwrap());
+    let (_, entered, _) = site.ask("POST", &link, &[]).await;
+    assert!(entered.contains("; Secure"), "{entered}");
+    for path in ["/", link.as_str()] {
+        let (_, head, page) = site.ask("GET", path, &[]).await;
+        for said in ["default-src 'none'", "no-referrer", "no-store", "nosniff", "frame-ancestors 'none'"] {
+            assert!(head.contains(said), "{said}: {head}");
+        }
+        assert!(!page.contains("<script") && !page.contains("://"), "{page}");
+    }
+    let (status, head, _) = site.ask("GET", "/page.css", &[]).await;
+    assert!(status == StatusCode::OK && head.contains("text/css"), "{head}");
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_lets_nobody_in() {
+    let site = Site::new(false);
+    let link = readers::path(&readers::invite(site.dir.path(), "anna").unwrap());
+    std::fs::write(site.dir.path().join("readers.json"), "{").unwrap();
+    for (method, path) in [("GET", "/"), ("GET", &link), ("POST", &link)] {
+        let (status, head, said) = site.ask(method, path, &[("cookie", "gaitway_8000=1")]).await;
+        assert!(
+            status == StatusCode::INTERNAL_SERVER_ERROR && said.contains("log says why"),
+            "{method} {path}: {said}"
+        );
+        assert!(!head.contains("set-cookie"), "{head}");
+    }
+}

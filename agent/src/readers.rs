@@ -1,0 +1,272 @@
+//! Who may look at what phones do: browsers that came by a link.
+//!
+//! - A link holds a code of 100 random bits and lets one browser in, within an hour. The browser then shows a token of its own, in a
+//!   cookie, for as long as browsers keep one.
+//! - Of codes and tokens only the SHA-256 is kept, from which nobody gets them back.
+//! - Without a link nobody is let in, also if the list is not there or cannot be read.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use gaitway_service::clock;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
+
+use crate::kept::{Form, Kept, KeptFile};
+use crate::phones::{Token, hash, is_name};
+
+/// A link is good for so long, seconds.
+pub const LINK_FOR: i64 = 3600;
+
+/// A browser is known for so long, seconds: browsers keep no cookie for longer.
+pub const READER_FOR: i64 = 400 * 24 * 3600;
+
+/// Browsers and links at most; the oldest make room.
+const MOST: usize = 64;
+
+/// Why the list is not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A name that cannot be one.
+    #[error("a reader's name has 1 to 64 characters, and no line ends or other control characters")]
+    BadName,
+    /// No browser and no link has this name.
+    #[error("there is no reader {0:?}: `gaitway agent reader list` shows those that there are")]
+    Unknown(String),
+    /// The link was used, is too old, or never was one.
+    #[error("the link is not in force: it is good once and for an hour")]
+    NoLink,
+}
+
+/// A link that nobody has used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Link {
+    name: String,
+    /// Of its code: SHA-256, hexadecimal.
+    code_sha256: String,
+    /// Seconds since 1970.
+    until: i64,
+}
+
+/// A browser that may look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reader {
+    /// The name of the link that it came by.
+    pub name: String,
+    /// Of its token: SHA-256, hexadecimal.
+    token_sha256: String,
+    /// When it came, seconds since 1970.
+    pub since: i64,
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Readers {
+    links: Vec<Link>,
+    browsers: Vec<Reader>,
+}
+
+impl Readers {
+    /// The browsers that may look at `now`, in the order in which they came.
+    pub fn iter(&self, now: i64) -> impl Iterator<Item = &Reader> {
+        self.browsers.iter().filter(move |reader| reader.is_known(now))
+    }
+
+    /// Makes a link of `code`, in the place of an unused one of the same name. `now`: seconds since 1970.
+    pub fn invite(&mut self, name: &str, code: &Token, now: i64) -> Result<(), Refused> {
+        let name = name.trim();
+        if !is_name(name) {
+            return Err(Refused::BadName);
+        }
+        self.tidy(now);
+        self.links.retain(|link| link.name != name);
+        make_room(&mut self.links);
+        self.links.push(Link { name: name.to_owned(), code_sha256: hash(code.reveal()), until: now + LINK_FOR });
+        Ok(())
+    }
+
+    /// Whether a link with this code is in force.
+    pub fn is_invited(&self, code: &str, now: i64) -> bool {
+        self.link(code, now).is_some()
+    }
+
+    /// Lets the browser in that came by the link with this code and will show `token`; the link is used up.
+    pub fn enter(&mut self, code: &str, token: &Token, now: i64) -> Result<(), Refused> {
+        let link = self.links.remove(self.link(code, now).ok_or(Refused::NoLink)?);
+        self.tidy(now);
+        make_room(&mut self.browsers);
+        self.browsers.push(Reader { name: link.name, token_sha256: hash(token.reveal()), since: now });
+        Ok(())
+    }
+
+    /// The browser that shows this token. It takes as long whichever it is.
+    pub fn with_token(&self, token: &str, now: i64) -> Option<&Reader> {
+        let hash = hash(token);
+        let found = self.browsers.iter().fold(None, |found, reader| {
+            if bool::from(reader.token_sha256.as_bytes().ct_eq(hash.as_bytes())) { Some(reader) } else { found }
+        });
+        found.filter(|reader| reader.is_known(now))
+    }
+
+    /// Lets browsers and links of this name in no more. How many browsers they were.
+    pub fn revoke(&mut self, name: &str) -> Result<usize, Refused> {
+        let (name, links, readers) = (name.trim(), self.links.len(), self.browsers.len());
+        self.links.retain(|link| link.name != name);
+        self.browsers.retain(|reader| reader.name != name);
+        if (self.links.len(), self.browsers.len()) == (links, readers) {
+            return Err(Refused::Unknown(name.to_owned()));
+        }
+        Ok(readers - self.browsers.len())
+    }
+
+    fn link(&self, code: &str, now: i64) -> Option<usize> {
+        let hash = hash(code);
+        let found = self.links.iter().enumerate().fold(None, |found, (at, link)| {
+            if bool::from(link.code_sha256.as_bytes().ct_eq(hash.as_bytes())) { Some((at, link)) } else { found }
+        });
+        found.filter(|(_, link)| link.is_open(now)).map(|(at, _)| at)
+    }
+
+    fn tidy(&mut self, now: i64) {
+        self.links.retain(|link| link.is_open(now));
+        self.browsers.retain(|reader| reader.is_known(now));
+    }
+}
+
+impl Link {
+    /// A clock that was set back makes no link last longer.
+    fn is_open(&self, now: i64) -> bool {
+        (self.until - LINK_FOR..self.until).contains(&now)
+    }
+}
+
+impl Reader {
+    /// Before the clock of a machine without a battery is set it says too little.
+    fn is_known(&self, now: i64) -> bool {
+        now < self.since.saturating_add(READER_FOR)
+    }
+}
+
+/// The code of a new link to the agent of `data_dir`, in force at once: [`path`] is the link's path.
+pub fn invite(data_dir: &Path, name: &str) -> anyhow::Result<Token> {
+    let code = Token::random().context("this machine has no random numbers for a link")?;
+    let now = clock::now_micros().div_euclid(1_000_000);
+    KeptFile::<Readers>::new(data_dir).change(|readers| readers.invite(name, &code, now))??;
+    Ok(code)
+}
+
+/// Of the link with this code.
+pub fn path(code: &Token) -> String {
+    format!("/enter/{}", code.reveal())
+}
+
+fn make_room<T>(list: &mut Vec<T>) {
+    if list.len() >= MOST {
+        list.remove(0);
+    }
+}
+
+impl Kept for Readers {
+    const FORM: Form = Form {
+        file: "readers.json",
+        key: "readers",
+        version: 1,
+        what: "list of readers",
+        remedy: "restore it, or move it away and make links anew with `gaitway agent reader add`",
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn token() -> Token {
+        Token::random().unwrap()
+    }
+
+    #[test]
+    fn a_link_lets_one_browser_in_within_an_hour() {
+        let (mut readers, code, cookie) = (Readers::default(), token(), token());
+        readers.invite(" anna ", &code, NOW).unwrap();
+        assert!(readers.is_invited(code.reveal(), NOW) && readers.is_invited(code.reveal(), NOW + LINK_FOR - 1));
+        for late in [NOW + LINK_FOR, NOW - 1] {
+            assert_eq!(readers.clone().enter(code.reveal(), &cookie, late), Err(Refused::NoLink));
+        }
+        assert_eq!(readers.enter(token().reveal(), &cookie, NOW), Err(Refused::NoLink));
+        assert_eq!(readers.with_token(cookie.reveal(), NOW), None);
+        readers.enter(code.reveal(), &cookie, NOW + 5).unwrap();
+        assert_eq!(readers.enter(code.reveal(), &token(), NOW + 5), Err(Refused::NoLink), "it is used up");
+        assert_eq!(readers.with_token(cookie.reveal(), NOW + 5).unwrap().name, "anna");
+        assert_eq!(readers.with_token(code.reveal(), NOW + 5), None, "a code is no token");
+        assert!(readers.with_token(cookie.reveal(), NOW + 5 + READER_FOR).is_none());
+        assert_eq!(readers.revoke("anna"), Ok(1));
+        assert_eq!(readers.with_token(cookie.reveal(), NOW + 5), None);
+        assert_eq!(readers.revoke("anna"), Err(Refused::Unknown("anna".to_owned())));
+    }
+
+    #[test]
+    fn a_name_has_one_open_link_and_any_number_of_browsers() {
+        let mut readers = Readers::default();
+        let (first, second) = (token(), token());
+        readers.invite("up", &first, NOW).unwrap();
+        readers.invite("up", &second, NOW).unwrap();
+        assert!(!readers.is_invited(first.reveal(), NOW) && readers.is_invited(second.reveal(), NOW));
+        readers.enter(second.reveal(), &token(), NOW).unwrap();
+        readers.invite("up", &first, NOW).unwrap();
+        readers.enter(first.reveal(), &token(), NOW).unwrap();
+        assert_eq!(readers.iter(NOW).count(), 2);
+        readers.invite("up", &second, NOW).unwrap();
+        assert_eq!(readers.revoke("up"), Ok(2));
+        assert!(!readers.is_invited(second.reveal(), NOW), "an open link goes with them");
+        for bad in ["", " ", "a\nb"] {
+            assert_eq!(readers.invite(bad, &first, NOW), Err(Refused::BadName));
+        }
+    }
+
+    #[test]
+    fn the_oldest_make_room() {
+        let mut readers = Readers::default();
+        let cookies: Vec<Token> = (0..=MOST).map(|_| token()).collect();
+        for cookie in &cookies {
+            let code = token();
+            readers.invite("a", &code, NOW).unwrap();
+            readers.enter(code.reveal(), cookie, NOW).unwrap();
+        }
+        assert_eq!(readers.iter(NOW).count(), MOST);
+        assert!(readers.with_token(cookies[0].reveal(), NOW).is_none());
+        assert!(readers.with_token(cookies[MOST].reveal(), NOW).is_some());
+        for number in 0..=MOST {
+            readers.invite(&number.to_string(), &token(), NOW).unwrap();
+        }
+        assert_eq!(readers.links.len(), MOST);
+    }
+
+    #[test]
+    fn what_is_kept_holds_no_code_and_no_token() {
+        let (mut readers, code, cookie) = (Readers::default(), token(), token());
+        readers.invite("a", &code, NOW).unwrap();
+        readers.invite("b", &cookie, NOW).unwrap();
+        readers.enter(code.reveal(), &cookie, NOW).unwrap();
+        let kept = serde_json::to_string(&readers).unwrap();
+        assert!(!kept.contains(code.reveal()) && !kept.contains(cookie.reveal()), "{kept}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_but_the_code_and_the_token_opens(text in ".{0,40}") {
+            let (mut readers, code, cookie) = (Readers::default(), token(), token());
+            readers.invite("a", &code, NOW).unwrap();
+            readers.enter(code.reveal(), &cookie, NOW).unwrap();
+            readers.invite("a", &code, NOW).unwrap();
+            prop_assert_eq!(readers.is_invited(&text, NOW), text == code.reveal());
+            prop_assert_eq!(readers.with_token(&text, NOW).is_some(), text == cookie.reveal());
+        }
+    }
+}
