@@ -1,16 +1,22 @@
 //! Agents elsewhere: let in with a code, thrown out, their certificates replaced, over real processes and TLS.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::io::Read as _;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gaitway_proto::enrolment::{ALPN_ENROL, RELAY_NAME};
 use nix::sys::signal::Signal;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 mod harness;
 
+use harness::authority::Authority;
 use harness::phone::{Phone, Pushed, Url, push};
 use harness::process::Process;
 use harness::proxy::Proxy;
@@ -155,6 +161,39 @@ fn a_wrong_code_a_used_one_and_a_relay_in_between_are_said_and_leave_nothing() {
     let used = refused(&house.enroll(&address, &code, "other"));
     assert!(used.contains("used already"), "{used}");
     assert!(!house.path("other/identity.json").exists());
+}
+
+#[test]
+fn a_man_in_the_middle_with_another_certificate_is_told_nothing() {
+    let house = House::open();
+    let (_, code) = house.add("attic");
+    // As like the relay as somebody can make it who has not its key.
+    let (chain, key) = Authority::new("gaitway relay authority").issue(&[RELAY_NAME]);
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
+        .unwrap();
+    config.alpn_protocols = vec![ALPN_ENROL.to_vec()];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let between = move || {
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut heard = Vec::new();
+        // It ends with the agent's alert.
+        let _ = rustls::StreamOwned::new(connection, stream).read_to_end(&mut heard);
+        heard
+    };
+    let between = std::thread::Builder::new().name("between".to_owned()).spawn(between).unwrap();
+    let told = refused(&house.enroll(&address, &code, "attic"));
+    assert!(told.contains("is not the relay that made this code") && told.contains("nothing was sent"), "{told}");
+    assert_eq!(between.join().unwrap(), b"", "not a byte of the code or of a request");
+    assert!(!house.path("attic/identity.json").exists());
+    said(&house.enroll(&house.relay, &code, "attic"));
 }
 
 #[test]

@@ -88,10 +88,16 @@ fn now() -> i64 {
 }
 
 async fn only_readers(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
-    let is_here = request.extensions().get::<Caller>().is_some_and(Caller::is_here);
+    let caller = request.extensions().get::<Caller>();
+    let is_here = caller.is_some_and(Caller::is_here);
     let cookie = access::cookie_name(page.port);
     match access::may_look(request.headers(), is_here, &page.readers, &cookie, now()) {
-        Ok(true) => next.run(request).await,
+        Ok(true) => {
+            if let Some(caller) = caller {
+                caller.vouch();
+            }
+            next.run(request).await
+        }
         Ok(false) => (StatusCode::FORBIDDEN, view::closed()).into_response(),
         Err(_) => broken(),
     }

@@ -36,6 +36,8 @@ mod serve;
 mod size;
 mod spool;
 mod table;
+#[cfg(feature = "kafka")]
+mod tls;
 mod wear;
 
 #[cfg(feature = "kafka")]
@@ -76,6 +78,8 @@ const ROWS: &[Row] = &[
     Row { name: "kafka-latency", run: kafka_latency::figures, long: false },
     #[cfg(feature = "kafka")]
     Row { name: "relay-memory", run: relay_memory::figures, long: false },
+    #[cfg(feature = "kafka")]
+    Row { name: "tls", run: tls::figures, long: false },
     Row { name: "build", run: build::figures, long: true },
 ];
 

@@ -96,7 +96,7 @@ fn enter(relay: SocketAddr, first: usize, frames: &[Vec<u8>]) -> Vec<Client> {
 }
 
 /// Lets this process have so many connections.
-fn provide(descriptors: u64) {
+pub(super) fn provide(descriptors: u64) {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     if soft < descriptors {
         setrlimit(Resource::RLIMIT_NOFILE, descriptors, hard).unwrap();

@@ -40,6 +40,12 @@ impl Figure {
         self
     }
 
+    /// How many times what stands beside it.
+    pub(crate) fn ratio(mut self, ratio: f64) -> Self {
+        self.against = number(ratio);
+        self
+    }
+
     /// A line below it.
     pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());

@@ -110,6 +110,8 @@ broker.heartbeat.interval.ms=500
 # A group of one test does not wait for further members, and may notice a killed one soon.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+# What a killed producer left open ends within a second after its time is over, not ten.
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 END
   [[ -z $properties ]] || { echo; cat "$properties"; } >>"$data/server.properties"
 }

@@ -4,7 +4,7 @@
 //! - Whoever has not proven who it is takes no place of an agent's, and is heard of in the log once a minute,
 //!   by the agent id that was claimed.
 //! - At the cap of agents a new one is told so and closed; those that are connected do not notice.
-//! - The listener survives every error of `accept`.
+//! - The listener survives every error of `accept`, and accepts nobody for whom there is no room.
 //! - TLS or not is the listener's, not the client's, choice; with TLS the certificate says who is there.
 //! - A certificate that is not honoured any more ends its connection, whatever that is doing.
 //! - An agent id has one connection: a newer one takes over after the older is closed and unlinked.
@@ -122,9 +122,9 @@ impl Accept for TcpListener {
 pub(crate) async fn listen(mut source: impl Accept, door: Door, context: Arc<Context>) -> anyhow::Result<()> {
     let connections = TaskTracker::new();
     loop {
-        let accepted = tokio::select! {
+        let (room, accepted) = tokio::select! {
             () = context.shutdown.cancelled() => break,
-            accepted = source.accept() => accepted,
+            next = async { (context.lobby.room().await, source.accept().await) } => next,
         };
         let (stream, peer) = match accepted {
             Ok(connection) => connection,
@@ -138,10 +138,12 @@ pub(crate) async fn listen(mut source: impl Accept, door: Door, context: Arc<Con
             }
         };
         let (context, door) = (Arc::clone(&context), door.clone());
+        // Before its task runs, so that whoever has no place is told so however many tasks wait to run.
+        let place = context.lobby.enter(peer.ip(), room);
         connections.spawn(async move {
             context.metrics.connections.inc();
             context.status.connected();
-            connection::serve(stream, peer, &door, &context).await;
+            connection::serve(stream, peer, place, &door, &context).await;
             context.status.disconnected();
             context.metrics.connections.dec();
         });

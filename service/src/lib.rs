@@ -5,7 +5,7 @@
 //! 3. [`secret`] reads passwords and keys; [`lock`] makes sure that one process owns a data directory, [`key_file`] that nobody
 //!    else reads the keys that are made there.
 //! 4. [`health`] and [`metrics`] collect what the service says about itself, [`http`] answers with it
-//!    on a [`server`] that strangers may talk to.
+//!    on a [`server`] that strangers may talk to; [`known`] and [`rate`] keep them from taking what others need.
 //! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
 //! 6. [`notify`] tells systemd, [`signals`] hears SIGTERM and Ctrl-C.
 //!
@@ -22,6 +22,7 @@ pub mod dumps;
 pub mod health;
 pub mod http;
 pub mod key_file;
+pub mod known;
 pub mod lock;
 pub mod logs;
 pub mod metrics;

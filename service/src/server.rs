@@ -156,9 +156,9 @@ impl House {
     }
 
     fn seat(&mut self, stream: TcpStream, address: IpAddr) {
-        let (neighbour, is_here) = (places::neighbour(address), address.to_canonical().is_loopback());
+        let neighbour = places::neighbour(address);
         let share = self.shares.entry(neighbour).or_insert_with(|| Arc::new(Semaphore::new(self.allowance.share)));
-        let caller = Caller::new(Arc::clone(share), neighbour, is_here, self.began);
+        let caller = Caller::new(Arc::clone(share), address, Arc::clone(self.places.known()), self.began);
         let (leave, told) = oneshot::channel();
         let pulse = Arc::clone(caller.pulse());
         let tls = self.tls.as_ref().map(Tls::acceptor);

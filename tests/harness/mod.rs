@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 pub(crate) mod authority;
+pub(crate) mod certificate;
 pub(crate) mod crowd;
 pub(crate) mod house;
 pub(crate) mod http;
@@ -10,6 +11,7 @@ pub(crate) mod kafka;
 pub(crate) mod phone;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod pushes;
 pub(crate) mod small_disk;
 pub(crate) mod topic;
 pub(crate) mod warehouse;

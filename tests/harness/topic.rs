@@ -19,6 +19,8 @@ fn consumer(broker: &str, isolation: &str) -> BaseConsumer {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
+        // A fetch at the end of a partition answers at once.
+        .set("fetch.wait.max.ms", "10")
         .create()
         .unwrap()
 }
@@ -56,7 +58,7 @@ fn read_as(isolation: &str, broker: &str, topic: &str) -> Vec<OwnedMessage> {
     let mut heard = Instant::now();
     while !unread.is_empty() {
         assert!(heard.elapsed() < PATIENCE, "the end of {topic} does not come");
-        match committed.poll(Duration::from_millis(100)) {
+        match committed.poll(Duration::from_millis(10)) {
             Some(Ok(message)) => messages.push(message.detach()),
             Some(Err(KafkaError::PartitionEOF(_))) | None => {
                 let positions = committed.position().unwrap();

@@ -1,6 +1,6 @@
 //! A client that writes its own MQTT, well formed or not.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -16,7 +16,19 @@ const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) struct Client {
     pub(crate) id: String,
-    stream: TcpStream,
+    stream: Box<dyn Carrier>,
+}
+
+/// What carries its bytes.
+pub(crate) trait Carrier: Read + Write + Send {
+    /// The socket below.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Carrier for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
 }
 
 /// A packet: its first byte and what follows the length.
@@ -61,22 +73,35 @@ impl Client {
     pub(crate) fn dial(relay: SocketAddr) -> Self {
         let stream = TcpStream::connect(relay).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { id: String::new(), stream }
+        Self::over(stream)
+    }
+
+    /// A bare connection that `stream` carries.
+    pub(crate) fn over(stream: impl Carrier + 'static) -> Self {
+        Self { id: String::new(), stream: Box::new(stream) }
     }
 
     /// Connected as `id`, and nothing more; none if the relay would not have it.
     pub(crate) fn log_in(relay: SocketAddr, id: &str, keep_alive: u16) -> Option<Self> {
-        let mut client = Self::dial(relay);
-        id.clone_into(&mut client.id);
-        client.send(&connect(id.as_bytes(), id.as_bytes(), b"", keep_alive));
-        (client.receive()? == WELCOME).then_some(client)
+        Self::dial(relay).logged_in(id, keep_alive)
+    }
+
+    /// As [`log_in`](Self::log_in), on this connection.
+    pub(crate) fn logged_in(mut self, id: &str, keep_alive: u16) -> Option<Self> {
+        id.clone_into(&mut self.id);
+        self.send(&connect(id.as_bytes(), id.as_bytes(), b"", keep_alive));
+        (self.receive()? == WELCOME).then_some(self)
     }
 
     /// Connected and subscribed.
     pub(crate) fn enter(relay: SocketAddr, id: &str) -> Option<Self> {
-        let mut client = Self::log_in(relay, id, 60)?;
-        client.send(&subscribe(topic::down(&client.agent()).as_bytes()));
-        (client.receive()? == [0x90, 3, 0, 1, 1]).then_some(client)
+        Self::log_in(relay, id, 60)?.subscribed()
+    }
+
+    /// Subscribed to what is for it.
+    pub(crate) fn subscribed(mut self) -> Option<Self> {
+        self.send(&subscribe(topic::down(&self.agent()).as_bytes()));
+        (self.receive()? == [0x90, 3, 0, 1, 1]).then_some(self)
     }
 
     fn agent(&self) -> AgentId {
@@ -85,15 +110,15 @@ impl Client {
 
     /// Writes `bytes`; false if the relay has closed the connection, or does not read for a while.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
-        self.stream.set_write_timeout(Some(SOON)).unwrap();
+        self.stream.socket().set_write_timeout(Some(SOON)).unwrap();
         self.stream.write_all(bytes).is_ok()
     }
 
     /// Writes what the connection takes of `bytes` at once; none if it is closed.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<usize> {
-        self.stream.set_nonblocking(true).unwrap();
+        self.stream.socket().set_nonblocking(true).unwrap();
         let written = self.stream.write(bytes);
-        self.stream.set_nonblocking(false).unwrap();
+        self.stream.socket().set_nonblocking(false).unwrap();
         match written {
             Ok(written) => Some(written),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Some(0),
@@ -103,7 +128,7 @@ impl Client {
 
     /// The next packet, whole; none once the connection is closed.
     pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
-        self.stream.set_read_timeout(Some(SOON)).unwrap();
+        self.stream.socket().set_read_timeout(Some(SOON)).unwrap();
         let mut bytes = vec![0; 2];
         self.read(&mut bytes)?;
         let (mut length, mut shift) = (usize::from(bytes[1] & 0x7f), 7);

@@ -38,6 +38,7 @@ mod head;
 mod quota;
 mod refusals;
 
+use access::Pusher;
 use body::Room;
 use head::Coding;
 pub use quota::Quotas;
@@ -124,11 +125,12 @@ async fn push(State(shared): State<Arc<Shared>>, token: Option<Path<String>>, re
 async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<Accepted, Refusal> {
     let coding = head::check(request.headers(), &shared.door.names)?;
     let pusher = access::pusher(&shared.door.phones, request.headers(), token)?;
+    let is_known = matches!(pusher, Pusher::Phone(_));
     let caller = request.extensions().get::<Caller>().cloned();
     let who = shared.door.quotas.who(&pusher, caller.as_ref().map(Caller::address));
     who.as_ref().map_or(Ok(()), |who| shared.door.quotas.admit(who, Instant::now()))?;
     let (body, _held) = shared.room.read(request.into_body(), coding, caller.as_ref()).await?;
-    if let Some(caller) = caller {
+    if let Some(caller) = &caller {
         caller.has_asked();
     }
     let (received_at, clock_synced) = (clock::now_micros(), clock::synchronised());
@@ -157,6 +159,9 @@ async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<
     }
 
     access::admit(&shared.door.phones, pusher, &push.device).await?;
+    if is_known && let Some(caller) = &caller {
+        caller.vouch();
+    }
     if let Some(who) = &who {
         shared.door.quotas.charge(who, body.len(), &push.session, Instant::now())?;
     }

@@ -125,11 +125,10 @@ impl End {
 }
 
 /// Serves one connection to its end, and says how it ended.
-pub(super) async fn serve<S>(stream: S, peer: SocketAddr, door: &Door, context: &Context)
+pub(super) async fn serve<S>(stream: S, peer: SocketAddr, place: Place, door: &Door, context: &Context)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let place = context.lobby.enter(peer.ip());
     match door {
         Door::Plain(access) => talk(stream, place, peer, access, None, context).await,
         // On the heap, so that a connection without TLS does not hold room for it.
@@ -183,7 +182,11 @@ async fn talk<S>(
     };
     match met {
         Ok(visitor) => {
-            drop(place);
+            if let Access::Open = access {
+                drop(place);
+            } else {
+                place.leave_as_agent();
+            }
             let agent = visitor.identity.agent.clone();
             let end = match seat(&mut wire, context, visitor).await {
                 Ok(entered) => stay(&mut wire, peer, context, entered, followed).await,

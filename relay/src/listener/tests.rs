@@ -113,7 +113,10 @@ impl House {
     fn client(&self) -> Client {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let context = Arc::clone(&self.context);
-        tokio::spawn(async move { connection::serve(near, PEER, &Door::Plain(Access::Open), &context).await });
+        tokio::spawn(async move {
+            let place = context.lobby.enter(PEER.ip(), context.lobby.room().await);
+            connection::serve(near, PEER, place, &Door::Plain(Access::Open), &context).await;
+        });
         Client { stream: far, buffer: BytesMut::new() }
     }
 
@@ -461,7 +464,9 @@ async fn garbage_ends_its_own_connection_only() {
 async fn an_idle_connection_costs_a_few_kilobytes() {
     let house = house();
     let (near, _far) = tokio::io::duplex(1);
-    let task = std::mem::size_of_val(&connection::serve(near, PEER, &Door::Plain(Access::Open), &house.context));
+    let (place, door) =
+        (house.context.lobby.enter(PEER.ip(), house.context.lobby.room().await), Door::Plain(Access::Open));
+    let task = std::mem::size_of_val(&connection::serve(near, PEER, place, &door, &house.context));
     let words = 32 * size_of::<Down>();
     assert!(task + words + 2 * 1024 <= 10 * 1024, "{task} + {words} bytes, and a buffer of 2 KiB");
 }

@@ -1,12 +1,13 @@
 //! Who makes a request, as handlers see it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::places::{Doing, Pulse};
+use super::places::{Doing, Pulse, neighbour};
+use crate::known::Known;
 
 /// The connection that a request came on; an extension of every request.
 #[derive(Debug, Clone)]
@@ -15,12 +16,15 @@ pub struct Caller {
     share: Arc<Semaphore>,
     address: IpAddr,
     is_here: bool,
+    known: Arc<Mutex<Known>>,
     began: Instant,
 }
 
 impl Caller {
-    pub(super) fn new(share: Arc<Semaphore>, address: IpAddr, is_here: bool, began: Instant) -> Self {
-        Self { pulse: Arc::new(Pulse::new(millis_since(began))), share, address, is_here, began }
+    /// From `remote`.
+    pub(super) fn new(share: Arc<Semaphore>, remote: IpAddr, known: Arc<Mutex<Known>>, began: Instant) -> Self {
+        let (address, is_here) = (neighbour(remote), remote.to_canonical().is_loopback());
+        Self { pulse: Arc::new(Pulse::new(millis_since(began))), share, address, is_here, known, began }
     }
 
     pub(super) fn pulse(&self) -> &Arc<Pulse> {
@@ -47,6 +51,11 @@ impl Caller {
     /// Whether it is a program on this machine.
     pub fn is_here(&self) -> bool {
         self.is_here
+    }
+
+    /// This caller has proven who it is: from now on strangers do not take the few connections that its address needs.
+    pub fn vouch(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).prove(self.address);
     }
 
     /// Its address; of IPv6 the network's first 64 bits.

@@ -4,6 +4,8 @@
 //! - A newcomer from an address with fewer connections than the greatest crowd is seated, as long as one of that crowd
 //!   is not waiting for an answer.
 //! - Nobody who waits for an answer is sent away.
+//! - An address at which a caller was vouched for keeps a few connections, and gets them, before strangers: however many
+//!   addresses these have. See [`Known`].
 //! - Nobody makes room for an address that has more connections than its own.
 //! - Who says nothing for long, or a head too slowly, must leave; bodies have a time limit of their own.
 
@@ -11,8 +13,10 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::known::Known;
 
 /// How long a connection may be kept without a request. Longer than any phone's batch period: a phone loses the push
 /// that meets a connection which closes.
@@ -20,6 +24,9 @@ pub(super) const WAITING_WITHIN: u64 = 75_000;
 
 /// How long the head of a request may take.
 pub(super) const HEAD_WITHIN: u64 = 10_000;
+
+/// Addresses that are known.
+const KNOWN: usize = 1_024;
 
 /// How long one of the newcomer's own crowd must have held a place before it makes room.
 const SETTLED: u64 = 1_000;
@@ -103,12 +110,19 @@ pub(super) struct Places<K> {
     most: usize,
     seats: HashMap<K, Seat>,
     crowds: HashMap<IpAddr, Arc<Crowd>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl<K: Copy + Eq + Hash> Places<K> {
     /// Room for `most`.
     pub(super) fn new(most: usize) -> Self {
-        Self { most, seats: HashMap::new(), crowds: HashMap::new() }
+        let known = Arc::new(Mutex::new(Known::new(KNOWN)));
+        Self { most, seats: HashMap::new(), crowds: HashMap::new(), known }
+    }
+
+    /// Where callers are vouched for.
+    pub(super) fn known(&self) -> &Arc<Mutex<Known>> {
+        &self.known
     }
 
     /// What becomes of a newcomer from `neighbour`; whoever makes room is to be vacated before the newcomer is seated.
@@ -117,11 +131,17 @@ impl<K: Copy + Eq + Hash> Places<K> {
             return Admission::Free;
         }
         let own = self.of(neighbour);
-        let greatest = self.crowds.values().map(|crowd| crowd.size()).max().unwrap_or(0);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (expected, keeps) =
+            (known.keeps(neighbour, own + 1), |crowd: &Crowd| known.keeps(crowd.neighbour, crowd.size()));
+        let strange = self.crowds.values().filter(|crowd| !keeps(crowd)).map(|crowd| crowd.size()).max();
+        let greatest = strange.unwrap_or_else(|| self.crowds.values().map(|crowd| crowd.size()).max().unwrap_or(0));
         let unfair = greatest > own + 1;
         let may_leave = |seat: &Seat, since: u64| {
             let crowd = seat.crowd.size();
-            if unfair { crowd == greatest } else { crowd >= own && now.saturating_sub(since) >= SETTLED }
+            let is_its_turn =
+                if unfair { crowd == greatest } else { crowd >= own && now.saturating_sub(since) >= SETTLED };
+            (strange.is_none() || !keeps(&seat.crowd)) && (is_its_turn || expected)
         };
         let victim = self
             .seats

@@ -38,6 +38,33 @@ fn one_of_the_crowd_waits_for_its_like_to_settle() {
 }
 
 #[test]
+fn who_is_known_gets_a_place_and_keeps_it_however_many_addresses_strangers_have() {
+    let crowd: Vec<_> = (1..=MOST as u8).map(|number| (number, Doing::Waiting, 100)).collect();
+    let mut places = seated(&crowd);
+    assert_eq!(places.admit(100, address(99)), Admission::Full, "nobody has settled");
+    places.known().lock().unwrap().prove(address(99));
+    let Admission::InsteadOf(stranger) = places.admit(100, address(99)) else { panic!() };
+    places.vacate(stranger);
+    places.seat(99, address(99), Arc::new(Pulse::new(0)));
+    for comer in 100..120 {
+        let Admission::InsteadOf(stranger) = places.admit(100 + SETTLED, address(comer)) else { panic!() };
+        assert_ne!(stranger, 99, "it has waited longest");
+        places.vacate(stranger);
+        places.seat(usize::from(comer), address(comer), Arc::new(Pulse::new(100)));
+    }
+}
+
+#[test]
+fn where_all_are_known_one_makes_room_as_among_strangers() {
+    let places = seated(&[(1, Doing::Waiting, 0), (2, Doing::Waiting, 1)]);
+    for number in [1, 2] {
+        places.known().lock().unwrap().prove(address(number));
+    }
+    assert_eq!(places.admit(SETTLED, address(3)), Admission::InsteadOf(0));
+    assert_eq!(places.admit(SETTLED - 1, address(3)), Admission::Full);
+}
+
+#[test]
 fn who_says_nothing_for_long_or_a_head_too_slowly_must_leave() {
     let places = seated(&[(1, Doing::Waiting, 0), (2, Doing::Head, 0), (3, Doing::Body, 0), (4, Doing::Working, 0)]);
     assert!(places.overdue(HEAD_WITHIN).is_empty());
