@@ -62,6 +62,17 @@ fn a_phone_is_let_in_and_thrown_out_while_the_agent_runs() {
     assert!(listed.contains("anna") && listed.contains(&phone.device), "{listed}");
     let (ok, said) = gaitway(&["agent", "phone", "add", "anna", "--data-dir", dir_text]);
     assert!(!ok && said.contains("there is a phone \"anna\""), "{said}");
+    // The folder of `up` means its agent's; one where nobody has run is a mistake.
+    let (_, of_up) = gaitway(&["agent", "phone", "list", "--data-dir", dir.path().to_str().unwrap()]);
+    assert_eq!(of_up, listed);
+    let nobody = dir.path().join("nobody");
+    for args in
+        [&["phone", "list"][..], &["phone", "revoke", "anna"], &["reader", "list"], &["reader", "revoke", "anna"]]
+    {
+        let (ok, said) = gaitway(&[&["agent"], args, &["--data-dir", nobody.to_str().unwrap()]].concat());
+        assert!(!ok && said.contains("no agent has run in"), "{args:?}: {said}");
+    }
+    assert!(!nobody.exists(), "what is refused leaves nothing");
     let (ok, said) = gaitway(&["agent", "phone", "revoke", "anna", "--data-dir", dir_text]);
     assert!(ok && said.contains("nobody may push"), "{said}");
     let (status, said) = http::post(&url, &phone.body(15, &phone.message(15))).unwrap();

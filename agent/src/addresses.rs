@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use crate::config::AgentConfig;
+
 /// Push URLs for phones, without a token; otherwise as [`urls`].
 pub fn push_urls(listener: SocketAddr, is_https: bool, host: Option<&str>) -> Vec<String> {
     urls(listener, is_https, host).into_iter().map(|url| format!("{url}/data")).collect()
@@ -19,23 +21,56 @@ pub fn urls(listener: SocketAddr, is_https: bool, host: Option<&str>) -> Vec<Str
     addresses.into_iter().map(|ip| format!("{scheme}://{}", SocketAddr::new(ip, listener.port()))).collect()
 }
 
-/// The file in a data directory that says where its agent listens, or did when it last ran.
+/// Where an agent listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listens {
+    /// The listener.
+    pub address: SocketAddr,
+    /// It speaks HTTPS.
+    pub is_https: bool,
+    /// What this machine is called in URLs, if that is told.
+    pub host: Option<String>,
+}
+
+impl Listens {
+    /// [`urls`] of it.
+    pub fn urls(&self) -> Vec<String> {
+        urls(self.address, self.is_https, self.host.as_deref())
+    }
+}
+
+/// The file in a data directory that says where its agent listens, or did when it last ran: a URL, and on a second line the host's
+/// name if it is told.
 const NOTE: &str = "listens";
 
-/// Notes in `data_dir` where its agent listens, and whether it speaks HTTPS: commands print push URLs.
-pub fn note(data_dir: &Path, listener: SocketAddr, is_https: bool) {
+/// Notes in `data_dir` where its agent listens: commands print its URLs.
+pub fn note(data_dir: &Path, listens: &Listens) {
     let path = data_dir.join(NOTE);
-    let scheme = if is_https { "https" } else { "http" };
-    if let Err(error) = std::fs::write(&path, format!("{scheme}://{listener}\n")) {
+    let scheme = if listens.is_https { "https" } else { "http" };
+    let host = listens.host.as_ref().map_or_else(String::new, |host| format!("{host}\n"));
+    if let Err(error) = std::fs::write(&path, format!("{scheme}://{}\n{host}", listens.address)) {
         tracing::warn!(%error, "{} cannot be written: `phone add` will print the configured address", path.display());
     }
 }
 
-/// Where the agent of `data_dir` listens and whether it speaks HTTPS, as it noted.
-pub fn noted(data_dir: &Path) -> Option<(SocketAddr, bool)> {
+/// Where the agent of `data_dir` listens, as it noted.
+pub fn noted(data_dir: &Path) -> Option<Listens> {
     let text = std::fs::read_to_string(data_dir.join(NOTE)).ok()?;
-    let (scheme, listener) = text.trim().split_once("://")?;
-    Some((listener.parse().ok()?, scheme == "https"))
+    let mut lines = text.lines();
+    let (scheme, listener) = lines.next()?.split_once("://")?;
+    let host = lines.next().map(str::to_owned);
+    Some(Listens { address: listener.parse().ok()?, is_https: scheme == "https", host })
+}
+
+/// How commands name the agent of `data_dir`: nothing where it is the default one.
+pub fn data_dir_flag(data_dir: &Path) -> String {
+    let absolute = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    let default = std::path::absolute(AgentConfig::default().data_dir);
+    if default.is_ok_and(|default| default == absolute) {
+        String::new()
+    } else {
+        format!(" --data-dir {}", absolute.display())
+    }
 }
 
 /// Where this machine itself reaches `listener`.
@@ -86,11 +121,13 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(noted(dir.path()), None);
-        for is_https in [false, true] {
-            let listener = "0.0.0.0:8000".parse().unwrap();
-            note(dir.path(), listener, is_https);
-            assert_eq!(noted(dir.path()), Some((listener, is_https)));
+        for (is_https, host) in [(false, None), (true, Some("pi.example.org".to_owned()))] {
+            let listens = Listens { address: "0.0.0.0:8000".parse().unwrap(), is_https, host };
+            note(dir.path(), &listens);
+            assert_eq!(noted(dir.path()), Some(listens));
         }
+        assert_eq!(data_dir_flag(&AgentConfig::default().data_dir), "");
+        assert_eq!(data_dir_flag(Path::new("/srv/agent")), " --data-dir /srv/agent");
         assert_eq!(reachable("0.0.0.0:1883".parse().unwrap()), "127.0.0.1:1883".parse().unwrap());
         assert_eq!(reachable("[::]:1883".parse().unwrap()), "[::1]:1883".parse().unwrap());
     }

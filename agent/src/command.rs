@@ -22,6 +22,7 @@ use crate::status::AgentStatus;
 use crate::uplink::RelayAddress;
 
 mod phone;
+mod place;
 mod reader;
 mod spool;
 
@@ -136,6 +137,15 @@ async fn enroll(relay: &RelayAddress, code: &Code, dir: &Path) -> anyhow::Result
     if let Some(kept) = kept_id::read(dir).filter(|kept| *kept != agent) {
         let note = format!(
             "It was {kept} before: restart it if it runs; what waits under that name must be with a relay first\n"
+        );
+        said.push_str(&note);
+    }
+    if let Some(up) = dir.parent().filter(|up| dir.ends_with("agent") && up.join("warehouse.db").exists()) {
+        let note = format!(
+            "{} is a folder of `gaitway up`, whose own agent needs no certificate and does not use this one: `gaitway agent \
+             --data-dir {}` does, while `up` is stopped\n",
+            up.display(),
+            dir.display()
         );
         said.push_str(&note);
     }

@@ -1,16 +1,16 @@
 //! Lists as files of the data directory, which commands change while the agent runs.
 //!
 //! - A file is replaced whole, and is on the disk before a command says so; one process changes it at a time.
-//! - It is its owner's alone. Where root changes it, it stays the data directory's owner's.
+//! - It is its owner's alone. Where root changes it, it stays the data directory's owner's, and nothing else is touched.
 //! - The agent looks whether it changed before every use.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gaitway_service::lock::DataDir;
+use gaitway_service::key_file;
+use gaitway_service::lock::{self, DataDir};
 use gaitway_service::stamp::Stamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -101,9 +101,7 @@ impl<T: Kept> KeptFile<T> {
         let failed = |error: io::Error| self.unusable("changed", &error);
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         DataDir::create(dir).map_err(|error| self.unusable("changed", &format!("{:#}", anyhow::Error::from(error))))?;
-        let owner = fs::metadata(dir).map_err(failed)?;
-        let lock = dir.join(format!("{}.lock", T::FORM.file));
-        let guard = open(&lock, &owner, OpenOptions::new().truncate(false)).map_err(failed)?;
+        let guard = lock::file(&dir.join(format!("{}.lock", T::FORM.file))).map_err(failed)?;
         guard.lock().map_err(failed)?;
         let mut list = if self.path.try_exists().map_err(failed)? { self.load()? } else { T::default() };
         let outcome = match change(&mut list) {
@@ -111,11 +109,21 @@ impl<T: Kept> KeptFile<T> {
             Err(refused) => return Ok(Err(refused)),
         };
         let text = written(&list).map_err(|error| failed(error.into()))?;
-        let new = self.unfinished();
-        let mut file = open(&new, &owner, OpenOptions::new().truncate(true)).map_err(failed)?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&new, &self.path).and_then(|()| File::open(dir)?.sync_all()).map_err(failed)?;
+        self.replace(dir, &text).map_err(failed)?;
         Ok(Ok(outcome))
+    }
+
+    /// Nothing that was there before is written into: it may lead elsewhere.
+    fn replace(&self, dir: &Path, text: &[u8]) -> io::Result<()> {
+        let (folder, new) = (File::open(dir)?, self.unfinished());
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = key_file::owners_own(OpenOptions::new().write(true).create_new(true)).open(&new)?;
+        key_file::give_to_owner_of(&folder, &file);
+        file.write_all(text).and_then(|()| file.sync_all())?;
+        fs::rename(&new, &self.path).and_then(|()| folder.sync_all())
     }
 
     fn load(&self) -> Result<T, Unusable> {
@@ -153,14 +161,4 @@ fn read<T: Kept>(text: &[u8]) -> Result<T, String> {
         Some(unknown) => Err(format!("it has an unknown field `{unknown}`; {remedy}")),
         None => serde_json::from_value(list).map_err(wrong),
     }
-}
-
-/// A file for its owner alone, who is the directory's.
-fn open(path: &Path, owner: &Metadata, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options.read(true).write(true).create(true).mode(0o600).open(path)?;
-    let own = file.metadata()?;
-    if own.uid() != owner.uid() || own.gid() != owner.gid() {
-        chown(path, Some(owner.uid()), Some(owner.gid()))?;
-    }
-    Ok(file)
 }

@@ -4,6 +4,7 @@
 //! - No script, nothing of another host, and nothing that another site may frame or keep.
 //! - Nothing is answered under a name that somebody else may have registered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,11 +25,13 @@ use crate::kept::KeptFile;
 use crate::names::Names;
 use crate::phones::{PhonesFile, Token};
 use crate::readers::{Readers, Refused};
+use crate::service::door::OpenDoor;
 use crate::status::AgentStatus;
 
 mod access;
 mod view;
 
+pub(crate) use access::is_passed_on;
 use view::View;
 
 const POLICY: &str =
@@ -45,8 +48,10 @@ pub(crate) struct Page {
     pub(crate) status: Arc<AgentStatus>,
     /// The agent's name.
     pub(crate) agent: watch::Receiver<Option<AgentId>>,
-    /// The listener's port.
-    pub(crate) port: u16,
+    /// The listener.
+    pub(crate) listener: SocketAddr,
+    /// How commands name this agent.
+    pub(crate) flag: String,
     /// The listener speaks HTTPS.
     pub(crate) is_https: bool,
 }
@@ -90,7 +95,7 @@ fn now() -> i64 {
 async fn only_readers(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>();
     let is_here = caller.is_some_and(Caller::is_here);
-    let cookie = access::cookie_name(page.port);
+    let cookie = access::cookie_name(page.listener.port());
     match access::may_look(request.headers(), is_here, &page.readers, &cookie, now()) {
         Ok(true) => {
             if let Some(caller) = caller {
@@ -121,7 +126,8 @@ impl Page {
     fn view(&self) -> View {
         let phones = self.phones.current();
         let (agent, uplink) = (self.agent.borrow().clone(), self.status.uplink.snapshot());
-        View::of(agent, self.status.snapshot(), &uplink, &phones, Instant::now())
+        let open = OpenDoor::of(self.listener, &self.flag).said;
+        View::of(agent, self.status.snapshot(), &uplink, phones.as_ref().map(Option::as_deref), &open, Instant::now())
     }
 }
 
@@ -154,7 +160,7 @@ async fn enter(State(page): State<Arc<Page>>, Path(code): Path<String>) -> Respo
         let text = "This machine has no random numbers for a cookie.";
         return (StatusCode::INTERNAL_SERVER_ERROR, view::sentence("Not now", text)).into_response();
     };
-    let cookie = access::cookie(&access::cookie_name(page.port), token.reveal(), page.is_https);
+    let cookie = access::cookie(&access::cookie_name(page.listener.port()), token.reveal(), page.is_https);
     let changed =
         tokio::task::spawn_blocking(move || page.readers.change(|readers| readers.enter(&code, &token, now()))).await;
     match changed {

@@ -21,8 +21,8 @@ pub const LINK_FOR: i64 = 3600;
 /// A browser is known for so long, seconds: browsers keep no cookie for longer.
 pub const READER_FOR: i64 = 400 * 24 * 3600;
 
-/// Browsers and links at most; the oldest make room.
-const MOST: usize = 64;
+/// Browsers and links at most, as many as phones; the oldest make room.
+const MOST: usize = 1_000;
 
 /// Why the list is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,11 +38,22 @@ pub enum Refused {
     NoLink,
 }
 
+/// What a link is for. There is one unused link of each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// What the browser is called.
+    pub name: String,
+    /// It was made with the phone of that name, and goes with it.
+    pub of_phone: bool,
+}
+
 /// A link that nobody has used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Link {
+struct Open {
     name: String,
+    #[serde(default)]
+    of_phone: bool,
     /// Of its code: SHA-256, hexadecimal.
     code_sha256: String,
     /// Seconds since 1970.
@@ -55,6 +66,9 @@ struct Link {
 pub struct Reader {
     /// The name of the link that it came by.
     pub name: String,
+    /// That link was made with the phone of that name.
+    #[serde(default)]
+    of_phone: bool,
     /// Of its token: SHA-256, hexadecimal.
     token_sha256: String,
     /// When it came, seconds since 1970.
@@ -65,7 +79,7 @@ pub struct Reader {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Readers {
-    links: Vec<Link>,
+    links: Vec<Open>,
     browsers: Vec<Reader>,
 }
 
@@ -75,17 +89,20 @@ impl Readers {
         self.browsers.iter().filter(move |reader| reader.is_known(now))
     }
 
-    /// Makes a link of `code`, in the place of an unused one of the same name. `now`: seconds since 1970.
-    pub fn invite(&mut self, name: &str, code: &Token, now: i64) -> Result<(), Refused> {
-        let name = name.trim();
+    /// Makes a link of `code`, in the place of an unused one for the same; whether there was one. `now`: seconds since 1970.
+    pub fn invite(&mut self, link: &Link, code: &Token, now: i64) -> Result<bool, Refused> {
+        let Link { name, of_phone } = link;
         if !is_name(name) {
             return Err(Refused::BadName);
         }
         self.tidy(now);
-        self.links.retain(|link| link.name != name);
+        let before = self.links.len();
+        self.links.retain(|open| open.name != *name || open.of_phone != *of_phone);
+        let replaced = self.links.len() < before;
         make_room(&mut self.links);
-        self.links.push(Link { name: name.to_owned(), code_sha256: hash(code.reveal()), until: now + LINK_FOR });
-        Ok(())
+        let (code_sha256, until) = (hash(code.reveal()), now + LINK_FOR);
+        self.links.push(Open { name: name.clone(), of_phone: *of_phone, code_sha256, until });
+        Ok(replaced)
     }
 
     /// Whether a link with this code is in force.
@@ -98,7 +115,8 @@ impl Readers {
         let link = self.links.remove(self.link(code, now).ok_or(Refused::NoLink)?);
         self.tidy(now);
         make_room(&mut self.browsers);
-        self.browsers.push(Reader { name: link.name, token_sha256: hash(token.reveal()), since: now });
+        let Open { name, of_phone, .. } = link;
+        self.browsers.push(Reader { name, of_phone, token_sha256: hash(token.reveal()), since: now });
         Ok(())
     }
 
@@ -113,9 +131,18 @@ impl Readers {
 
     /// Lets browsers and links of this name in no more. How many browsers they were.
     pub fn revoke(&mut self, name: &str) -> Result<usize, Refused> {
+        self.revoke_where(name, |_| true)
+    }
+
+    /// The same for those whose link was made with the phone of this name.
+    pub fn revoke_of_phone(&mut self, name: &str) -> Result<usize, Refused> {
+        self.revoke_where(name, |of_phone| of_phone)
+    }
+
+    fn revoke_where(&mut self, name: &str, goes: impl Fn(bool) -> bool) -> Result<usize, Refused> {
         let (name, links, readers) = (name.trim(), self.links.len(), self.browsers.len());
-        self.links.retain(|link| link.name != name);
-        self.browsers.retain(|reader| reader.name != name);
+        self.links.retain(|link| link.name != name || !goes(link.of_phone));
+        self.browsers.retain(|reader| reader.name != name || !goes(reader.of_phone));
         if (self.links.len(), self.browsers.len()) == (links, readers) {
             return Err(Refused::Unknown(name.to_owned()));
         }
@@ -136,7 +163,7 @@ impl Readers {
     }
 }
 
-impl Link {
+impl Open {
     /// A clock that was set back makes no link last longer.
     fn is_open(&self, now: i64) -> bool {
         (self.until - LINK_FOR..self.until).contains(&now)
@@ -150,12 +177,13 @@ impl Reader {
     }
 }
 
-/// The code of a new link to the agent of `data_dir`, in force at once: [`path`] is the link's path.
-pub fn invite(data_dir: &Path, name: &str) -> anyhow::Result<Token> {
+/// The code of a new link to the agent of `data_dir`, in force at once, whose [`path`] is its path; and whether it took the place of an
+/// unused one.
+pub fn invite(data_dir: &Path, link: &Link) -> anyhow::Result<(Token, bool)> {
     let code = Token::random().context("this machine has no random numbers for a link")?;
     let now = clock::now_micros().div_euclid(1_000_000);
-    KeptFile::<Readers>::new(data_dir).change(|readers| readers.invite(name, &code, now))??;
-    Ok(code)
+    let replaced = KeptFile::<Readers>::new(data_dir).change(|readers| readers.invite(link, &code, now))??;
+    Ok((code, replaced))
 }
 
 /// Of the link with this code.
@@ -187,6 +215,10 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000;
 
+    fn link(name: &str) -> Link {
+        Link { name: name.to_owned(), of_phone: false }
+    }
+
     fn token() -> Token {
         Token::random().unwrap()
     }
@@ -194,7 +226,7 @@ mod tests {
     #[test]
     fn a_link_lets_one_browser_in_within_an_hour() {
         let (mut readers, code, cookie) = (Readers::default(), token(), token());
-        readers.invite(" anna ", &code, NOW).unwrap();
+        readers.invite(&link("anna"), &code, NOW).unwrap();
         assert!(readers.is_invited(code.reveal(), NOW) && readers.is_invited(code.reveal(), NOW + LINK_FOR - 1));
         for late in [NOW + LINK_FOR, NOW - 1] {
             assert_eq!(readers.clone().enter(code.reveal(), &cookie, late), Err(Refused::NoLink));
@@ -215,19 +247,36 @@ mod tests {
     fn a_name_has_one_open_link_and_any_number_of_browsers() {
         let mut readers = Readers::default();
         let (first, second) = (token(), token());
-        readers.invite("up", &first, NOW).unwrap();
-        readers.invite("up", &second, NOW).unwrap();
+        readers.invite(&link("up"), &first, NOW).unwrap();
+        readers.invite(&link("up"), &second, NOW).unwrap();
         assert!(!readers.is_invited(first.reveal(), NOW) && readers.is_invited(second.reveal(), NOW));
         readers.enter(second.reveal(), &token(), NOW).unwrap();
-        readers.invite("up", &first, NOW).unwrap();
+        readers.invite(&link("up"), &first, NOW).unwrap();
         readers.enter(first.reveal(), &token(), NOW).unwrap();
         assert_eq!(readers.iter(NOW).count(), 2);
-        readers.invite("up", &second, NOW).unwrap();
+        readers.invite(&link("up"), &second, NOW).unwrap();
         assert_eq!(readers.revoke("up"), Ok(2));
         assert!(!readers.is_invited(second.reveal(), NOW), "an open link goes with them");
-        for bad in ["", " ", "a\nb"] {
-            assert_eq!(readers.invite(bad, &first, NOW), Err(Refused::BadName));
+        for bad in ["", "a\nb"] {
+            assert_eq!(readers.invite(&link(bad), &first, NOW), Err(Refused::BadName));
         }
+    }
+
+    #[test]
+    fn a_phone_s_browsers_go_with_it_and_others_of_its_name_stay() {
+        let mut readers = Readers::default();
+        let (own, others) = (token(), token());
+        for (of_phone, cookie) in [(true, &own), (false, &others)] {
+            let code = token();
+            let link = Link { name: "anna".to_owned(), of_phone };
+            assert_eq!(readers.invite(&link, &token(), NOW), Ok(false));
+            assert_eq!(readers.invite(&link, &code, NOW), Ok(true), "the former is replaced");
+            readers.enter(code.reveal(), cookie, NOW).unwrap();
+        }
+        assert_eq!(readers.revoke_of_phone("anna"), Ok(1));
+        assert!(readers.with_token(own.reveal(), NOW).is_none() && readers.with_token(others.reveal(), NOW).is_some());
+        assert!(readers.revoke_of_phone("anna").is_err());
+        assert_eq!(readers.revoke("anna"), Ok(1));
     }
 
     #[test]
@@ -236,14 +285,14 @@ mod tests {
         let cookies: Vec<Token> = (0..=MOST).map(|_| token()).collect();
         for cookie in &cookies {
             let code = token();
-            readers.invite("a", &code, NOW).unwrap();
+            readers.invite(&link("a"), &code, NOW).unwrap();
             readers.enter(code.reveal(), cookie, NOW).unwrap();
         }
         assert_eq!(readers.iter(NOW).count(), MOST);
         assert!(readers.with_token(cookies[0].reveal(), NOW).is_none());
         assert!(readers.with_token(cookies[MOST].reveal(), NOW).is_some());
         for number in 0..=MOST {
-            readers.invite(&number.to_string(), &token(), NOW).unwrap();
+            readers.invite(&link(&number.to_string()), &token(), NOW).unwrap();
         }
         assert_eq!(readers.links.len(), MOST);
     }
@@ -251,8 +300,8 @@ mod tests {
     #[test]
     fn what_is_kept_holds_no_code_and_no_token() {
         let (mut readers, code, cookie) = (Readers::default(), token(), token());
-        readers.invite("a", &code, NOW).unwrap();
-        readers.invite("b", &cookie, NOW).unwrap();
+        readers.invite(&link("a"), &code, NOW).unwrap();
+        readers.invite(&link("b"), &cookie, NOW).unwrap();
         readers.enter(code.reveal(), &cookie, NOW).unwrap();
         let kept = serde_json::to_string(&readers).unwrap();
         assert!(!kept.contains(code.reveal()) && !kept.contains(cookie.reveal()), "{kept}");
@@ -262,9 +311,9 @@ mod tests {
         #[test]
         fn no_text_but_the_code_and_the_token_opens(text in ".{0,40}") {
             let (mut readers, code, cookie) = (Readers::default(), token(), token());
-            readers.invite("a", &code, NOW).unwrap();
+            readers.invite(&link("a"), &code, NOW).unwrap();
             readers.enter(code.reveal(), &cookie, NOW).unwrap();
-            readers.invite("a", &code, NOW).unwrap();
+            readers.invite(&link("a"), &code, NOW).unwrap();
             prop_assert_eq!(readers.is_invited(&text, NOW), text == code.reveal());
             prop_assert_eq!(readers.with_token(&text, NOW).is_some(), text == cookie.reveal());
         }

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::addresses;
+use crate::addresses::{self, Listens};
 use crate::config::AgentConfig;
 use crate::identity::{self, Identity, Route};
 use crate::ingest::http::{self, Door, Quotas};
@@ -39,10 +39,11 @@ use crate::writer::state::Settings;
 use crate::writer::{self, Command, Ended, Inbox, Outlets};
 
 mod beginning;
-mod door;
+pub(crate) mod door;
 pub(crate) mod kept_id;
 
 use beginning::{Begun, Former, begin};
+use door::OpenDoor;
 
 /// Words of the uplink that may wait for the writer.
 const WORDS: usize = 64;
@@ -92,7 +93,8 @@ pub async fn run(
     let (routes_out, routes) = watch::channel(route);
     let (agent_out, agent) = watch::channel(None);
     let (shown_agent, shown_status) = (agent.clone(), Arc::clone(&status));
-    let names = Names::of_this_machine(config.push_host.as_deref());
+    let push_host = config.push_host.clone();
+    let names = Names::of_this_machine(push_host.as_deref());
     let wanted = Arc::default();
     let identities = identity::Keeper {
         dir: config.data_dir.clone(),
@@ -120,7 +122,8 @@ pub async fn run(
     let (begun, locked) = keeper.begin(Former::default()).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "taking pushes at /data");
-    addresses::note(&data_dir, address, tls.is_some());
+    addresses::note(&data_dir, &Listens { address, is_https: tls.is_some(), host: push_host });
+    let flag = addresses::data_dir_flag(&data_dir);
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
     if !is_by_broker {
@@ -129,13 +132,15 @@ pub async fn run(
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
     let readers = Arc::new(KeptFile::new(&data_dir));
     let lists = (Arc::clone(&phones), Arc::clone(&readers));
-    tasks.spawn("door", door::watch(lists, address, health.part("phones"), shutdown.clone()));
+    let open = OpenDoor::of(address, &flag);
+    tasks.spawn("door", door::watch(lists, open, health.part("phones"), shutdown.clone()));
     let page = Page {
         readers,
         phones: Arc::clone(&phones),
         status: shown_status,
         agent: shown_agent,
-        port: address.port(),
+        listener: address,
+        flag: flag.clone(),
         is_https: tls.is_some(),
     };
     let shown = page::router(page).merge(gaitway_service::http::router(health, metrics));

@@ -1,12 +1,12 @@
 //! Files that hold private keys.
 //!
-//! - From its first moment on such a file is its owner's alone; it is there whole or not at all, after a power cut too.
+//! - From its first moment on such a file is its owner's alone, who is its folder's; it is there whole or not at all, after a power cut too.
 //! - One process writes in a folder at a time. What one that was killed left behind is removed by [`sweep`] and by the next.
 //! - One that others may read or change is refused: its key may be known already.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -63,6 +63,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
         // One that was left behind may have other permissions.
         remove(&new)?;
         let mut file = owners_own(OpenOptions::new().write(true).create_new(true)).open(&new)?;
+        give_to_owner_of(&folder, &file);
         let put = file.write_all(content).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
         if put.is_err() {
             // The first error is what counts.
@@ -106,6 +107,19 @@ fn hold_folder(path: &Path) -> io::Result<File> {
     Ok(folder)
 }
 
+/// Gives a new `file` to whose `folder` it lies in, so that what root makes there is its owner's. Who may not give files away keeps
+/// it.
+pub fn give_to_owner_of(folder: &File, file: &File) {
+    let differs = |(folder, own): (fs::Metadata, fs::Metadata)| {
+        let differ = (folder.uid(), folder.gid()) != (own.uid(), own.gid());
+        differ.then(|| (folder.uid(), folder.gid()))
+    };
+    let both = folder.metadata().and_then(|folder| Ok((folder, file.metadata()?)));
+    if let Some((user, group)) = both.ok().and_then(differs) {
+        let _ = fchown(file, Some(user), Some(group));
+    }
+}
+
 /// Opens files for their owner alone where it makes them.
 pub fn owners_own(options: &mut OpenOptions) -> &mut OpenOptions {
     options.mode(0o600)
@@ -135,6 +149,17 @@ mod tests {
             assert_eq!((mode(&path), read(&path).unwrap()), (0o600, Some(Zeroizing::new(content.to_vec()))));
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_root_makes_in_a_folder_is_its_owner_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, folder) = (dir.path().join("key"), File::open(dir.path()).unwrap());
+        // Only root gives a folder away.
+        let user =
+            if fchown(&folder, Some(65_534), Some(65_534)).is_ok() { 65_534 } else { folder.metadata().unwrap().uid() };
+        write(&path, b"k").unwrap();
+        assert_eq!((fs::metadata(&path).unwrap().uid(), mode(&path)), (user, 0o600));
     }
 
     #[test]

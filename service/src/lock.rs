@@ -8,6 +8,9 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+#[cfg(unix)]
+use crate::key_file;
+
 /// Name of the lock file in a data directory.
 const LOCK_FILE: &str = ".lock";
 
@@ -70,7 +73,7 @@ impl DataDir {
         Self::create(path)?;
         let lock_file = path.join(LOCK_FILE);
         let failed = |source| LockError::File { path: lock_file.clone(), source };
-        let mut file = open(&lock_file).map_err(failed)?;
+        let mut file = file(&lock_file).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -128,12 +131,28 @@ fn sync_entry(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// The file at `path` to lock, made if it is not there: then it is its folder's owner's alone. A link is not followed, which would let
+/// whoever owns the folder have root write elsewhere.
+#[cfg(unix)]
+pub fn file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => {
+            let folder = path.parent().filter(|above| !is_here(above)).unwrap_or(Path::new("."));
+            key_file::give_to_owner_of(&File::open(folder)?, &file);
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// The file at `path` to lock, made if it is not there.
+#[cfg(not(unix))]
+pub fn file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
 fn note_holder(file: &mut File) -> io::Result<()> {

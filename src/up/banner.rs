@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, absolute};
 
-use gaitway_agent::addresses::urls;
+use gaitway_agent::addresses::{data_dir_flag, urls};
 use gaitway_agent::config::AgentConfig;
 use gaitway_agent::phones::PhonesFile;
-use gaitway_agent::readers;
+use gaitway_agent::readers::{self, Link};
 
 /// Prints it on a terminal, logs it otherwise.
 pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent: &AgentConfig) -> std::io::Result<()> {
@@ -15,8 +15,7 @@ pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent:
     let urls = reached.iter().map(|url| format!("{url}/data"));
     let agent_dir = &agent.data_dir;
     let is_open = PhonesFile::new(agent_dir).current().is_ok_and(|phones| phones.is_none());
-    let is_default = absolute(agent_dir)? == absolute(AgentConfig::default().data_dir)?;
-    let of = if is_default { String::new() } else { format!(" --data-dir {}", agent_dir.display()) };
+    let of = data_dir_flag(agent_dir);
     let data_dir = absolute(data_dir)?;
     if !terminal {
         for url in urls {
@@ -46,8 +45,10 @@ pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent:
         writeln!(out, "  {scheme}://localhost:{} on this machine", listener.port())?;
     }
     if let Some(url) = reached.first().filter(|_| !listener.ip().is_loopback()) {
-        match readers::invite(agent_dir, "up") {
-            Ok(code) => writeln!(out, "  {url}{} on another device, once and within an hour", readers::path(&code))?,
+        match readers::invite(agent_dir, &Link { name: "up".to_owned(), of_phone: false }) {
+            Ok((code, _)) => {
+                writeln!(out, "  {url}{} on another device, once and within an hour", readers::path(&code))?
+            }
             Err(error) => tracing::warn!("no link to the page can be made: {error:#}"),
         }
     }

@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use gaitway_proto::schema;
+use gaitway_service::clock;
 use gaitway_service::table::{Side, Table};
-use gaitway_service::{clock, config};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use serde::Serialize;
 
-use crate::addresses::{noted, urls};
-use crate::config::AgentConfig;
+use super::place::Of;
 use crate::kept::KeptFile;
 use crate::phones::{Decimals, Keep, NoDecimals, Phones, PhonesFile, Privacy, Token};
-use crate::readers::{self, Readers};
+use crate::readers::{self, Link, Readers};
 
 /// Says which phones may push. It is in force at once, also while the agent runs.
 #[derive(Debug, clap::Subcommand)]
@@ -52,7 +51,7 @@ pub(super) enum PhoneCommand {
         #[command(flatten)]
         of: Of,
     },
-    /// Lets a phone in no more, nor browsers that came by its link
+    /// Lets a phone in no more, nor browsers that came by the link of its `phone add`
     Revoke {
         /// Its name
         name: String,
@@ -64,10 +63,10 @@ pub(super) enum PhoneCommand {
 /// What is kept of a phone.
 #[derive(Debug, clap::Args)]
 pub(super) struct Kept {
-    /// What is stored and sent of its pushes [default: all; of a phone that is there: as it was]
+    /// What is stored and sent of its pushes; what is not told stays as it is, in the beginning `all`
     #[arg(long, value_enum, value_name = "WHAT")]
     keep: Option<Keep>,
-    /// Keeps its places to N decimals, or exact as they come [default: exact; of a phone that is there: as it was]
+    /// Keeps its places to N decimals, or exact as they come; what is not told stays as it is, in the beginning `exact`
     ///
     /// N is 0 to 7. Two places that are kept as one lie up to 111 km apart with 0 decimals, 11 km with 1, 1.1 km with 2,
     /// 110 m with 3, 11 m with 4, 1.1 m with 5, 11 cm with 6, 1.1 cm with 7, from north to south; from east to west less,
@@ -99,20 +98,9 @@ impl Kept {
     }
 }
 
-/// The agent that is meant.
-#[derive(Debug, clap::Args)]
-pub(super) struct Of {
-    /// The agent's data directory; of `gaitway up` it is DIR/agent [default: as configured, ./gaitway-data/agent]
-    #[arg(long, value_name = "DIR")]
-    pub(super) data_dir: Option<PathBuf>,
-}
-
 /// Of a terminal, whatever its own colours are: few cameras read a code whose colours are exchanged.
 const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
 const AS_BEFORE: &str = "\x1b[0m";
-
-#[derive(Debug, Serialize)]
-struct NoFlags {}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,41 +114,44 @@ struct Shown<'a> {
 
 /// Runs one of them.
 pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<PathBuf>) -> anyhow::Result<()> {
-    let configured = config::load::<AgentConfig>("agent", file, None, NoFlags {})?;
-    let data_dir = |of: Of| of.data_dir.or(of_agent).unwrap_or(configured.data_dir);
+    let find = |of: Of| of.find(file, of_agent);
     let mut out = io::stdout().lock();
     match command {
         PhoneCommand::Add { name, kept, of, http } => {
             let token = Token::random().context("this machine has no random numbers for a token")?;
             let now = schema::rfc3339(clock::now_micros().div_euclid(1_000_000) * 1_000_000_000);
-            let dir = data_dir(of);
-            let list = PhonesFile::new(&dir);
+            let place = find(of)?;
+            let list = PhonesFile::new(&place.dir);
             let first = list.current()?.is_none();
             let privacy = list.change(|phones| {
                 phones.add(&name, &token, now)?;
                 phones.set(&name, |privacy| kept.apply(privacy))
             })??;
-            let as_configured = (configured.http, configured.https.key_file.is_some());
-            let (listener, is_https) = noted(&dir).unwrap_or(as_configured);
-            let reached = urls(http.unwrap_or(listener), is_https, configured.push_host.as_deref());
+            let reached = place.urls(http);
             let pushed: Vec<String> = reached.iter().map(|url| format!("{url}/data/{}", token.reveal())).collect();
             show_new(&mut out, name.trim(), &token, &pushed, io::stdout().is_terminal())?;
             if let Some(url) = reached.first() {
-                writeln!(out, "\nTo see what it does, open this in a browser (good once, and for an hour):")?;
-                writeln!(out, "  {url}{}", readers::path(&readers::invite(&dir, &name)?))?;
+                let (code, _) = readers::invite(&place.dir, &Link { name: name.trim().to_owned(), of_phone: true })?;
+                let seen =
+                    "To see what all phones of this agent do, open this in a browser (good once, and for an hour):";
+                writeln!(out, "\n{seen}\n  {url}{}", readers::path(&code))?;
             }
-            if !privacy.keeps_everything() {
-                writeln!(out, "\nOf this phone is kept: {privacy}.")?;
-            }
+            writeln!(out, "\nOf this phone is kept: {privacy}.")?;
             if first {
                 let path = list.path().display();
-                writeln!(out, "\nFrom now on this agent refuses pushes without a token ({path}).")?;
+                writeln!(out, "From now on this agent refuses pushes without a token ({path}).")?;
             }
+            place.warn_of_nobody();
         }
         PhoneCommand::List { of, json } => {
-            let list = PhonesFile::new(&data_dir(of));
+            let place = find(of)?;
+            let list = PhonesFile::new(&place.dir);
+            place.must_have(list.path())?;
             match list.current()? {
                 None => {
+                    if json {
+                        writeln!(out, "null")?;
+                    }
                     let path = list.path().display();
                     eprintln!("anybody may push: there is no list of phones ({path}); `phone add NAME` begins one");
                 }
@@ -169,18 +160,24 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
             }
         }
         PhoneCommand::Set { name, kept, of } => {
-            let list = PhonesFile::new(&data_dir(of));
+            let place = find(of)?;
+            let list = PhonesFile::new(&place.dir);
+            place.must_have(list.path())?;
             let privacy = list.change(|phones| phones.set(&name, |privacy| kept.apply(privacy)))??;
             writeln!(out, "of phone {:?} is kept from its next push on: {privacy}", name.trim())?;
         }
         PhoneCommand::Revoke { name, of } => {
-            let dir = data_dir(of);
-            let list = PhonesFile::new(&dir);
+            let place = find(of)?;
+            let list = PhonesFile::new(&place.dir);
+            place.must_have(list.path())?;
             let phone = list.change(|phones| phones.revoke(&name))??;
             writeln!(out, "phone {:?} may not push any more", phone.name)?;
-            let readers = KeptFile::<Readers>::new(&dir);
-            if readers.current()?.is_some() && readers.change(|readers| readers.revoke(&name))?.is_ok() {
-                writeln!(out, "Nor may browsers look that came by its link.")?;
+            if !phone.privacy().keeps_everything() {
+                writeln!(out, "Of it was kept: {}. Say so again if you add it anew.", phone.privacy())?;
+            }
+            let readers = KeptFile::<Readers>::new(&place.dir);
+            if readers.current()?.is_some() && readers.change(|readers| readers.revoke_of_phone(&name))?.is_ok() {
+                writeln!(out, "Nor may browsers look that came by the link that was made with it.")?;
             }
             if list.current()?.is_some_and(|phones| phones.iter().next().is_none()) {
                 let path = list.path().display();

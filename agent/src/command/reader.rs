@@ -5,20 +5,19 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use gaitway_proto::schema;
+use gaitway_service::clock;
 use gaitway_service::table::{Side, Table};
-use gaitway_service::{clock, config};
 use serde::Serialize;
 
-use super::phone::Of;
-use crate::addresses::{noted, urls};
-use crate::config::AgentConfig;
+use super::place::Of;
 use crate::kept::KeptFile;
-use crate::readers::{self, Readers};
+use crate::readers::{self, Link, Readers};
 
 /// Says which browsers may look at the agent's page. It is in force at once, also while the agent runs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum ReaderCommand {
-    /// Prints a link for a browser, good once and for an hour. On the agent's own machine none is needed
+    /// Prints a link for a browser, good once and for an hour, in the place of an unused one of that name. On the agent's own machine
+    /// none is needed
     Add {
         /// What to call it, such as the name of its owner
         name: String,
@@ -45,9 +44,6 @@ pub(super) enum ReaderCommand {
     },
 }
 
-#[derive(Debug, Serialize)]
-struct NoFlags {}
-
 #[derive(Serialize)]
 struct Shown<'a> {
     name: &'a str,
@@ -56,27 +52,28 @@ struct Shown<'a> {
 
 /// Runs one of them.
 pub(super) fn run(command: ReaderCommand, file: Option<&Path>, of_agent: Option<PathBuf>) -> anyhow::Result<()> {
-    let configured = config::load::<AgentConfig>("agent", file, None, NoFlags {})?;
-    let data_dir = |of: Of| of.data_dir.or(of_agent).unwrap_or(configured.data_dir);
+    let find = |of: Of| of.find(file, of_agent);
     let mut out = io::stdout().lock();
     match command {
         ReaderCommand::Add { name, of, http } => {
-            let dir = data_dir(of);
-            let as_configured = (configured.http, configured.https.key_file.is_some());
-            let (listener, is_https) = noted(&dir).unwrap_or(as_configured);
-            let reached = urls(http.unwrap_or(listener), is_https, configured.push_host.as_deref());
-            let path = readers::path(&readers::invite(&dir, &name)?);
-            writeln!(
-                out,
-                "Open one of these in the browser of {:?}; the link is good once and for an hour:",
-                name.trim()
-            )?;
-            for url in reached {
-                writeln!(out, "  {url}{path}")?;
+            let place = find(of)?;
+            let name = name.trim();
+            let link = Link { name: name.to_owned(), of_phone: false };
+            let (code, replaced) = readers::invite(&place.dir, &link)?;
+            writeln!(out, "Open one of these in the browser of {name:?}; the link is good once and for an hour:")?;
+            for url in place.urls(http) {
+                writeln!(out, "  {url}{}", readers::path(&code))?;
             }
+            if replaced {
+                writeln!(out, "The link of that name that nobody had used is not in force any more.")?;
+            }
+            place.warn_of_nobody();
         }
         ReaderCommand::List { of, json } => {
-            let list = KeptFile::<Readers>::new(&data_dir(of)).current()?;
+            let place = find(of)?;
+            let list = KeptFile::<Readers>::new(&place.dir);
+            place.must_have(list.path())?;
+            let list = list.current()?;
             let now = clock::now_micros().div_euclid(1_000_000);
             let shown: Vec<Shown<'_>> = list.iter().flat_map(|readers| readers.iter(now)).map(Shown::of).collect();
             if json {
@@ -91,7 +88,10 @@ pub(super) fn run(command: ReaderCommand, file: Option<&Path>, of_agent: Option<
             }
         }
         ReaderCommand::Revoke { name, of } => {
-            let readers = KeptFile::<Readers>::new(&data_dir(of)).change(|readers| readers.revoke(&name))??;
+            let place = find(of)?;
+            let list = KeptFile::<Readers>::new(&place.dir);
+            place.must_have(list.path())?;
+            let readers = list.change(|readers| readers.revoke(&name))??;
             let name = name.trim();
             match readers {
                 0 => writeln!(out, "the link of {name:?} is not in force any more; nobody had used it")?,

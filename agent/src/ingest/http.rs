@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Refusal, parse_keeping};
 use crate::metrics::AgentMetrics;
 use crate::names::Names;
+use crate::page::is_passed_on;
 use crate::phones::PhonesFile;
 use crate::writer::{Accepted, Command, Received};
 
@@ -127,7 +128,8 @@ async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<
     let pusher = access::pusher(&shared.door.phones, request.headers(), token)?;
     let is_known = matches!(pusher, Pusher::Phone(_));
     let caller = request.extensions().get::<Caller>().cloned();
-    let who = shared.door.quotas.who(&pusher, caller.as_ref().map(Caller::address));
+    let is_here = caller.as_ref().is_some_and(Caller::is_here) && !is_passed_on(request.headers());
+    let who = shared.door.quotas.who(&pusher, caller.as_ref().map(Caller::address), is_here);
     who.as_ref().map_or(Ok(()), |who| shared.door.quotas.admit(who, Instant::now()))?;
     let (body, _held) = shared.room.read(request.into_body(), coding, caller.as_ref()).await?;
     if let Some(caller) = &caller {

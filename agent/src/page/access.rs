@@ -1,7 +1,7 @@
 //! Who may look: programs on this machine, and browsers that came by a link. Pure but for the list's file.
 //!
 //! - Nothing is told to anybody else, nor changed for them.
-//! - What a proxy on this machine passes on comes from elsewhere.
+//! - What a proxy on this machine passes on comes from elsewhere, if the proxy says that it is one.
 
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
@@ -23,6 +23,11 @@ pub(super) fn cookie(name: &str, token: &str, is_https: bool) -> String {
     format!("{name}={token}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}", crate::readers::READER_FOR)
 }
 
+/// Whether a proxy says that it passes this on.
+pub(crate) fn is_passed_on(headers: &HeaderMap) -> bool {
+    PASSED_ON.iter().any(|header| headers.contains_key(*header))
+}
+
 /// Whether a request with `headers` may see what is shown. `is_here`: it comes from this machine; `now`: seconds since 1970.
 pub(super) fn may_look(
     headers: &HeaderMap,
@@ -31,7 +36,7 @@ pub(super) fn may_look(
     cookie_name: &str,
     now: i64,
 ) -> Result<bool, Unusable> {
-    if is_here && !PASSED_ON.iter().any(|header| headers.contains_key(*header)) {
+    if is_here && !is_passed_on(headers) {
         return Ok(true);
     }
     let shown = tokens(headers, cookie_name);
@@ -56,6 +61,7 @@ mod tests {
 
     use super::*;
     use crate::phones::Token;
+    use crate::readers::Link;
 
     const NOW: i64 = 1_800_000_000;
 
@@ -69,7 +75,7 @@ mod tests {
     fn with_reader(file: &KeptFile<Readers>) -> Token {
         let (code, token) = (Token::random().unwrap(), Token::random().unwrap());
         let entered = file.change(|readers| {
-            readers.invite("a", &code, NOW)?;
+            readers.invite(&Link { name: "a".to_owned(), of_phone: false }, &code, NOW)?;
             readers.enter(code.reveal(), &token, NOW)
         });
         entered.unwrap().unwrap();

@@ -3,7 +3,7 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::readers;
+use crate::readers::{self, Link};
 
 struct Site {
     dir: tempfile::TempDir,
@@ -18,7 +18,8 @@ impl Site {
             phones: Arc::new(PhonesFile::new(dir.path())),
             status: Arc::default(),
             agent: watch::channel("home".parse().ok()).1,
-            port: 8000,
+            listener: "0.0.0.0:8000".parse().unwrap(),
+            flag: String::new(),
             is_https,
         };
         Self { dir, router: under_own_names(router(page), Names::default()) }
@@ -33,6 +34,12 @@ impl Site {
     }
 }
 
+/// The path of a link.
+fn invite(site: &Site) -> String {
+    let link = Link { name: "anna".to_owned(), of_phone: false };
+    readers::path(&readers::invite(site.dir.path(), &link).unwrap().0)
+}
+
 #[tokio::test]
 async fn a_link_lets_one_browser_in_by_a_tap_and_nobody_by_looking_ahead() {
     let site = Site::new(false);
@@ -40,7 +47,7 @@ async fn a_link_lets_one_browser_in_by_a_tap_and_nobody_by_looking_ahead() {
         let (status, _, said) = site.ask("GET", path, &[("cookie", "gaitway_8000=0")]).await;
         assert!(status == StatusCode::FORBIDDEN && said.contains("gaitway agent reader add"), "{path}: {said}");
     }
-    let link = readers::path(&readers::invite(site.dir.path(), "anna").unwrap());
+    let link = invite(&site);
     for _ in 0..2 {
         let (status, head, said) = site.ask("GET", &link, &[]).await;
         assert!(status == StatusCode::OK && said.contains("<button") && !head.contains("set-cookie"), "{head} {said}");
@@ -65,7 +72,7 @@ async fn a_link_lets_one_browser_in_by_a_tap_and_nobody_by_looking_ahead() {
 #[tokio::test]
 async fn nothing_is_answered_under_a_name_that_somebody_else_may_have() {
     let site = Site::new(false);
-    let link = readers::path(&readers::invite(site.dir.path(), "anna").unwrap());
+    let link = invite(&site);
     for (method, path) in
         [("GET", "/"), ("GET", "/api/v1/status"), ("GET", &link), ("POST", &link), ("GET", "/page.css")]
     {
@@ -79,7 +86,7 @@ async fn nothing_is_answered_under_a_name_that_somebody_else_may_have() {
 #[tokio::test]
 async fn pages_load_nothing_from_elsewhere_and_tell_no_address() {
     let site = Site::new(true);
-    let link = readers::path(&readers::invite(site.dir.path(), "anna").unwrap());
+    let link = invite(&site);
     let (_, entered, _) = site.ask("POST", &link, &[]).await;
     assert!(entered.contains("; Secure"), "{entered}");
     for path in ["/", link.as_str()] {
@@ -96,7 +103,7 @@ async fn pages_load_nothing_from_elsewhere_and_tell_no_address() {
 #[tokio::test]
 async fn a_list_that_cannot_be_read_lets_nobody_in() {
     let site = Site::new(false);
-    let link = readers::path(&readers::invite(site.dir.path(), "anna").unwrap());
+    let link = invite(&site);
     std::fs::write(site.dir.path().join("readers.json"), "{").unwrap();
     for (method, path) in [("GET", "/"), ("GET", &link), ("POST", &link)] {
         let (status, head, said) = site.ask(method, path, &[("cookie", "gaitway_8000=1")]).await;

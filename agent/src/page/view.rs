@@ -50,26 +50,25 @@ struct Seen {
 }
 
 impl View {
-    /// What these tell.
+    /// What these tell; `open` is what to say of a door without a list of phones.
     pub(super) fn of(
         agent: Option<AgentId>,
         status: AgentSnapshot,
         uplink: &UplinkSnapshot,
-        phones: &Result<Option<std::sync::Arc<Phones>>, Unusable>,
+        phones: Result<Option<&Phones>, &Unusable>,
+        open: &str,
         now: Instant,
     ) -> Self {
         let mut notices = Vec::new();
         match phones {
-            Ok(None) => notices.push(
-                "Anybody in this network may push. Give each phone a token: gaitway agent phone add NAME".to_owned(),
-            ),
+            Ok(None) => notices.push(open.to_owned()),
             Ok(Some(_)) => {}
             Err(unusable) => notices.push(format!("Nobody may push: {unusable}")),
         }
         notices.extend(status.notice);
         notices.extend(uplink.waiting.as_ref().map(|why| format!("Nothing is forwarded: {why}")));
         let name = |device: &str| {
-            let phones = phones.as_ref().ok()?.as_deref()?;
+            let phones = phones.ok()??;
             phones.iter().find(|phone| phone.device.as_deref() == Some(device)).map(|phone| phone.name.clone())
         };
         let seen = |(device_id, phone): (String, Phone)| Seen {
@@ -202,8 +201,6 @@ fn thousands(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use gaitway_proto::activity::{Activity, Window};
 
     use super::*;
@@ -226,13 +223,13 @@ mod tests {
         status.phones.insert("<b>".to_owned(), Phone { heard: now, readings: 12_345, running: Some(running) });
         let away = UplinkSnapshot { waiting: Some("the relay is away".to_owned()), ..UplinkSnapshot::default() };
         let agent = "home".parse().ok();
-        let view = View::of(agent, status.clone(), &away, &Ok(None), now);
+        let view = View::of(agent, status.clone(), &away, Ok(None), "anybody may push", now);
         let page = view.page().into_string();
         for part in [
             "&lt;b&gt;",
             "walking <small>87 %",
             "12\u{202f}345 readings",
-            "Anybody in this network",
+            "anybody may push",
             "the relay is away",
             "3 messages wait",
         ] {
@@ -243,8 +240,7 @@ mod tests {
         let mut phones = Phones::default();
         phones.add("Anna's", &Token::random().unwrap(), String::new()).unwrap();
         let linked = UplinkSnapshot { welcomed: true, ..UplinkSnapshot::default() };
-        let page =
-            View::of(None, AgentSnapshot::default(), &linked, &Ok(Some(Arc::new(phones))), now).page().into_string();
+        let page = View::of(None, AgentSnapshot::default(), &linked, Ok(Some(&phones)), "", now).page().into_string();
         assert!(
             page.contains("No phone has pushed") && page.contains("takes what comes") && !page.contains("notice"),
             "{page}"

@@ -156,6 +156,21 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_way_is_not_written_into() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        fs::write(&other, "another's").unwrap();
+        let file = PhonesFile::new(dir.path());
+        std::os::unix::fs::symlink(other.path(), file.unfinished()).unwrap();
+        add(&file, "anna").unwrap();
+        let lock = dir.path().join("phones.json.lock");
+        fs::remove_file(&lock).unwrap();
+        std::os::unix::fs::symlink(other.path(), &lock).unwrap();
+        let said = file.change(|phones| phones.revoke("anna")).unwrap_err().to_string();
+        assert!(said.contains("phones.json cannot be changed"), "{said}");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "another's");
+    }
+
+    #[test]
     fn many_at_a_time_lose_no_change() {
         let dir = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {

@@ -28,7 +28,7 @@ enum Standing {
 /// Tells the log and `part` until `shutdown`.
 pub(super) async fn watch(
     (phones, readers): (Arc<PhonesFile>, Arc<KeptFile<Readers>>),
-    listener: SocketAddr,
+    open: OpenDoor,
     part: Part,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -43,7 +43,7 @@ pub(super) async fn watch(
         }
         let standing = look(&phones);
         if told.as_ref() != Some(&standing) {
-            tell(&standing, listener, &part);
+            tell(&standing, &open, &part);
             told = Some(standing);
         }
         tokio::select! {
@@ -61,18 +61,35 @@ fn look(phones: &PhonesFile) -> Standing {
     }
 }
 
-fn tell(standing: &Standing, listener: SocketAddr, part: &Part) {
+/// A door without a list of phones.
+#[derive(Debug)]
+pub(crate) struct OpenDoor {
+    /// What to say of it.
+    pub(crate) said: String,
+    is_exposed: bool,
+}
+
+impl OpenDoor {
+    /// Of an agent on `listener`; `flag` is how commands name it.
+    pub(crate) fn of(listener: SocketAddr, flag: &str) -> Self {
+        let is_exposed = !listener.ip().is_loopback();
+        let said = if is_exposed {
+            format!("anybody in this network may push; give each phone a token: gaitway agent phone add NAME{flag}")
+        } else {
+            "anybody on this machine may push".to_owned()
+        };
+        Self { said, is_exposed }
+    }
+}
+
+fn tell(standing: &Standing, open: &OpenDoor, part: &Part) {
     match standing {
-        Standing::Open if listener.ip().is_loopback() => {
-            part.ready();
-            part.note("anybody on this machine may push");
-        }
         Standing::Open => {
-            const SAID: &str =
-                "anybody in this network may push; give each phone a token: gaitway agent phone add NAME";
-            tracing::warn!(%listener, "{SAID}");
+            if open.is_exposed {
+                tracing::warn!("{}", open.said);
+            }
             part.ready();
-            part.note(SAID);
+            part.note(open.said.as_str());
         }
         Standing::Phones(phones) => {
             tracing::info!(phones, "phones with their tokens may push, nobody else");
@@ -100,10 +117,10 @@ mod tests {
         let (file, health) = (PhonesFile::new(dir.path()), Health::new());
         let part = health.part("phones");
         let report = |listener: &str| {
-            tell(&look(&file), listener.parse().unwrap(), &part);
+            tell(&look(&file), &OpenDoor::of(listener.parse().unwrap(), " --data-dir /srv"), &part);
             health.report().to_text()
         };
-        assert!(report("0.0.0.0:8000").contains("anybody in this network may push"));
+        assert!(report("0.0.0.0:8000").contains("phone add NAME --data-dir /srv"));
         assert!(report("127.0.0.1:8000").contains("anybody on this machine"));
         file.change(|phones| phones.add("anna", &Token::random().unwrap(), String::new())).unwrap().unwrap();
         assert!(report("0.0.0.0:8000").contains("1 phone may push"));

@@ -72,3 +72,22 @@ impl Caller {
 pub(super) fn millis_since(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_this_machine_are_told_from_others() {
+        let is_here = |remote: &str| {
+            let (share, known) = (Arc::new(Semaphore::new(1)), Arc::new(Mutex::new(Known::new(1))));
+            Caller::new(share, remote.parse().unwrap(), known, Instant::now()).is_here()
+        };
+        for here in ["127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_here(here), "{here}");
+        }
+        for elsewhere in ["192.168.1.9", "::", "::2", "fe80::1", "::ffff:192.0.2.1", "0.0.0.0"] {
+            assert!(!is_here(elsewhere), "{elsewhere}");
+        }
+    }
+}

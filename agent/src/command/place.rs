@@ -1,0 +1,119 @@
+//! Which agent a command is about, and where it is reached.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use gaitway_service::config;
+use serde::Serialize;
+
+use crate::addresses::{self, Listens};
+use crate::config::AgentConfig;
+
+/// What an agent that has run leaves in its data directory.
+const TRACES: [&str; 4] = ["agent-id", "listens", "spool.db", "identity.json"];
+
+/// The agent that is meant.
+#[derive(Debug, clap::Args)]
+pub(super) struct Of {
+    /// The agent's data directory, or that of `gaitway up` [default: as configured, ./gaitway-data/agent]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// An agent's data directory, and what is configured.
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
+    configured: AgentConfig,
+}
+
+#[derive(Debug, Serialize)]
+struct NoFlags {}
+
+impl Of {
+    /// With what was told before the command: the configuration's `file`, and the data directory.
+    pub(super) fn find(self, file: Option<&Path>, before: Option<PathBuf>) -> anyhow::Result<Place> {
+        let configured = config::load_either::<AgentConfig>("agent", file, NoFlags {})?;
+        let told = self.data_dir.or(before).unwrap_or_else(|| configured.data_dir.clone());
+        let below = told.join("agent");
+        let dir = if !is_agents(&told) && is_agents(&below) { below } else { told };
+        Ok(Place { dir, configured })
+    }
+}
+
+impl Place {
+    /// Fails where neither an agent has run nor the list at `path` is: then a name was mistyped.
+    pub(super) fn must_have(&self, path: &Path) -> anyhow::Result<()> {
+        ensure!(
+            path.exists() || is_agents(&self.dir),
+            "no agent has run in {}: `--data-dir DIR` names the folder of the one that is meant, or of its `gaitway up`",
+            self.dir.display()
+        );
+        Ok(())
+    }
+
+    /// Says so where no agent has run yet, whose list is begun.
+    pub(super) fn warn_of_nobody(&self) {
+        if !is_agents(&self.dir) {
+            let dir = self.dir.display();
+            eprintln!(
+                "note: no agent has run in {dir} yet, so this is for one that will; `--data-dir DIR` names the folder of \
+                 another, or of its `gaitway up`"
+            );
+        }
+    }
+
+    /// URLs of the agent without a path: of `listener` if that is told, else where it listens or did when it last ran, else as
+    /// configured.
+    pub(super) fn urls(&self, listener: Option<SocketAddr>) -> Vec<String> {
+        let configured = || Listens {
+            address: self.configured.http,
+            is_https: self.configured.https.key_file.is_some(),
+            host: self.configured.push_host.clone(),
+        };
+        let mut listens = addresses::noted(&self.dir).unwrap_or_else(configured);
+        listens.address = listener.unwrap_or(listens.address);
+        listens.urls()
+    }
+}
+
+fn is_agents(dir: &Path) -> bool {
+    TRACES.iter().any(|name| dir.join(name).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_up_means_its_agent_s_and_one_of_nobody_is_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let find = |dir: &Path| Of { data_dir: Some(dir.to_owned()) }.find(None, None).unwrap();
+        let place = find(dir.path());
+        assert_eq!(place.dir, dir.path());
+        let said = place.must_have(&dir.path().join("phones.json")).unwrap_err().to_string();
+        assert!(said.contains("no agent has run in") && said.contains("--data-dir"), "{said}");
+        let own = dir.path().join("agent");
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join("agent-id"), "home").unwrap();
+        for named in [dir.path(), &own] {
+            assert_eq!(find(named).dir, own);
+        }
+        find(&own).must_have(&own.join("phones.json")).unwrap();
+        // An agent's own folder may have one of that name in it.
+        std::fs::write(dir.path().join("spool.db"), "").unwrap();
+        assert_eq!(find(dir.path()).dir, dir.path());
+    }
+
+    #[test]
+    fn an_agent_is_reached_as_it_noted_and_else_as_configured() {
+        let dir = tempfile::tempdir().unwrap();
+        let find = || Of { data_dir: Some(dir.path().to_owned()) }.find(None, None).unwrap();
+        let other = "127.0.0.1:9".parse().ok();
+        assert_eq!(find().urls(other), ["http://127.0.0.1:9"]);
+        let host = Some("pi.example.org".to_owned());
+        addresses::note(dir.path(), &Listens { address: "0.0.0.0:8443".parse().unwrap(), is_https: true, host });
+        assert_eq!(find().urls(None), ["https://pi.example.org:8443"]);
+        assert_eq!(find().urls(other), ["https://pi.example.org:9"]);
+    }
+}
