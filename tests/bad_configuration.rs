@@ -5,6 +5,7 @@
 mod harness;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,9 @@ struct Mistake<'a> {
     flags: &'a [&'a str],
     expected: &'a [&'a str],
 }
+
+/// A file whose text can be read once.
+const PIPE: &str = "/dev/stdin";
 
 const NONE: Mistake<'_> = Mistake { command: "up", file: b"", variables: &[], flags: &[], expected: &[] };
 
@@ -52,14 +56,18 @@ fn said(dir: &Path, mistake: &Mistake<'_>) -> String {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GAITWAY_")) {
         command.env_remove(name);
     }
+    let is_piped = mistake.flags.contains(&PIPE);
     let mut child = command
         .args(mistake.flags)
         .envs(mistake.variables.iter().copied())
-        .stdin(Stdio::null())
+        .stdin(if is_piped { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    if let Some(mut pipe) = child.stdin.take() {
+        pipe.write_all(mistake.file).unwrap();
+    }
     let end = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > end || data_dir.exists() {
@@ -73,7 +81,7 @@ fn said(dir: &Path, mistake: &Mistake<'_>) -> String {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{said}");
     assert!(!data_dir.exists(), "nothing is opened before the configuration is checked: {said}");
-    said.replace(config.to_str().unwrap(), "FILE")
+    said.replace(config.to_str().unwrap(), "FILE").replace(PIPE, "FILE")
 }
 
 fn assert_said(mistakes: &[Mistake<'_>]) {
@@ -392,6 +400,24 @@ fn a_file_that_cannot_be_read_is_named_with_the_line_where_it_stops_making_sense
             expected: &["/dev/zero cannot be read", "larger than 1 MiB"],
             ..NONE
         },
+    ]);
+}
+
+#[test]
+fn a_file_that_can_be_read_only_once_is_read_whole_for_every_service() {
+    let piped = |command, text, flags, expected| Mistake { command, flags, ..file(text, expected) };
+    let (text, flags): (_, &[&str]) = ("[relay]\ntlx = true", &["--config", PIPE]);
+    let unknown: &[&str] = &["FILE:2: unknown key `relay.tlx`, perhaps `tls`"];
+    assert_said(&[
+        piped("up", "[agent]\nhttq = '0.0.0.0:1'", flags, &["FILE:2: unknown key `agent.httq`"]),
+        piped("up", text, flags, unknown),
+        piped("up", "[relay]\nmqtt = '0.0.0.0:1883'\ntls = false", flags, &["FILE:3: `relay.tls` is false"]),
+        piped("up", "[sink.sqlite]\nkeep_row = '1d'", flags, &["FILE:2: unknown key `sink.sqlite.keep_row`"]),
+        piped("audit", text, flags, unknown),
+        piped("tail", text, &["raw", "--config", PIPE], unknown),
+        piped("forget", text, &["--config", PIPE, "--device", "d", "--dry-run"], unknown),
+        piped("doctor", text, flags, unknown),
+        piped("doctor", "group = ''", flags, &["FILE:1: `group` is \"\""]),
     ]);
 }
 

@@ -396,6 +396,25 @@ fn a_combined_file_holds_the_sections_and_nothing_else() {
 }
 
 #[test]
+fn a_file_that_can_be_read_only_once_tells_every_service_its_settings() {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"[agent]\nid = 'a'\n[relay]\nid = 'r'\n").unwrap();
+    drop(writer);
+    let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+    let file = ConfigFile::named(&path).unwrap();
+    assert!(file.is_combined() && file.path() == path);
+    for (service, id) in [("agent", "a"), ("relay", "r")] {
+        let loaded: Loaded<Agent> = file.read(service, Some(service), Flags::default()).unwrap();
+        assert_eq!(loaded.config.id.as_deref(), Some(id));
+        let loaded: Loaded<Agent> = file.read_either(service, Flags::default()).unwrap();
+        assert_eq!(loaded.config.id.as_deref(), Some(id));
+    }
+}
+
+#[test]
 fn a_named_file_must_exist_and_another_need_not() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("agent.toml");
