@@ -335,6 +335,13 @@ impl Store {
             .map_err(|source| self.failed(source))
     }
 
+    /// Hides the certificates from whoever reads them here, and nobody else, or shows them again.
+    #[cfg(test)]
+    pub(super) fn blind(&self, hide: bool) {
+        let shadow = if hide { "CREATE TEMP TABLE certificate(none)" } else { "DROP TABLE temp.certificate" };
+        self.connection.execute_batch(shadow).unwrap();
+    }
+
     fn begin(&mut self) -> Result<(PathBuf, Transaction<'_>), StoreError> {
         let path = self.path.clone();
         match self.connection.transaction_with_behavior(TransactionBehavior::Immediate) {
