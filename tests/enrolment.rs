@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gaitway_proto::enrolment::{ALPN_ENROL, RELAY_NAME};
 use nix::sys::signal::Signal;
@@ -209,6 +209,14 @@ fn an_agent_that_is_revoked_is_cut_off_and_says_so_until_it_enrols_again() {
     let told = said(&house.agents(&["revoke", "attic"]));
     assert_eq!(told, "agent attic: 1 certificates revoked, 0 codes dropped\n");
     await_that("it says so", || why_not_ready(&mut attic).is_some_and(|why| why.contains("revoked this agent's")));
+    // Not a minute later, when it had logged another reason before.
+    let reason = |event: &serde_json::Value| event["reason"].as_str().unwrap_or_default().to_owned();
+    let reasons = || attic.log().iter().map(reason).filter(|reason| !reason.is_empty()).collect::<Vec<_>>();
+    let end = Instant::now() + Duration::from_secs(20);
+    while !reasons().iter().any(|reason| reason.contains("has revoked this agent's certificate")) {
+        assert!(Instant::now() < end, "{:?}", reasons());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     push(&url, &phone, 3..6, &mut pushed);
     let again = refused(&house.agents(&["revoke", "attic"]));
     assert!(again.contains("has neither a good certificate nor a code"), "{again}");
