@@ -93,6 +93,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let relay = file.read::<RelayConfig>("relay", Some("relay"), relay_flags)?;
     let sink = file.read::<SinkConfig>("sink", Some("sink"), NoFlags {})?;
     together::check(&agent, &relay, &sink)?;
+    let https = agent.config.https.load().map_err(|wrong| agent.refuse(wrong))?;
     #[cfg(feature = "kafka")]
     let kafka = kafka::chosen(&relay, &sink)?;
     let (mut agent, mut relay, sink) = (agent.config, relay.config, sink.config);
@@ -134,7 +135,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     });
     let (status, stop) = (agent_status.clone(), shutdown.clone());
     tasks.spawn("agent", async move {
-        gaitway_agent::run(agent, push, status, &health, &metrics, stop).await.context("agent")
+        gaitway_agent::run(agent, push, https, status, &health, &metrics, stop).await.context("agent")
     });
     let live = Live::new(agent_status, relay_status);
     if terminal {

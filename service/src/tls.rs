@@ -68,6 +68,17 @@ pub enum Unusable {
     },
 }
 
+impl Unusable {
+    /// Whether it is the file of the key that is at fault, rather than the certificate's or both.
+    pub fn is_of_key(&self, pair: &Pair) -> bool {
+        match self {
+            Self::Key(_) => true,
+            Self::Unreadable { path, .. } | Self::Nothing { path, .. } => *path == pair.key,
+            Self::Mismatch { .. } => false,
+        }
+    }
+}
+
 /// A certificate chain and its private key, as files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
