@@ -9,9 +9,10 @@ use anyhow::bail;
 use gaitway_agent::config::AgentConfig;
 use gaitway_kafka::KafkaConfig;
 use gaitway_relay::RelayConfig;
-use gaitway_service::config::{Loaded, is_combined_file, load_either, read_either};
+use gaitway_service::config::{Check, ConfigError, ConfigFile, Loaded, read_either};
 use gaitway_sink::SinkConfig;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::warehouse::Warehouse;
 
@@ -98,13 +99,12 @@ impl Flags {
 impl Services {
     /// The services' configuration. A file that is one service's own says nothing of the others.
     fn read(file: Option<&Path>) -> anyhow::Result<Self> {
-        let relay = |file| load_either::<RelayConfig>("relay", file, NoFlags {});
-        let agent = |file| load_either::<AgentConfig>("agent", file, NoFlags {});
-        let sink = |file| read_either::<SinkConfig>("sink", file, NoFlags {});
-        let is_one_services = match file {
-            Some(file) => !is_combined_file(file)?,
-            None => false,
-        };
+        let file = file.map(ConfigFile::named).transpose()?;
+        let file = file.as_ref();
+        let relay = |file| settings::<RelayConfig>("relay", file).map(|loaded| loaded.config);
+        let agent = |file| settings::<AgentConfig>("agent", file).map(|loaded| loaded.config);
+        let sink = |file| settings::<SinkConfig>("sink", file);
+        let is_one_services = file.is_some_and(|file| !file.is_combined());
         match (relay(file), agent(file), sink(file)) {
             (Err(as_relays), Err(as_agents), Err(as_sinks)) if is_one_services => {
                 bail!(
@@ -121,6 +121,17 @@ impl Services {
                 Ok(Self { relay: relay?, agent: agent?, sink: sink?, sink_is_named: file.is_some() })
             }
         }
+    }
+}
+
+/// What `file` says of a service; without one, what those in `/etc/gaitway` say.
+fn settings<C: DeserializeOwned + Check>(
+    service: &'static str,
+    file: Option<&ConfigFile>,
+) -> Result<Loaded<C>, ConfigError> {
+    match file {
+        Some(file) => file.read_either(service, NoFlags {}),
+        None => read_either(service, None, NoFlags {}),
     }
 }
 

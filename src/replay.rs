@@ -39,7 +39,7 @@ const INTERRUPTED: u8 = 130;
 #[allow(clippy::doc_markdown, reason = "the help shows the text as it stands")]
 #[command(after_help = "Exits with 0 if everything was accepted, 1 if anything was not, 130 after Ctrl-C.")]
 pub(crate) struct Args {
-    /// The push URL; without a path, /data
+    /// The push URL, http and not https; without a path, /data
     #[arg(long, value_name = "URL")]
     to: Target,
     /// How fast phone time passes: 1 is real time, max as fast as messages are answered

@@ -19,12 +19,13 @@ use gaitway_agent::config::AgentConfig;
 use gaitway_agent::status::AgentStatus;
 use gaitway_proto::ledger::Ledger;
 use gaitway_relay::{Doors, RelayConfig, RelayStatus};
+use gaitway_service::config::ConfigFile;
 use gaitway_service::health::Health;
 use gaitway_service::lock::DataDir;
 use gaitway_service::metrics::Metrics;
 use gaitway_service::secret::Secret;
 use gaitway_service::tasks::Tasks;
-use gaitway_service::{config, logs, server, signals};
+use gaitway_service::{logs, server, signals};
 use gaitway_sink::SinkConfig;
 use gaitway_sink::sqlite::Warehouse;
 use serde::Serialize;
@@ -87,10 +88,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         #[cfg(feature = "kafka")]
         kafka: args.kafka.clone().map(|brokers| gaitway_relay::command::KafkaFlags { brokers }),
     };
-    let agent = config::read::<AgentConfig>("agent", file, Some("agent"), AgentFlags { http: *http })?;
-    let relay = config::read::<RelayConfig>("relay", file, Some("relay"), relay_flags)?;
-    let sink = config::read::<SinkConfig>("sink", file, Some("sink"), NoFlags {})?;
+    let file = ConfigFile::find(file, "up")?;
+    let agent = file.read::<AgentConfig>("agent", Some("agent"), AgentFlags { http: *http })?;
+    let relay = file.read::<RelayConfig>("relay", Some("relay"), relay_flags)?;
+    let sink = file.read::<SinkConfig>("sink", Some("sink"), NoFlags {})?;
     together::check(&agent, &relay, &sink)?;
+    let https = agent.config.https.load().map_err(|wrong| agent.refuse(wrong))?;
     #[cfg(feature = "kafka")]
     let kafka = kafka::chosen(&relay, &sink)?;
     let (mut agent, mut relay, sink) = (agent.config, relay.config, sink.config);
@@ -132,7 +135,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     });
     let (status, stop) = (agent_status.clone(), shutdown.clone());
     tasks.spawn("agent", async move {
-        gaitway_agent::run(agent, push, status, &health, &metrics, stop).await.context("agent")
+        gaitway_agent::run(agent, push, https, status, &health, &metrics, stop).await.context("agent")
     });
     let live = Live::new(agent_status, relay_status);
     if terminal {

@@ -5,6 +5,8 @@
 mod harness;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +26,9 @@ struct Mistake<'a> {
     flags: &'a [&'a str],
     expected: &'a [&'a str],
 }
+
+/// A file whose text can be read once.
+const PIPE: &str = "/dev/stdin";
 
 const NONE: Mistake<'_> = Mistake { command: "up", file: b"", variables: &[], flags: &[], expected: &[] };
 
@@ -52,14 +57,18 @@ fn said(dir: &Path, mistake: &Mistake<'_>) -> String {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GAITWAY_")) {
         command.env_remove(name);
     }
+    let is_piped = mistake.flags.contains(&PIPE);
     let mut child = command
         .args(mistake.flags)
         .envs(mistake.variables.iter().copied())
-        .stdin(Stdio::null())
+        .stdin(if is_piped { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    if let Some(mut pipe) = child.stdin.take() {
+        pipe.write_all(mistake.file).unwrap();
+    }
     let end = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > end || data_dir.exists() {
@@ -73,7 +82,7 @@ fn said(dir: &Path, mistake: &Mistake<'_>) -> String {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{said}");
     assert!(!data_dir.exists(), "nothing is opened before the configuration is checked: {said}");
-    said.replace(config.to_str().unwrap(), "FILE")
+    said.replace(config.to_str().unwrap(), "FILE").replace(PIPE, "FILE")
 }
 
 fn assert_said(mistakes: &[Mistake<'_>]) {
@@ -171,7 +180,7 @@ fn every_key_of_the_relay_says_what_it_allows() {
         file("[relay]\ndata_dir = '/x'", &["FILE:2: `relay.data_dir` is \"/x\", cannot stand here", "--data-dir"]),
         file(
             "[sink]\nwarehouse = 'snowflake'",
-            &["FILE:2: `sink.warehouse` is \"snowflake\", must have its table `snowflake`"],
+            &["FILE:2: `sink.warehouse` is \"snowflake\", must have its table `sink.snowflake`"],
         ),
         file(
             "[sink]\nwarehouse = 'postgres'",
@@ -179,12 +188,12 @@ fn every_key_of_the_relay_says_what_it_allows() {
         ),
         file(
             "[sink.postgres]\nconnect_timeout = '9s'",
-            &["`sink.postgres.connect_timeout`", "`warehouse = \"postgres\"`"],
+            &["`sink.postgres.connect_timeout`", "set `sink.warehouse` to \"postgres\""],
         ),
         file("[sink]\nwarehouse = 'mysql'", &["`sink.warehouse` is \"mysql\"", "postgres"]),
         file(
             "[sink.postgres]\nurl = 'postgres://me:hunter2@h/db'\npassword_file = '/x'",
-            &["`sink.postgres.password_file` is \"/x\", cannot stand beside a password"],
+            &["`sink.postgres.password_file` is \"/x\", cannot stand beside a password in `sink.postgres.url`"],
         ),
         file(
             "[relay.kafka.properties]\nacks = 1",
@@ -222,14 +231,14 @@ fn every_key_of_the_relay_says_what_it_allows() {
         file("[relay.broker]\nurl = 'mqtts://b.example'", &["`relay.broker.ca_file` is not set, must be set"]),
         file(
             "[relay]\ntls = true\n[relay.broker]\nurl = 'mqtt://127.0.0.1'",
-            &["FILE:2: `relay.tls` is true, must not stand beside `broker`"],
+            &["FILE:2: `relay.tls` is true, must not stand beside `relay.broker`"],
         ),
         file(
             "[relay.broker]\nurl = 'mqtt://127.0.0.1'\npassword = 'hunter2'\npassword_file = '/x'",
-            &["`relay.broker.password_file` is \"/x\"", "must not stand beside"],
+            &["`relay.broker.password_file` is \"/x\"", "must not stand beside `relay.broker.password`"],
         ),
         file("[relay]\nadmin = 9000", &["`relay.admin` is 9000, must be an address"]),
-        file("[relay]\nadmin = '127.0.0.1:1883'", &["`relay.admin` is", "another address than `mqtt`"]),
+        file("[relay]\nadmin = '127.0.0.1:1883'", &["`relay.admin` is", "another address than `relay.mqtt`"]),
         file("[relay]\nsecret = 'hunter2'", &["FILE:2: unknown key `relay.secret`"]),
         file("[relay]\nmax_connections = 0", &["`relay.max_connections` is 0, must be from 1 to 100000"]),
         file("[relay]\nmax_connections = 9999999999999999", &["must be from 1 to 100000"]),
@@ -248,7 +257,7 @@ fn every_key_of_the_relay_says_what_it_allows() {
         ),
         file(
             "[relay.schema_registry]\npassword = 'hunter2'",
-            &["`relay.schema_registry.password` is a value that is not shown", "`schema_registry.url`"],
+            &["`relay.schema_registry.password` is a value that is not shown", "`relay.schema_registry.url`"],
         ),
         file(
             "[relay.schema_registry]\nurl = 'http://h'\ntoken = 'hunter2'\ntoken_file = '/x'",
@@ -393,6 +402,52 @@ fn a_file_that_cannot_be_read_is_named_with_the_line_where_it_stops_making_sense
             ..NONE
         },
     ]);
+}
+
+#[test]
+fn a_file_that_can_be_read_only_once_is_read_whole_for_every_service() {
+    let piped = |command, text, flags, expected| Mistake { command, flags, ..file(text, expected) };
+    let (text, flags): (_, &[&str]) = ("[relay]\ntlx = true", &["--config", PIPE]);
+    let unknown: &[&str] = &["FILE:2: unknown key `relay.tlx`, perhaps `tls`"];
+    assert_said(&[
+        piped("up", "[agent]\nhttq = '0.0.0.0:1'", flags, &["FILE:2: unknown key `agent.httq`"]),
+        piped("up", text, flags, unknown),
+        piped("up", "[relay]\nmqtt = '0.0.0.0:1883'\ntls = false", flags, &["FILE:3: `relay.tls` is false"]),
+        piped("up", "[sink.sqlite]\nkeep_row = '1d'", flags, &["FILE:2: unknown key `sink.sqlite.keep_row`"]),
+        piped("audit", text, flags, unknown),
+        piped("tail", text, &["raw", "--config", PIPE], unknown),
+        piped("forget", text, &["--config", PIPE, "--device", "d", "--dry-run"], unknown),
+        piped("doctor", text, flags, unknown),
+        piped("doctor", "group = ''", flags, &["FILE:1: `group` is \"\""]),
+    ]);
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_named_with_its_key_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pem, none, key) = (dir.path().join("cert.pem"), dir.path().join("none.pem"), dir.path().join("key.pem"));
+    let [made, other] = [(); 2].map(|()| rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap());
+    std::fs::write(&pem, made.cert.pem()).unwrap();
+    std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+    let https = |table, certificate: &Path, key: &Path| {
+        format!("[{table}]\ncertificate_file = {certificate:?}\nkey_file = {key:?}\n")
+    };
+    let up = |certificate: &Path, key: &Path| https("agent.https", certificate, key);
+    let own = https("https", &pem, &none);
+    let of_agent =
+        Mistake { command: "agent", ..file(&own, &["FILE:3: `https.key_file` is", "none.pem cannot be read"]) };
+    assert_said(&[
+        file(&up(&none, &key), &["FILE:2: `agent.https.certificate_file` is", "none.pem cannot be read: No such file"]),
+        file(&up(&pem, &none), &["FILE:3: `agent.https.key_file` is", "none.pem cannot be read: No such file"]),
+        file(&up(&pem, &key), &["FILE:3: `agent.https.key_file` is", "chmod 600"]),
+        of_agent,
+        file(
+            "[agent.https]\nkey_file = '/x'",
+            &["FILE:2: `agent.https.key_file` is", "`agent.https.certificate_file`", "set both, or neither"],
+        ),
+    ]);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert_said(&[file(&up(&pem, &key), &["FILE:2: `agent.https.certificate_file` is", "cannot be used together"])]);
 }
 
 /// `README.md`'s table of keys: the key and its default, none where it is not set.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gaitway_proto::enrolment::{ALPN_ENROL, RELAY_NAME};
 use nix::sys::signal::Signal;
@@ -155,6 +155,7 @@ fn a_wrong_code_a_used_one_and_a_relay_in_between_are_said_and_leave_nothing() {
     );
     let nobody = refused(&house.enroll("127.0.0.1:1", &code, "attic"));
     assert!(nobody.contains("no relay answers at 127.0.0.1:1"), "{nobody}");
+    assert_eq!(nobody.matches("Connection refused").count(), 1, "{nobody}");
     assert!(!house.path("attic/identity.json").exists());
 
     said(&house.enroll(&address, &code.to_lowercase().replace('-', " "), "attic"));
@@ -207,8 +208,16 @@ fn an_agent_that_is_revoked_is_cut_off_and_says_so_until_it_enrols_again() {
     await_that("all is committed", || message_ids(&house.warehouse(), &phone) == (0..3).collect());
 
     let told = said(&house.agents(&["revoke", "attic"]));
-    assert_eq!(told, "agent attic: 1 certificates revoked, 0 codes dropped\n");
+    assert_eq!(told, "agent attic: 1 certificate revoked, 0 codes dropped\n");
     await_that("it says so", || why_not_ready(&mut attic).is_some_and(|why| why.contains("revoked this agent's")));
+    // Not a minute later, when it had logged another reason before.
+    let reason = |event: &serde_json::Value| event["reason"].as_str().unwrap_or_default().to_owned();
+    let reasons = || attic.log().iter().map(reason).filter(|reason| !reason.is_empty()).collect::<Vec<_>>();
+    let end = Instant::now() + Duration::from_secs(20);
+    while !reasons().iter().any(|reason| reason.contains("has revoked this agent's certificate")) {
+        assert!(Instant::now() < end, "{:?}", reasons());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     push(&url, &phone, 3..6, &mut pushed);
     let again = refused(&house.agents(&["revoke", "attic"]));
     assert!(again.contains("has neither a good certificate nor a code"), "{again}");

@@ -122,11 +122,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     logs::init();
     let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
-    let config = config::load::<AgentConfig>("agent", file.as_deref(), None, flags)?;
+    let loaded = config::read::<AgentConfig>("agent", file.as_deref(), None, flags)?;
+    let tls = loaded.config.https.load().map_err(|wrong| loaded.refuse(wrong))?;
+    let config = loaded.config;
     let shutdown = signals::shutdown()?;
     let listener = crate::bind(&config)?;
     let status = Arc::new(AgentStatus::default());
-    crate::run(config, listener, status, &Health::new(), &Metrics::new(), shutdown).await?;
+    crate::run(config, listener, tls, status, &Health::new(), &Metrics::new(), shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }
 

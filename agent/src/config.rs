@@ -170,13 +170,11 @@ impl Check for AgentConfig {
         if self.data_dir.as_os_str().is_empty() {
             return Err(Wrong::new("data_dir", "must be the name of a folder"));
         }
-        if self.https.certificate_file.is_some() != self.https.key_file.is_some() {
-            return Err(Wrong::new(
-                "https.certificate_file",
-                "must stand beside `https.key_file`: set both, or neither",
-            )
-            .or("https.key_file"));
-        }
+        let HttpsConfig { certificate_file, key_file } = &self.https;
+        Wrong::unless_together(
+            ("https.certificate_file", certificate_file.is_some()),
+            ("https.key_file", key_file.is_some()),
+        )?;
         if self.push_host.as_ref().is_some_and(|host| !is_host(host)) {
             return Err(Wrong::new(
                 "push_host",
@@ -198,6 +196,7 @@ impl RelayConfig {
         if let Some(broker) = &self.broker {
             let address = self.address.as_ref().ok_or_else(|| {
                 Wrong::new("relay.address", "must be set beside `relay.broker`: mqtts://HOST:PORT of the broker")
+                    .naming("relay.broker")
             })?;
             broker.check(address.is_secure(), &BROKER)?;
         }
@@ -240,8 +239,11 @@ impl HttpsConfig {
 
     /// TLS for phones, if it is set.
     pub fn load(&self) -> Result<Option<Tls>, Wrong> {
-        let loaded = self.pair().map(Tls::load).transpose();
-        loaded.map_err(|error| Wrong::new("https.certificate_file", error.to_string()).or("https.key_file"))
+        let Some(pair) = self.pair() else { return Ok(None) };
+        Tls::load(pair.clone()).map(Some).map_err(|error| {
+            let key = if error.is_of_key(&pair) { "https.key_file" } else { "https.certificate_file" };
+            Wrong::new(key, error.to_string())
+        })
     }
 }
 
@@ -327,7 +329,7 @@ mod tests {
             (|c| c.limits.pushes_per_second = 0.0, "`limits.pushes_per_second` must be from 0.1 to 1000000.0"),
             (|c| c.limits.bytes_per_second = 0, "`limits.bytes_per_second` must be from 1KiB to"),
             (|c| c.limits.sessions_per_hour = f64::NAN, "`limits.sessions_per_hour` must be from 1.0 to"),
-            (|c| c.https.key_file = Some("k".into()), "must stand beside `https.key_file`"),
+            (|c| c.https.key_file = Some("k".into()), "`https.key_file` must stand beside `https.certificate_file`"),
             (|c| c.push_host = Some("pi:8000".into()), "`push_host` must be a host's name"),
             (|c| c.push_host = Some("http://pi".into()), "`push_host`"),
             (|c| c.push_host = Some("[::x]".into()), "`push_host`"),
@@ -353,7 +355,7 @@ mod tests {
                     let access = Access { ca_file, key_file: Some("k".into()), ..Access::default() };
                     c.relay = behind(Some("mqtts://b"), access);
                 },
-                "must stand beside `relay.broker.key_file`",
+                "must stand beside `relay.broker.certificate_file`",
             ),
         ];
         for (change, expected) in cases {

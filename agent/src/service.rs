@@ -14,6 +14,7 @@ use gaitway_service::health::{Health, Part};
 use gaitway_service::lock::DataDir;
 use gaitway_service::metrics::Metrics;
 use gaitway_service::tasks::Tasks;
+use gaitway_service::tls::Tls;
 use gaitway_service::{clock, notify, server};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -59,16 +60,17 @@ pub fn bind(config: &AgentConfig) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Runs an agent until `shutdown`, then finishes what is under way. Errors name what failed.
+/// Runs an agent until `shutdown`, then finishes what is under way. `tls` is what [`https`](AgentConfig::https) loads. Errors
+/// name what failed.
 pub async fn run(
     config: AgentConfig,
     listener: TcpListener,
+    tls: Option<Tls>,
     status: Arc<AgentStatus>,
     health: &Health,
     metrics: &Metrics,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let tls = config.https.load()?;
     let by_broker = config.relay.by_broker()?;
     let settings = Settings {
         path: config.data_dir.join("spool.db"),

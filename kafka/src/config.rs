@@ -255,7 +255,8 @@ impl Check for KafkaConfig {
             match set.insert(proper, name) {
                 None => {}
                 Some(other) if other == name => {
-                    return Err(Wrong::new(PROPERTY_FILES, format!("must not have {name}: `{PROPERTIES}` has it too")));
+                    let problem = format!("must not have {name}: `{PROPERTIES}` has it too");
+                    return Err(Wrong::new(PROPERTY_FILES, problem).naming(PROPERTIES));
                 }
                 Some(other) => {
                     let problem = format!("must not have both {other} and {name}, two names of one property");

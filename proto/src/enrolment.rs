@@ -90,8 +90,7 @@ pub struct Issued {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// No such code, or another than the one that begins alike; then so many tries are left for that one.
-    #[error("the relay knows no such code{}: look at it again, or make a new one on the relay's machine",
-        .tries_left.map(|left| format!(", {left} more tries")).unwrap_or_default())]
+    #[error("the relay knows no such code{}", what_is_left(*.tries_left))]
     WrongCode {
         /// None if no code begins like this one.
         tries_left: Option<u8>,
@@ -120,6 +119,16 @@ pub enum Refusal {
     /// Its own fault: it could not keep what it would have issued.
     #[error("the relay cannot issue certificates right now: its log says why")]
     Unable,
+}
+
+fn what_is_left(tries: Option<u8>) -> String {
+    let tries = match tries {
+        None => String::new(),
+        Some(0) => return ", and that was the last try: make a new one on the relay's machine".to_owned(),
+        Some(1) => ", 1 more try".to_owned(),
+        Some(more) => format!(", {more} more tries"),
+    };
+    format!("{tries}: look at it again, or make a new one on the relay's machine")
 }
 
 impl Ask {

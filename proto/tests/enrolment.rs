@@ -52,6 +52,19 @@ fn version_1_of_enrolment_is_pinned() {
 }
 
 #[test]
+fn a_wrong_code_says_how_often_it_may_still_be_tried_and_after_the_last_time_to_make_another() {
+    let said = |tries_left| Refusal::WrongCode { tries_left }.to_string();
+    let rest = ": look at it again, or make a new one on the relay's machine";
+    assert_eq!(said(None), format!("the relay knows no such code{rest}"));
+    assert_eq!(said(Some(4)), format!("the relay knows no such code, 4 more tries{rest}"));
+    assert_eq!(said(Some(1)), format!("the relay knows no such code, 1 more try{rest}"));
+    assert_eq!(
+        said(Some(0)),
+        "the relay knows no such code, and that was the last try: make a new one on the relay's machine"
+    );
+}
+
+#[test]
 fn what_is_longer_than_the_limits_is_not_read() {
     let long = Ask::Renew { request: vec![0; MAX_ASK] }.encode();
     assert!(matches!(Ask::decode(&long), Err(WireError::TooLarge { limit: MAX_ASK, .. })));

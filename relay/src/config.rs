@@ -115,7 +115,7 @@ impl Check for RelayConfig {
             return Err(Wrong::new("data_dir", "must be the name of a folder"));
         }
         if self.broker.is_none() && self.admin.is_some_and(|admin| admin == self.mqtt && admin.port() != 0) {
-            return Err(Wrong::new("admin", "must be another address than `mqtt`"));
+            return Err(Wrong::new("admin", "must be another address than `mqtt`").naming("mqtt"));
         }
         #[cfg(feature = "kafka")]
         if let Some(kafka) = &self.kafka {
@@ -144,7 +144,7 @@ impl RelayConfig {
         if let Some((key, _)) = listens.into_iter().find(|(_, is_set)| *is_set) {
             let problem =
                 "must not stand beside `broker`: agents come in by the broker, and the relay listens for none";
-            return Err(Wrong::new(key, problem));
+            return Err(Wrong::new(key, problem).naming("broker"));
         }
         broker.check()
     }

@@ -72,13 +72,13 @@ pub enum AccessError {
 impl Access {
     /// Refuses what does not go together, over TLS (`is_secure`) or without.
     pub fn check(&self, is_secure: bool, keys: &Keys) -> Result<(), Wrong> {
-        if self.certificate_file.is_some() != self.key_file.is_some() {
-            let problem = format!("must stand beside `{}`: set both, or neither", keys.key_file);
-            return Err(Wrong::new(keys.certificate_file, problem).or(keys.key_file));
-        }
+        Wrong::unless_together(
+            (keys.certificate_file, self.certificate_file.is_some()),
+            (keys.key_file, self.key_file.is_some()),
+        )?;
         if self.password.is_some() && self.password_file.is_some() {
             let problem = format!("must not stand beside `{}`: keep one of them", keys.password);
-            return Err(Wrong::new(keys.password_file, problem));
+            return Err(Wrong::new(keys.password_file, problem).naming(keys.password));
         }
         if self.username.as_ref().is_some_and(String::is_empty) {
             return Err(Wrong::new(keys.username, "must not be empty: remove it to be known by the client id"));
@@ -202,7 +202,7 @@ mod tests {
         let cases = [
             (Access::default(), true, "`ca_file` must be set"),
             (tls(), false, "`ca_file` cannot help without TLS"),
-            (Access { key_file: Some("k".into()), ..tls() }, true, "must stand beside `key_file`"),
+            (Access { key_file: Some("k".into()), ..tls() }, true, "must stand beside `certificate_file`"),
             (
                 Access { key_file: Some("k".into()), certificate_file: Some("c".into()), ..Access::default() },
                 false,

@@ -61,12 +61,12 @@ const CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The file cannot be read.
-    #[error("{} cannot be read: {source}", .path.display())]
+    #[error("{} cannot be read: {why}", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: io::Error,
+        /// Why. It is in the sentence, so it is no source beside it.
+        why: io::Error,
     },
     /// Others may read it.
     #[error("{} holds a secret that other users may read (mode {mode:03o}): chmod 600 it", .path.display())]
@@ -108,7 +108,7 @@ fn place_among(path: &Path, credentials: Option<&OsStr>) -> Result<PathBuf, Secr
 fn read_among(path: &Path, credentials: Option<&OsStr>) -> Result<Secret, SecretError> {
     let place = place_among(path, credentials)?;
     let credentials = credentials.filter(|folder| !folder.is_empty()).map(Path::new);
-    let unreadable = |source| SecretError::Unreadable { path: place.clone(), source };
+    let unreadable = |why| SecretError::Unreadable { path: place.clone(), why };
     let file = File::open(&place).map_err(unreadable)?;
     let found = file.metadata().map_err(unreadable)?;
     let mode = found.mode();

@@ -3,7 +3,8 @@
 //! - rustls with ring, TLS 1.2 and 1.3, HTTP/1.1.
 //! - A key that others may read is refused; it may be a credential of systemd, see `secret`.
 //! - Connections that come after the files were replaced get the new certificate, within a second. Files that cannot be used leave
-//!   the former certificate in force, and the log says why, once.
+//!   the former certificate in force, and the log says why, once: as a warning while the other file may still be on its way, as
+//!   an error if it is so [`SETTLES_WITHIN`] later.
 
 use std::error::Error;
 use std::fs;
@@ -26,6 +27,9 @@ use crate::stamp::Stamp;
 
 /// How often it is looked whether the files changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long one file may be there before the other.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Greatest file that is read, bytes.
 const LONGEST: u64 = 1 << 20;
@@ -64,6 +68,17 @@ pub enum Unusable {
     },
 }
 
+impl Unusable {
+    /// Whether it is the file of the key that is at fault, rather than the certificate's or both.
+    pub fn is_of_key(&self, pair: &Pair) -> bool {
+        match self {
+            Self::Key(_) => true,
+            Self::Unreadable { path, .. } | Self::Nothing { path, .. } => *path == pair.key,
+            Self::Mismatch { .. } => false,
+        }
+    }
+}
+
 /// A certificate chain and its private key, as files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
@@ -84,35 +99,74 @@ pub struct Tls {
 struct State {
     looked: Instant,
     stamps: Option<[Stamp; 2]>,
+    /// Since when the files cannot be used, and whether that is known to be an error.
+    broken: Option<(Instant, bool)>,
     config: Arc<ServerConfig>,
+}
+
+/// What a look at the files found.
+#[derive(Debug)]
+enum Found {
+    /// Nothing new.
+    Same,
+    /// Another certificate, which is in use now.
+    New,
+    /// Files that cannot be used; perhaps one of two is there.
+    Unsettled(Unusable),
+    /// Files that can still not be used.
+    Broken(Unusable),
 }
 
 impl Tls {
     /// With the files as they are now.
     pub fn load(pair: Pair) -> Result<Self, Unusable> {
         let stamps = pair.stamps();
-        let state = State { looked: Instant::now(), stamps, config: Arc::new(pair.load()?) };
+        let state = State { looked: Instant::now(), stamps, broken: None, config: Arc::new(pair.load()?) };
         Ok(Self { pair, state: Mutex::new(state) })
     }
 
     /// For the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.looked.elapsed() >= LOOK_EVERY {
-            state.looked = Instant::now();
-            let stamps = self.pair.stamps();
-            if stamps != state.stamps {
-                state.stamps = stamps;
-                match self.pair.load() {
-                    Ok(config) => {
-                        state.config = Arc::new(config);
-                        tracing::info!(certificate = %self.pair.certificate.display(), "a new certificate is in use");
-                    }
-                    Err(error) => tracing::error!("{error}; the former certificate stays in use"),
-                }
+        let certificate = self.pair.certificate.display();
+        match state.look(&self.pair) {
+            Found::Same => {}
+            Found::New => tracing::info!(%certificate, "a new certificate is in use"),
+            Found::Unsettled(why) => {
+                tracing::warn!("{why}; the former certificate stays in use, the other file may be on its way");
             }
+            Found::Broken(why) => tracing::error!("{why}; the former certificate stays in use"),
         }
         TlsAcceptor::from(Arc::clone(&state.config))
+    }
+}
+
+impl State {
+    /// Looks at the files if it is time to.
+    fn look(&mut self, pair: &Pair) -> Found {
+        if self.looked.elapsed() < LOOK_EVERY {
+            return Found::Same;
+        }
+        self.looked = Instant::now();
+        let stamps = pair.stamps();
+        let is_overdue = |(since, is_error): (Instant, bool)| !is_error && since.elapsed() >= SETTLES_WITHIN;
+        if stamps == self.stamps && !self.broken.is_some_and(is_overdue) {
+            return Found::Same;
+        }
+        self.stamps = stamps;
+        match pair.load() {
+            Ok(config) => {
+                self.config = Arc::new(config);
+                self.broken = None;
+                Found::New
+            }
+            Err(why) => {
+                let since = self.broken.map_or(self.looked, |(since, _)| since);
+                let is_error = since.elapsed() >= SETTLES_WITHIN;
+                self.broken = Some((since, is_error));
+                if is_error { Found::Broken(why) } else { Found::Unsettled(why) }
+            }
+        }
     }
 }
 
@@ -249,5 +303,32 @@ mod tests {
         renew(&pair);
         tokio::time::advance(LOOK_EVERY).await;
         assert!(!Arc::ptr_eq(&used(), &second));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn two_files_that_come_one_after_the_other_are_no_error_and_files_that_stay_apart_are() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (pair, next) = (pair(dir.path()), self::pair(other.path()));
+        let tls = Tls::load(pair.clone()).unwrap();
+        let later = async |time| {
+            tokio::time::advance(time).await;
+            tls.state.lock().unwrap().look(&pair)
+        };
+        fs::copy(&next.certificate, &pair.certificate).unwrap();
+        let found = later(LOOK_EVERY).await;
+        assert!(matches!(&found, Found::Unsettled(Unusable::Mismatch { .. })), "{found:?}");
+        assert!(matches!(later(LOOK_EVERY).await, Found::Same), "it is said once");
+        fs::copy(&next.key, &pair.key).unwrap();
+        assert!(matches!(later(LOOK_EVERY).await, Found::New));
+
+        fs::write(&pair.key, "no key").unwrap();
+        assert!(matches!(later(LOOK_EVERY).await, Found::Unsettled(_)));
+        assert!(matches!(later(SETTLES_WITHIN).await, Found::Broken(_)));
+        assert!(matches!(later(SETTLES_WITHIN).await, Found::Same), "it is said once");
+        fs::write(&pair.key, "no key either").unwrap();
+        assert!(matches!(later(LOOK_EVERY).await, Found::Broken(_)), "it was an error already");
+        renew(&pair);
+        assert!(matches!(later(LOOK_EVERY).await, Found::New));
+        fs::write(&pair.key, "no key again").unwrap();
+        assert!(matches!(later(LOOK_EVERY).await, Found::Unsettled(_)), "the former trouble is over");
     }
 }

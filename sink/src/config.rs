@@ -85,8 +85,8 @@ impl SinkConfig {
         let chosen = loaded.config.warehouse;
         for (key, kind) in [("postgres", WarehouseKind::Postgres), ("snowflake", WarehouseKind::Snowflake)] {
             if loaded.is_set(key) && chosen != kind {
-                let problem = format!("stands beside another warehouse: set `warehouse = \"{key}\"`, or remove it");
-                return Err(loaded.refuse(Wrong::new(key, problem)));
+                let problem = format!("stands beside another warehouse: set `warehouse` to \"{key}\", or remove it");
+                return Err(loaded.refuse(Wrong::new(key, problem).naming("warehouse")));
             }
         }
         Ok(())
@@ -112,7 +112,8 @@ impl Check for SinkConfig {
         match (&self.snowflake, self.warehouse) {
             (Some(snowflake), _) => snowflake.check(),
             (None, WarehouseKind::Snowflake) => {
-                Err(Wrong::new("warehouse", "must have its table `snowflake` with account, user and private_key_file"))
+                let problem = "must have its table `snowflake` with account, user and private_key_file";
+                Err(Wrong::new("warehouse", problem).naming("snowflake"))
             }
             (None, _) => Ok(()),
         }
@@ -152,7 +153,7 @@ mod tests {
         let snowflake = format!("[snowflake]\n{keys}");
         for (chosen, table) in [("", postgres), ("", &snowflake), ("warehouse = 'postgres'", &snowflake)] {
             let said = checked(&format!("{chosen}\n{table}")).unwrap_err();
-            assert!(said.contains("stands beside another warehouse: set `warehouse = "), "{said}");
+            assert!(said.contains("stands beside another warehouse: set `warehouse` to \""), "{said}");
         }
         for (chosen, table) in [("postgres", postgres), ("snowflake", &snowflake), ("sqlite", "")] {
             checked(&format!("warehouse = '{chosen}'\n{table}")).unwrap();

@@ -9,7 +9,7 @@ use anyhow::bail;
 use gaitway_agent::config::AgentConfig;
 use gaitway_kafka::KafkaConfig;
 use gaitway_relay::RelayConfig;
-use gaitway_service::config::{ConfigError, is_combined_file, load};
+use gaitway_service::config::{ConfigError, ConfigFile, load};
 use gaitway_sink::{SinkConfig, WarehouseKind, postgres, snowflake, sqlite};
 use serde::Serialize;
 
@@ -73,23 +73,23 @@ impl Configured {
         let flags = Flags { kafka: brokers.map(|brokers| Address { brokers }) };
         let data_dir = data_dir.unwrap_or_else(|| DATA_DIR.into());
         let mut configured = Self::default();
-        match file {
-            Some(file) if is_combined_file(file)? => configured.add_up(Some(file), &flags, &data_dir)?,
-            Some(file) => configured.add_own(file, &flags)?,
+        match file.map(ConfigFile::named).transpose()? {
+            Some(file) if file.is_combined() => configured.add_up(Some(&file), &flags, &data_dir)?,
+            Some(file) => configured.add_own(&file, &flags)?,
             None => configured.add_standard(&flags, &data_dir)?,
         }
         Ok(configured)
     }
 
-    fn add_own(&mut self, file: &Path, flags: &Flags) -> anyhow::Result<()> {
-        let relay = load::<RelayConfig>("relay", Some(file), None, flags);
-        let sink = load::<SinkConfig>("sink", Some(file), None, flags);
+    fn add_own(&mut self, file: &ConfigFile, flags: &Flags) -> anyhow::Result<()> {
+        let relay = file.read::<RelayConfig>("relay", None, flags);
+        let sink = file.read::<SinkConfig>("sink", None, flags);
         if let (Err(as_relays), Err(as_sinks)) = (&relay, &sink) {
             let is_of_another = |error: &ConfigError| matches!(error, ConfigError::UnknownKey { .. });
             match (is_of_another(as_relays), is_of_another(as_sinks)) {
-                _ if load::<AgentConfig>("agent", Some(file), None, Flags { kafka: None }).is_ok() => bail!(
+                _ if file.read::<AgentConfig>("agent", None, Flags { kafka: None }).is_ok() => bail!(
                     "{} is an agent's configuration, which has neither Kafka nor a warehouse: name a relay's, a sink's or up's",
-                    file.display()
+                    file.path().display()
                 ),
                 (false, true) => bail!("{as_relays}"),
                 (true, false) => bail!("{as_sinks}"),
@@ -97,10 +97,10 @@ impl Configured {
             }
         }
         if let Ok(relay) = relay {
-            self.add_relay(relay);
+            self.add_relay(relay.config);
         }
         if let Ok(sink) = sink {
-            self.add_sink(sink);
+            self.add_sink(sink.config);
         }
         Ok(())
     }
@@ -115,15 +115,20 @@ impl Configured {
             self.add_sink(load("sink", Some(file), None, flags)?);
         }
         if up.is_some() || (relay.is_none() && sink.is_none()) {
-            self.add_up(up.as_deref(), flags, data_dir)?;
+            let up = up.map(|path| ConfigFile::named(&path)).transpose()?;
+            self.add_up(up.as_ref(), flags, data_dir)?;
         }
         Ok(())
     }
 
-    fn add_up(&mut self, file: Option<&Path>, flags: &Flags, data_dir: &Path) -> anyhow::Result<()> {
-        let section = |name: &'static str| file.map(|_| name);
-        let relay: RelayConfig = load("relay", file, section("relay"), flags)?;
-        let sink: SinkConfig = load("sink", file, section("sink"), Flags { kafka: None })?;
+    fn add_up(&mut self, file: Option<&ConfigFile>, flags: &Flags, data_dir: &Path) -> anyhow::Result<()> {
+        let no_kafka = Flags { kafka: None };
+        let (relay, sink): (RelayConfig, SinkConfig) = match file {
+            Some(file) => {
+                (file.read("relay", Some("relay"), flags)?.config, file.read("sink", Some("sink"), no_kafka)?.config)
+            }
+            None => (load("relay", None, None, flags)?, load("sink", None, None, no_kafka)?),
+        };
         let fed = relay.kafka.map(|kafka| {
             let own = if sink.kafka == KafkaConfig::default() { kafka.clone() } else { sink.kafka };
             self.add_brokers(kafka, true, None);

@@ -38,13 +38,13 @@ const WITHIN: Duration = Duration::from_secs(20);
 pub enum EnrolError {
     /// Nobody is there.
     #[error(
-        "no relay answers at {address} ({source}): is it running, is the address right, does a firewall let this through?"
+        "no relay answers at {address} ({why}): is it running, is the address right, does a firewall let this through?"
     )]
     Away {
         /// Where.
         address: String,
-        /// Why.
-        source: io::Error,
+        /// Why. It is in the sentence, so it is no source beside it.
+        why: io::Error,
     },
     /// Somebody is there who does not answer.
     #[error("what listens at {0} does not answer: is it a gaitway relay with TLS?")]
@@ -138,7 +138,7 @@ async fn ask_in_time(relay: &RelayAddress, config: Arc<ClientConfig>, ask: &Ask)
     let address = || relay.to_string();
     let stream = TcpStream::connect((relay.bare_host(), relay.port()))
         .await
-        .map_err(|source| EnrolError::Away { address: address(), source })?;
+        .map_err(|why| EnrolError::Away { address: address(), why })?;
     let name = ServerName::try_from(RELAY_NAME).expect("a constant that is a DNS name");
     let broken = |error: io::Error| match tls_error(&error) {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {

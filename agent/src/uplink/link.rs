@@ -2,8 +2,9 @@
 //!
 //! - Every connection has a client of its own, so a client's queue never decides what is sent.
 //! - Once there is another way to the relay, such as another certificate, the link is made anew on it.
-//! - The wait for the relay is logged once a minute, not at every try.
+//! - Why the relay is waited for is logged at once when it changes, and once a minute while it does not.
 
+mod complaints;
 mod connection;
 #[cfg(test)]
 mod peer;
@@ -28,6 +29,7 @@ use super::reader::Reader;
 use super::session::{Effect, Uplink};
 use super::status::{Gauges, UplinkMetrics, UplinkStatus};
 use super::{Frames, RelayAddress, SpoolState, ToAgent, UplinkConfig};
+use complaints::Complaints;
 use connection::{Connection, Lost, Said};
 
 /// Name resolution, TCP, CONNECT and SUBSCRIBE together.
@@ -38,8 +40,6 @@ const HELD: Duration = Duration::from_secs(10);
 
 /// How long the end waits for acknowledgements.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-
-const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Forwards the spool to the relay until `shutdown`, then waits up to 2 s for acknowledgements under way.
 ///
@@ -64,7 +64,7 @@ pub async fn run(
         outlet: Outlet::new(to_agent),
         gauges: Gauges::new(status, health, metrics),
         waiting: format!("waiting for relay {}: connecting", config.routes.borrow().relay),
-        complained: None,
+        complaints: Complaints::default(),
         config,
         state,
         shutdown,
@@ -92,7 +92,7 @@ struct Shell {
     state: watch::Receiver<SpoolState>,
     gauges: Gauges,
     waiting: String,
-    complained: Option<Instant>,
+    complaints: Complaints,
     shutdown: CancellationToken,
 }
 
@@ -290,9 +290,7 @@ impl Shell {
     }
 
     fn warn(&mut self, reason: &str, message: &'static str) {
-        let now = Instant::now();
-        if self.complained.is_none_or(|at| now.duration_since(at) >= COMPLAIN_EVERY) {
-            self.complained = Some(now);
+        if self.complaints.is_due(Instant::now(), reason) {
             tracing::warn!(relay = %self.relay(), reason, "{message}");
         }
     }

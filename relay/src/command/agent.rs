@@ -110,7 +110,9 @@ pub(super) fn run(command: AgentCommand, file: Option<PathBuf>, data_dir: Option
                 certificates + codes > 0,
                 "agent {name} has neither a good certificate nor a code: `gaitway relay agent list` shows who has"
             );
-            format!("agent {name}: {certificates} certificates revoked, {codes} codes dropped\n")
+            let counted = |count: usize, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+            let (certificates, codes) = (counted(certificates, "certificate"), counted(codes, "code"));
+            format!("agent {name}: {certificates} revoked, {codes} dropped\n")
         }
         AgentCommand::Rotate { name, place } => {
             let certificates = Store::open_existing(&load(place, None)?.data_dir, now)?.rotate(now, &name)?;

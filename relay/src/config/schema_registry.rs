@@ -104,7 +104,8 @@ impl SchemaRegistryConfig {
         ];
         let lonely = set.iter().find(|(_, is_set)| *is_set && self.url.is_none());
         if let Some((key, _)) = lonely {
-            return Err(Wrong::new(key, "is for the schema registry at `schema_registry.url`: set that too"));
+            let problem = "is for the schema registry at `schema_registry.url`: set that too";
+            return Err(Wrong::new(key, problem).naming("schema_registry.url"));
         }
         let rules = [
             (
@@ -123,7 +124,9 @@ impl SchemaRegistryConfig {
             (password_file && !user, PASSWORD_FILE, "needs `schema_registry.user`"),
         ];
         match rules.into_iter().find(|(broken, ..)| *broken) {
-            Some((_, key, problem)) => Err(Wrong::new(key, problem)),
+            Some((_, key, problem)) => {
+                Err(set.iter().fold(Wrong::new(key, problem), |wrong, (other, _)| wrong.naming(other)))
+            }
             None => Ok(()),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! - What another process writes into the store is in the book within [`LOOK_EVERY`].
 //! - A certificate stands in the book before its agent hears of it, so that it can be used at once.
-//! - While the store cannot be read the book stays as it is; that is told, and nobody gets a certificate.
+//! - While the store cannot be read the book stays as it is; that is told, and nobody gets a certificate. Once it can be read
+//!   again the book is made anew, whatever was written and by whom.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -87,10 +88,19 @@ pub(crate) struct Clerk {
     pub shutdown: CancellationToken,
 }
 
+/// What the book was made from.
+#[derive(Debug, Default)]
+struct Sight {
+    /// The store's number then; it does not change with what this desk writes.
+    version: Option<i64>,
+    /// This desk may have written since.
+    wrote: bool,
+}
+
 impl Clerk {
     /// Works until the listener is gone or `shutdown`. Blocks.
     pub(crate) fn work(mut self) {
-        let (mut version, mut ailing) = (None, false);
+        let (mut sight, mut ailing) = (Sight::default(), false);
         self.health.ready();
         loop {
             let first = match self.inbox.recv_timeout(LOOK_EVERY) {
@@ -101,10 +111,9 @@ impl Clerk {
             if self.shutdown.is_cancelled() {
                 return;
             }
-            let wrote = first.is_some();
             let mut answers = Vec::new();
-            let served = self.serve(first, &mut answers);
-            let outcome = served.and(self.look(&mut version, wrote));
+            let served = self.serve(first, &mut sight, &mut answers);
+            let outcome = served.and(self.look(&mut sight));
             for (reply, answer) in answers {
                 // Whoever asked may be gone; then the certificate is nobody's.
                 let _ = reply.send(answer);
@@ -124,7 +133,8 @@ impl Clerk {
     }
 
     /// Does one errand and what waits behind it.
-    fn serve(&mut self, first: Option<Errand>, answers: &mut Vec<Reply>) -> Result<(), StoreError> {
+    fn serve(&mut self, first: Option<Errand>, sight: &mut Sight, answers: &mut Vec<Reply>) -> Result<(), StoreError> {
+        sight.wrote |= first.is_some();
         let mut seen = Vec::new();
         let mut outcome = Ok(());
         let mut next = first;
@@ -171,13 +181,13 @@ impl Clerk {
     }
 
     /// Makes the book anew if the store has changed.
-    fn look(&mut self, version: &mut Option<i64>, wrote: bool) -> Result<(), StoreError> {
+    fn look(&mut self, sight: &mut Sight) -> Result<(), StoreError> {
         let now = self.store.data_version()?;
-        if !wrote && *version == Some(now) {
+        if !sight.wrote && sight.version == Some(now) {
             return Ok(());
         }
         let book = self.store.book((self.now)())?;
-        *version = Some(now);
+        *sight = Sight { version: Some(now), wrote: false };
         self.book.send_if_modified(|present| {
             let changed = **present != book;
             if changed {
@@ -186,5 +196,52 @@ impl Clerk {
             changed
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gaitway_service::health::Health;
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::super::Standing;
+    use super::*;
+    use crate::listener::Tls;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn serial_of(certificate: &[u8]) -> Serial {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).unwrap();
+        Serial::from_bytes(parsed.raw_serial()).unwrap()
+    }
+
+    #[test]
+    fn a_look_that_fails_once_after_the_desks_own_write_leaves_no_old_book_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), NOW).unwrap();
+        let secret = store.add(NOW, &"attic".parse().unwrap()).unwrap().code.secret;
+        let (book, books) = watch::channel(Arc::default());
+        let (desk, inbox) = Desk::new();
+        let own = Tls::new(store.authority(), books.clone(), desk, || NOW).unwrap().own().clone();
+        let (health, shutdown) = (Health::new().part("identities"), CancellationToken::new());
+        let mut clerk = Clerk { store, inbox, book, own, health, now: || NOW, shutdown };
+        let (mut sight, mut answers) = (Sight::default(), Vec::new());
+        clerk.look(&mut sight).unwrap();
+
+        let key = KeyPair::generate().unwrap();
+        let request = CertificateParams::default().serialize_request(&key).unwrap().der().to_vec();
+        let (reply, _waits) = oneshot::channel();
+        let errand = Errand::Certify { ask: Ask::Enrol { secret, request }, shown: None, reply };
+        clerk.serve(Some(errand), &mut sight, &mut answers).unwrap();
+        let Some((_, Answer::Issued(issued))) = answers.pop() else { panic!("no certificate") };
+        clerk.store.blind(true);
+        clerk.look(&mut sight).unwrap_err();
+        clerk.store.blind(false);
+
+        clerk.serve(None, &mut sight, &mut answers).unwrap();
+        clerk.look(&mut sight).unwrap();
+        let serial = serial_of(&issued.certificate);
+        assert!(matches!(books.borrow().standing(NOW, serial), Standing::Good { .. }), "the new agent is let in");
+        assert!(!sight.wrote, "and the book is not made anew at every look");
     }
 }

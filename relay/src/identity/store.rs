@@ -68,12 +68,12 @@ pub enum StoreError {
     #[error(transparent)]
     File(#[from] KeyFileError),
     /// SQLite's own error.
-    #[error("{} cannot be used: {source}", .path.display())]
+    #[error("{} cannot be used: {why}", .path.display())]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: rusqlite::Error,
+        /// Why. It is in the sentence, so it is no source beside it.
+        why: rusqlite::Error,
     },
     /// It is another program's, or a newer version's.
     #[error("{} is not the identities of this version of gaitway: give --data-dir the relay's folder", .0.display())]
@@ -132,7 +132,7 @@ impl Store {
         key_file::owners_own(OpenOptions::new().create(true).append(true))
             .open(&path)
             .map_err(|source| KeyFileError::Io { path: path.clone(), source })?;
-        let failed = |source| StoreError::Sqlite { path: path.clone(), source };
+        let failed = |why| StoreError::Sqlite { path: path.clone(), why };
         let mut connection = Connection::open(&path).map_err(failed)?;
         set_up(&connection).map_err(failed)?;
         // The lock also keeps two processes from making two authorities.
@@ -165,7 +165,7 @@ impl Store {
     pub fn add(&mut self, now: i64, agent: &AgentId) -> Result<Added, StoreError> {
         let fingerprint = self.authority.fingerprint();
         let (path, transaction) = self.begin()?;
-        let failed = |source| StoreError::Sqlite { path: path.clone(), source };
+        let failed = |why| StoreError::Sqlite { path: path.clone(), why };
         sweep(&transaction, now).map_err(failed)?;
         let taken =
             |selector: u16| transaction.prepare_cached("SELECT 1 FROM code WHERE selector = ?")?.exists([selector]);
@@ -201,7 +201,7 @@ impl Store {
         let serial = fresh_serial()?;
         let authority = &self.authority;
         let path = &self.path;
-        let failed = |source| StoreError::Sqlite { path: path.clone(), source };
+        let failed = |why| StoreError::Sqlite { path: path.clone(), why };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let Some(mut pending) = waiting(&transaction, secret.selector()).map_err(failed)? else {
             return Ok(Err(Refusal::WrongCode { tries_left: None }));
@@ -226,7 +226,7 @@ impl Store {
         let serial = fresh_serial()?;
         let authority = &self.authority;
         let path = &self.path;
-        let failed = |source| StoreError::Sqlite { path: path.clone(), source };
+        let failed = |why| StoreError::Sqlite { path: path.clone(), why };
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let good = "SELECT agent FROM certificate WHERE serial = ? AND revokedAt IS NULL AND notAfter >= ?";
         let agent = transaction
@@ -248,7 +248,7 @@ impl Store {
     /// Connections were made with these certificates. Whatever was to be replaced by one of them is revoked.
     pub(crate) fn seen(&mut self, now: i64, serials: &[Serial]) -> Result<(), StoreError> {
         let (path, transaction) = self.begin()?;
-        let failed = |source| StoreError::Sqlite { path: path.clone(), source };
+        let failed = |why| StoreError::Sqlite { path: path.clone(), why };
         for serial in serials {
             let serial = serial.to_string();
             let seen = "UPDATE certificate SET seenAt = ?1 WHERE serial = ?2";
@@ -264,13 +264,13 @@ impl Store {
     /// Asks for new certificates in the place of all good ones of `agent`; how many these are.
     pub fn rotate(&mut self, now: i64, agent: &AgentId) -> Result<usize, StoreError> {
         let all = "UPDATE certificate SET rotate = 1 WHERE agent = ?2 AND revokedAt IS NULL AND notAfter >= ?1";
-        self.connection.execute(all, params![now, agent.as_str()]).map_err(|source| self.failed(source))
+        self.connection.execute(all, params![now, agent.as_str()]).map_err(|why| self.failed(why))
     }
 
     /// Throws `agent` out: revokes all its certificates and drops its codes; how many of each.
     pub fn revoke(&mut self, now: i64, agent: &AgentId) -> Result<(usize, usize), StoreError> {
         let (path, transaction) = self.begin()?;
-        let failed = |source| StoreError::Sqlite { path: path.clone(), source };
+        let failed = |why| StoreError::Sqlite { path: path.clone(), why };
         let all = "UPDATE certificate SET revokedAt = ?1 WHERE agent = ?2 AND revokedAt IS NULL";
         let certificates = transaction.execute(all, params![now, agent.as_str()]).map_err(failed)?;
         let waiting = "DELETE FROM code WHERE agent = ?1 AND usedAt IS NULL";
@@ -302,7 +302,7 @@ impl Store {
             lines.extend(statement.query_map([now, life], of_row)?.collect::<rusqlite::Result<Vec<_>>>()?);
             Ok(lines)
         };
-        read().map_err(|source| self.failed(source))
+        read().map_err(|why| self.failed(why))
     }
 
     /// What the listener looks at.
@@ -317,14 +317,14 @@ impl Store {
 
     /// A number that changes when another connection has written.
     pub(crate) fn data_version(&self) -> Result<i64, StoreError> {
-        self.connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(|source| self.failed(source))
+        self.connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(|why| self.failed(why))
     }
 
     /// Notes where the relay listens, or, as `public`, where it says that it is reached.
     pub(crate) fn note_listener(&mut self, address: &str, public: bool) -> Result<(), StoreError> {
         let note = "INSERT INTO listener(one, address, public) VALUES(1, ?1, ?2)
              ON CONFLICT(one) DO UPDATE SET address = ?1, public = ?2";
-        self.connection.execute(note, params![address, public]).map(drop).map_err(|source| self.failed(source))
+        self.connection.execute(note, params![address, public]).map(drop).map_err(|why| self.failed(why))
     }
 
     /// As noted, if a relay has run here.
@@ -332,19 +332,26 @@ impl Store {
         self.connection
             .query_row("SELECT address, public FROM listener", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()
-            .map_err(|source| self.failed(source))
+            .map_err(|why| self.failed(why))
+    }
+
+    /// Hides the certificates from whoever reads them here, and nobody else, or shows them again.
+    #[cfg(test)]
+    pub(super) fn blind(&self, hide: bool) {
+        let shadow = if hide { "CREATE TEMP TABLE certificate(none)" } else { "DROP TABLE temp.certificate" };
+        self.connection.execute_batch(shadow).unwrap();
     }
 
     fn begin(&mut self) -> Result<(PathBuf, Transaction<'_>), StoreError> {
         let path = self.path.clone();
         match self.connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => Ok((path, transaction)),
-            Err(source) => Err(StoreError::Sqlite { path, source }),
+            Err(why) => Err(StoreError::Sqlite { path, why }),
         }
     }
 
-    fn failed(&self, source: rusqlite::Error) -> StoreError {
-        StoreError::Sqlite { path: self.path.clone(), source }
+    fn failed(&self, why: rusqlite::Error) -> StoreError {
+        StoreError::Sqlite { path: self.path.clone(), why }
     }
 }
 

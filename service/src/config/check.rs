@@ -17,13 +17,14 @@ pub trait Check {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
     keys: Vec<&'static str>,
+    named: Vec<&'static str>,
     problem: String,
 }
 
 impl Wrong {
     /// About the value of `key`, dotted; `problem` reads on behind "`key` is value, ": it says what is allowed.
     pub fn new(key: &'static str, problem: impl Into<String>) -> Self {
-        Self { keys: vec![key], problem: problem.into() }
+        Self { keys: vec![key], named: Vec::new(), problem: problem.into() }
     }
 
     /// The value of this key is part of it: where the keys before are not set, it is the one that is named.
@@ -31,6 +32,22 @@ impl Wrong {
     pub fn or(mut self, key: &'static str) -> Self {
         self.keys.push(key);
         self
+    }
+
+    /// The problem names this key, in backquotes: it is spelt there as it is in the file.
+    #[must_use]
+    pub fn naming(mut self, key: &'static str) -> Self {
+        self.named.push(key);
+        self
+    }
+
+    /// Unless both keys are set, or neither: `one` or `other` tells whether it is.
+    pub fn unless_together(one: (&'static str, bool), other: (&'static str, bool)) -> Result<(), Self> {
+        let (set, missing) = match (one, other) {
+            ((set, true), (missing, false)) | ((missing, false), (set, true)) => (set, missing),
+            _ => return Ok(()),
+        };
+        Err(Self::new(set, format!("must stand beside `{missing}`: set both, or neither")).naming(missing))
     }
 
     /// Unless `value` lies within `range`, which is shown as a person would write it.
@@ -89,7 +106,10 @@ impl<C> Loaded<C> {
 
     /// The error that names the value, and where it stands.
     pub fn refuse(&self, wrong: Wrong) -> ConfigError {
-        let Wrong { keys, problem } = wrong;
+        let Wrong { keys, named, mut problem } = wrong;
+        for key in keys.iter().chain(&named) {
+            problem = problem.replace(&format!("`{key}`"), &format!("`{}`", self.whole.key(&split(key))));
+        }
         let named = keys.iter().copied().find(|key| self.node(key).is_some());
         let key = named.or(keys.first().copied()).unwrap_or_default();
         // A table is named by what is set in it.

@@ -1,12 +1,13 @@
 //! For commands that look at what services do: their file, or the combined one of `up`, whichever is given.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Check, ConfigError, DIRECTORY, Loaded, SECTIONS, file, read};
+use super::given::standard_path;
+use super::{Check, ConfigError, ConfigFile, Loaded, SECTIONS};
 
 /// Keys of the agent's own table `relay`, which the combined file's table of that name does not have.
 const AGENTS_RELAY: [&str; 1] = ["address"];
@@ -27,25 +28,13 @@ pub fn read_either<C: DeserializeOwned + Check>(
     file: Option<&Path>,
     flags: impl Serialize,
 ) -> Result<Loaded<C>, ConfigError> {
-    let standard = |name: &str| Path::new(DIRECTORY).join(name).with_extension("toml");
-    let path: Option<PathBuf> = match file {
-        Some(file) => Some(file.to_owned()),
-        None => [standard(service), standard("up")].into_iter().find(|path| path.exists()),
-    };
-    let combined = match &path {
-        Some(path) => is_combined_file(path)?,
-        None => false,
-    };
-    read(service, path.as_deref(), Some(service).filter(|_| combined), flags)
-}
-
-/// Whether the file at `path` is a combined one.
-pub fn is_combined_file(path: &Path) -> Result<bool, ConfigError> {
-    Ok(file::text(path, true)?.is_some_and(|text| is_combined(&text)))
+    let is_there = |name: &&str| standard_path(name).exists();
+    let standard = [service, "up"].into_iter().find(is_there).unwrap_or(service);
+    ConfigFile::find(file, standard)?.read_either(service, flags)
 }
 
 /// Whether a file holds services' tables and nothing else. One that is not TOML is whoever's asks for it.
-fn is_combined(text: &str) -> bool {
+pub(super) fn is_combined(text: &str) -> bool {
     let Ok(table) = DeTable::parse(text) else { return false };
     let table = table.get_ref();
     let agents = |key: &str, value: &DeValue<'_>| match value {

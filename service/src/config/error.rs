@@ -220,7 +220,8 @@ impl Whole {
         ConfigError::Value { origin, key: self.key(keys), value, problem }
     }
 
-    fn key(&self, keys: &[String]) -> String {
+    /// As it is spelt in the file.
+    pub(super) fn key(&self, keys: &[String]) -> String {
         self.section.into_iter().chain(keys.iter().map(String::as_str)).collect::<Vec<_>>().join(".")
     }
 }

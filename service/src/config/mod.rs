@@ -25,6 +25,7 @@ mod environment;
 mod error;
 mod file;
 mod flags;
+mod given;
 mod tree;
 
 use std::ffi::OsString;
@@ -34,8 +35,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use check::{Check, Loaded, Wrong};
-pub use either::{is_combined_file, load_either, read_either};
+pub use either::{load_either, read_either};
 pub use error::ConfigError;
+pub use given::ConfigFile;
 pub use tree::Origin;
 
 use deserialize::At;
@@ -70,12 +72,7 @@ pub fn read<C: DeserializeOwned + Check>(
     section: Option<&'static str>,
     flags: impl Serialize,
 ) -> Result<Loaded<C>, ConfigError> {
-    let (path, named) = match file {
-        Some(path) => (path.to_owned(), true),
-        None => (Path::new(DIRECTORY).join(section.map_or(service, |_| "up")).with_extension("toml"), false),
-    };
-    let text = file::text(&path, named)?;
-    Layers { service, section, path, text, variables: std::env::vars_os().collect() }.merge(flags)
+    ConfigFile::find(file, section.map_or(service, |_| "up"))?.read(service, section, flags)
 }
 
 /// As [`read`], with what a file and the environment hold at hand.

@@ -396,6 +396,44 @@ fn a_combined_file_holds_the_sections_and_nothing_else() {
 }
 
 #[test]
+fn every_key_that_a_problem_names_is_spelt_as_in_the_file() {
+    let loaded =
+        |section, text| -> Loaded<Agent> { Layers { section, ..layers(text, &[]) }.merge(Flags::default()).unwrap() };
+    let apart = || Wrong::unless_together(("id", true), ("http.gzip", false)).unwrap_err();
+    let alone = loaded(None, "id = 'a'").refuse(apart()).to_string();
+    assert!(alone.ends_with("`id` is \"a\", must stand beside `http.gzip`: set both, or neither"), "{alone}");
+    let combined = loaded(Some("agent"), "[agent]\nid = 'a'");
+    let said = combined.refuse(apart()).to_string();
+    assert!(said.contains("`agent.id` is \"a\", must stand beside `agent.http.gzip`"), "{said}");
+    let wrong = Wrong::new("http.ratio", "must fit `http.connections`, see `gaitway up`").or("http.connections");
+    let said = combined.refuse(wrong).to_string();
+    assert!(said.contains("must fit `agent.http.connections`, see `gaitway up`"), "{said}");
+    assert!(Wrong::unless_together(("id", false), ("http", false)).is_ok());
+    assert!(Wrong::unless_together(("id", true), ("http", true)).is_ok());
+    let other = Wrong::unless_together(("id", false), ("http", true)).unwrap_err();
+    assert!(other.to_string().starts_with("`http` must stand beside `id`"), "{other}");
+}
+
+#[test]
+fn a_file_that_can_be_read_only_once_tells_every_service_its_settings() {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"[agent]\nid = 'a'\n[relay]\nid = 'r'\n").unwrap();
+    drop(writer);
+    let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+    let file = ConfigFile::named(&path).unwrap();
+    assert!(file.is_combined() && file.path() == path);
+    for (service, id) in [("agent", "a"), ("relay", "r")] {
+        let loaded: Loaded<Agent> = file.read(service, Some(service), Flags::default()).unwrap();
+        assert_eq!(loaded.config.id.as_deref(), Some(id));
+        let loaded: Loaded<Agent> = file.read_either(service, Flags::default()).unwrap();
+        assert_eq!(loaded.config.id.as_deref(), Some(id));
+    }
+}
+
+#[test]
 fn a_named_file_must_exist_and_another_need_not() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("agent.toml");

@@ -61,13 +61,14 @@ impl Check for Options {
         let Self { url, password, password_file, connect_timeout, statement_timeout, keep_raw, .. } = self;
         let config = url.parse()?;
         let beside = match (config.get_password(), password, password_file) {
-            (Some(_), None, Some(_)) => Some(("postgres.password_file", "a password in `url`")),
-            (Some(_), Some(_), _) => Some(("postgres.password", "a password in `url`")),
+            (Some(_), None, Some(_)) => Some(("postgres.password_file", "a password in `postgres.url`")),
+            (Some(_), Some(_), _) => Some(("postgres.password", "a password in `postgres.url`")),
             (None, Some(_), Some(_)) => Some(("postgres.password_file", "`postgres.password`")),
             _ => None,
         };
         if let Some((key, other)) = beside {
-            return Err(Wrong::new(key, format!("cannot stand beside {other}: keep one of them")));
+            let wrong = Wrong::new(key, format!("cannot stand beside {other}: keep one of them"));
+            return Err(wrong.naming("postgres.url").naming("postgres.password"));
         }
         Wrong::unless_time_within("postgres.connect_timeout", *connect_timeout, SECOND..=300 * SECOND)?;
         Wrong::unless_time_within("postgres.statement_timeout", *statement_timeout, SECOND..=HOUR)?;

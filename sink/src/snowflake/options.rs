@@ -95,11 +95,11 @@ impl Options {
         match (&self.private_key_file, &self.private_key) {
             (None, None) => {
                 let problem = "must be set: a file with the key, or `snowflake.private_key` in the environment";
-                return Err(Wrong::new("snowflake.private_key_file", problem));
+                return Err(Wrong::new("snowflake.private_key_file", problem).naming("snowflake.private_key"));
             }
             (Some(_), Some(_)) => {
                 let problem = "cannot stand beside `snowflake.private_key`: keep one of them";
-                return Err(Wrong::new("snowflake.private_key_file", problem));
+                return Err(Wrong::new("snowflake.private_key_file", problem).naming("snowflake.private_key"));
             }
             _ => {}
         }
