@@ -16,7 +16,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use gaitway_proto::limits::MAX_ID;
-use gaitway_proto::schema::Dialect;
 use gaitway_service::lock::{DataDir, Locked};
 use gaitway_sink::forgetting;
 
@@ -176,13 +175,13 @@ fn confirm() -> anyhow::Result<bool> {
 }
 
 fn print_sql(warehouse: &Warehouse, device: &str) -> anyhow::Result<ExitCode> {
-    let dialect = match warehouse {
-        Warehouse::Postgres(_) => Dialect::Postgres,
-        Warehouse::Snowflake(_) => Dialect::Snowflake,
+    let script = match warehouse {
+        Warehouse::Postgres(_) => forgetting::postgres_script(device),
+        Warehouse::Snowflake(options) => forgetting::snowflake_script(&options.database, device),
         Warehouse::File(path) => {
             bail!("the warehouse is the file {}, which `gaitway forget` writes itself: leave --sql out", path.display())
         }
     };
-    io::stdout().write_all(forgetting::script(dialect, device).as_bytes())?;
+    io::stdout().write_all(script.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -201,6 +201,7 @@ fn where_the_right_to_delete_lacks_snowflake_is_named_with_the_grant() {
     assert!(shown.contains("GRANT SELECT, DELETE ON TABLE RAW_DATA.ACTIVITY_RECORDS"), "{shown}");
     let (code, script, _) = gaitway(&[&["forget", "--device", "some-phone", "--sql"][..], &places].concat());
     assert!(code == Some(0) && script.contains("DELETE FROM RAW_DATA.ACTIVITY_RECORDS WHERE deviceId = 'some-phone'"));
+    assert!(script.contains("USE DATABASE \"ACTIVITY_DB\";"), "{script}");
     // What nobody reaches is named as well, and the status says so.
     drop(emulator);
     let (code, shown, _) = gaitway(&[&["forget", "--device", "some-phone", "--dry-run"][..], &places].concat());
