@@ -190,11 +190,12 @@ fn a_run_that_was_interrupted_after_the_rows_went_is_finished_by_the_next() {
     let said = forget(&path).unwrap_err();
     assert!(said.contains("the rows are deleted") && said.contains("close it; then run this again"), "{said}");
     assert!(dir.path().join("warehouse.db.forgetting").exists());
+    assert!(forget::is_unfinished(&path));
     drop(reader);
     // What a kill in the middle of writing leaves.
     std::fs::write(dir.path().join("warehouse.db.forgetting"), "half a file").unwrap();
     assert_eq!(forget(&path), Ok(Held::default()));
-    assert!(!dir.path().join("warehouse.db.forgetting").exists());
+    assert!(!dir.path().join("warehouse.db.forgetting").exists() && !forget::is_unfinished(&path));
     assert_eq!(files_with(dir.path(), GONE), Vec::<PathBuf>::new());
     assert_eq!(rows(&path, KEPT).len(), 400);
 }

@@ -44,6 +44,11 @@ pub fn look(path: &Path, device: &str, progress: Progress<'_>) -> Result<Held, S
     Ok(held)
 }
 
+/// Whether a deletion from the warehouse at `path` did not come to its end: rows may be gone and their bytes still there.
+pub fn is_unfinished(path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| Rewriting::of(&path).is_due())
+}
+
 /// Deletes everything of `device` from the warehouse at `path`, whose directory the caller has locked; gives what there
 /// was. The error is a sentence.
 pub fn forget(path: &Path, device: &str, progress: Progress<'_>) -> Result<Held, String> {
