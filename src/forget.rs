@@ -16,7 +16,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use gaitway_proto::limits::MAX_ID;
-use gaitway_proto::schema::Dialect;
 use gaitway_service::lock::{DataDir, Locked};
 use gaitway_sink::forgetting;
 
@@ -33,7 +32,7 @@ use place::{Held, Place};
 #[allow(clippy::struct_excessive_bools, reason = "flags")]
 pub(crate) struct Args {
     /// The phone's id: `deviceId` of its records; `gaitway agent phone list` and `gaitway audit` show it
-    #[arg(long, value_name = "ID", value_parser = device)]
+    #[arg(long, value_name = "ID", value_parser = device, allow_hyphen_values = true)]
     device: String,
     /// Show what there is and delete nothing; services may run
     #[arg(long)]
@@ -65,8 +64,8 @@ fn device(text: &str) -> Result<String, String> {
 /// Shows, asks, deletes, tells.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { device, dry_run, yes, set_aside, sql, places } = args;
-    let found = places.find().and_then(|places| if sql { Ok((places, Vec::new())) } else { whole(places) });
-    let (places, there) = match found {
+    let found = places.find().and_then(|places| if sql { Ok((places, Vec::new(), Vec::new())) } else { whole(places) });
+    let (places, there, absent) = match found {
         Ok(found) => found,
         Err(error) => {
             writeln!(io::stderr(), "gaitway: {error:#}")?;
@@ -76,9 +75,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if sql {
         return print_sql(&places.warehouse, &device);
     }
+    if !dry_run && !yes && !io::stdin().is_terminal() {
+        bail!("nothing was deleted: there is no terminal on which to confirm it; give --yes");
+    }
     let _locked = if dry_run { Vec::new() } else { lock(&there)? };
-    let mut out = io::stdout();
-    writeln!(out, "What there is of device {device:?}:")?;
     let looked: Vec<(Place, Result<Held, String>)> = there
         .into_iter()
         .map(|place| {
@@ -86,61 +86,91 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             (place, held)
         })
         .collect();
+    let phones: Vec<String> =
+        looked.iter().filter_map(|(_, held)| held.as_ref().ok()).flat_map(|held| held.phones.clone()).collect();
+    let mut out = io::stdout();
+    for line in beyond::order(&places, &phones) {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "What there is of device {device:?}:")?;
     for (place, held) in &looked {
         match held {
             Ok(held) => writeln!(out, "  {place}: {held}")?,
             Err(why) => writeln!(out, "  {place}: cannot be looked at: {why}")?,
         }
     }
-    let is_reached = looked.iter().all(|(_, held)| held.is_ok());
-    if dry_run {
-        return Ok(if is_reached { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    for place in &absent {
+        writeln!(out, "  {place}: not there, nothing looked at")?;
     }
-    let phones: Vec<String> =
-        looked.iter().filter_map(|(_, held)| held.as_ref().ok()).flat_map(|held| held.phones.clone()).collect();
+    let is_reached = looked.iter().all(|(_, held)| held.is_ok());
     let is_nothing = looked.iter().all(|(_, held)| held.as_ref().is_ok_and(Held::is_nothing));
+    if dry_run {
+        if is_nothing {
+            writeln!(out, "\n{}", nothing_of(&device))?;
+        }
+        writeln!(out, "\nNothing was deleted: this only shows.")?;
+        cannot(&mut out, &places, &phones)?;
+        let is_unfinished = looked.iter().any(|(_, held)| held.as_ref().is_ok_and(|held| held.is_unfinished));
+        return Ok(if is_reached && !is_unfinished { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     if !is_nothing && !yes && !confirm()? {
         writeln!(out, "Nothing was deleted.")?;
         return Ok(ExitCode::FAILURE);
     }
     let mut is_all_gone = is_reached;
-    writeln!(out, "\nDeleted for good:")?;
+    let mut done = Vec::new();
     for (place, held) in looked.iter().filter_map(|(place, held)| Some((place, held.as_ref().ok()?))) {
+        // Also where there is nothing: bytes of what went before may be left.
         match place.forget(&device, set_aside) {
             Ok(gone) => {
-                writeln!(out, "  {place}: {gone}")?;
+                done.push(format!("{place}: {gone}"));
                 for left in held.left().filter(|_| !set_aside) {
                     is_all_gone = false;
-                    writeln!(out, "  left: {left}")?;
+                    done.push(format!("left: {left}"));
                 }
             }
             Err(why) => {
                 is_all_gone = false;
-                writeln!(out, "  {place}: FAILED: {why}")?;
+                done.push(format!("{place}: FAILED: {why}"));
             }
         }
     }
     for (place, why) in looked.iter().filter_map(|(place, held)| Some((place, held.as_ref().err()?))) {
-        writeln!(out, "  {place}: NOT REACHED, nothing was deleted there: {why}")?;
+        done.push(format!("{place}: NOT REACHED, nothing was deleted there: {why}"));
     }
-    writeln!(out, "\nWhat this cannot delete:")?;
-    for said in beyond::said(&places, &phones) {
-        writeln!(out, "  {said}")?;
+    if is_nothing && is_all_gone {
+        writeln!(out, "\n{}", nothing_of(&device))?;
+    } else {
+        writeln!(out, "\nWhat was done:")?;
+        for line in done {
+            writeln!(out, "  {line}")?;
+        }
     }
+    cannot(&mut out, &places, &phones)?;
     if !is_all_gone {
         writeln!(out, "\nNot everything is gone: see FAILED, NOT REACHED and left above, and run this again.")?;
     }
     Ok(if is_all_gone { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The places that are there, in the order of a record's path.
-fn whole(places: Places) -> anyhow::Result<(Places, Vec<Place>)> {
+fn nothing_of(device: &str) -> String {
+    format!("There is nothing of device {device:?}; `gaitway agent phone list` and `gaitway audit` show the ids.")
+}
+
+/// Says what is left where nothing here reaches.
+fn cannot(out: &mut io::Stdout, places: &Places, phones: &[String]) -> io::Result<()> {
+    writeln!(out, "\nWhat this cannot delete:")?;
+    beyond::said(places, phones).iter().try_for_each(|said| writeln!(out, "  {said}"))
+}
+
+/// The places that are there, in the order of a record's path, and those that are not.
+fn whole(places: Places) -> anyhow::Result<(Places, Vec<Place>, Vec<Place>)> {
     if let (Warehouse::File(path), true) = (&places.warehouse, places.warehouse_is_named)
         && !path.exists()
     {
         bail!("there is no warehouse {}", path.display());
     }
-    let there = Place::all(&places);
+    let (there, absent) = Place::all(&places);
     if there.is_empty() {
         bail!(
             "there is neither {} nor {}, and no other warehouse is configured: name the places with --config, --data-dir or \
@@ -149,12 +179,12 @@ fn whole(places: Places) -> anyhow::Result<(Places, Vec<Place>)> {
             places.warehouse
         );
     }
-    Ok((places, there))
+    Ok((places, there, absent))
 }
 
 /// Locks every directory in which something is deleted.
 fn lock(there: &[Place]) -> anyhow::Result<Vec<Locked>> {
-    let directories: BTreeSet<PathBuf> = there.iter().filter_map(Place::directory).collect();
+    let directories: BTreeSet<PathBuf> = there.iter().flat_map(Place::directories).collect();
     let lock = |directory: PathBuf| {
         DataDir::lock(directory).context(
             "nothing was deleted: stop gaitway first, so that it does not bring back what is deleted here, and start it \
@@ -165,9 +195,6 @@ fn lock(there: &[Place]) -> anyhow::Result<Vec<Locked>> {
 }
 
 fn confirm() -> anyhow::Result<bool> {
-    if !io::stdin().is_terminal() {
-        bail!("nothing was deleted: there is no terminal on which to confirm it; give --yes");
-    }
     write!(io::stdout(), "\nDelete all of it for good? Type yes: ")?;
     io::stdout().flush()?;
     let mut answer = String::new();
@@ -176,13 +203,13 @@ fn confirm() -> anyhow::Result<bool> {
 }
 
 fn print_sql(warehouse: &Warehouse, device: &str) -> anyhow::Result<ExitCode> {
-    let dialect = match warehouse {
-        Warehouse::Postgres(_) => Dialect::Postgres,
-        Warehouse::Snowflake(_) => Dialect::Snowflake,
+    let script = match warehouse {
+        Warehouse::Postgres(_) => forgetting::postgres_script(device),
+        Warehouse::Snowflake(options) => forgetting::snowflake_script(&options.database, device),
         Warehouse::File(path) => {
             bail!("the warehouse is the file {}, which `gaitway forget` writes itself: leave --sql out", path.display())
         }
     };
-    io::stdout().write_all(forgetting::script(dialect, device).as_bytes())?;
+    io::stdout().write_all(script.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

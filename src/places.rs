@@ -67,6 +67,8 @@ impl Flags {
     pub(crate) fn find(self) -> anyhow::Result<Places> {
         let Self { config, data_dir, kafka, warehouse } = self;
         let Services { relay, agent, sink, sink_is_named } = Services::read(config.as_deref())?;
+        let beside = data_dir.as_deref().and_then(beside_agents);
+        let is_asked_for_files = warehouse.is_none();
         let spool = data_dir.as_deref().map_or_else(|| agent.data_dir.join("spool.db"), spool_in);
         let of_data_dir = data_dir.map(|dir| dir.join("warehouse.db"));
         // Without a file that names another, what lies in the folder that was named is meant.
@@ -77,6 +79,9 @@ impl Flags {
         let of_up = of_data_dir.clone().unwrap_or_else(|| Path::new(DATA_DIR).join("warehouse.db"));
         let mut files =
             warehouse.clone().map_or_else(|| of_sink.iter().cloned().chain([of_up]).collect(), |one| vec![one]);
+        if is_asked_for_files {
+            files.extend(beside);
+        }
         files.dedup();
         let warehouse = match (warehouse, in_sql) {
             (Some(path), _) => Warehouse::File(path),
@@ -138,7 +143,23 @@ fn settings<C: DeserializeOwned + Check>(
 /// The spool of `up`'s data directory, or of an agent's own.
 fn spool_in(dir: &Path) -> PathBuf {
     let own = dir.join("spool.db");
-    if own.exists() { own } else { dir.join("agent").join("spool.db") }
+    if is_agents(dir) { own } else { dir.join("agent").join("spool.db") }
+}
+
+/// Whether `dir` is an agent's own, by what lies in it.
+fn is_agents(dir: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(dir) else { return false };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.into_iter().any(|name| name == "phones.json" || name == "spool.db" || name.starts_with("spool.db.damaged-"))
+}
+
+/// The warehouse of the `up` of whose data directory `dir` is the agent's part.
+fn beside_agents(dir: &Path) -> Option<PathBuf> {
+    if !is_agents(dir) {
+        return None;
+    }
+    let whole = if dir.ends_with("agent") && !dir.is_symlink() { dir.to_owned() } else { dir.canonicalize().ok()? };
+    whole.ends_with("agent").then(|| whole.with_file_name("warehouse.db"))
 }
 
 #[cfg(test)]

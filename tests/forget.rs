@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use gaitway_proto::forgotten;
 use gaitway_service::file_bytes;
+use gaitway_service::lock::DataDir;
 use harness::phone::{Phone, Pushed, push};
 use harness::process::Process;
 use harness::warehouse::{assert_exact, assert_no_duplicates, await_drained, count, message_ids};
@@ -162,22 +163,40 @@ fn of_a_forgotten_device_nothing_is_left_in_any_file_and_the_other_is_exact() {
     agent.kill(&[]);
 
     let (code, shown, said) = machine.forget(&[]);
-    assert_eq!(code, Some(1), "{shown}");
+    assert_eq!((code, shown.as_str()), (Some(1), ""), "before anything is looked for");
     assert!(said.contains("no terminal on which to confirm it; give --yes"), "{said}");
     let (code, _, said) = machine.forget(&["--yes", "--warehouse", "none.db"]);
     assert!(code == Some(2) && said.contains("there is no warehouse none.db"), "{said}");
     let (code, shown, said) = machine.forget(&["--dry-run"]);
     assert_eq!((code, said.as_str()), (Some(0), ""), "{shown}");
     assert!(shown.contains("waiting pushes ") && shown.contains("it is phone \"anna\""), "{shown}");
+    assert!(shown.contains("Nothing was deleted") && shown.contains("What this cannot delete:"), "{shown}");
+    let agent = machine.data().join("agent");
+    let (code, of_agent, _) = forget_in(&agent, &machine.gone, &["--dry-run"]);
+    let of_warehouse =
+        |shown: &str| shown.lines().find(|line| line.contains("warehouse.db: readings ")).map(str::to_owned);
+    assert_eq!((code, of_warehouse(&of_agent)), (Some(0), of_warehouse(&shown)), "the agent's folder: {of_agent}");
+    assert!(of_agent.contains("agent/warehouse.db: not there, nothing looked at"), "{of_agent}");
     assert!(!files_with(&machine.data(), &machine.gone.device).is_empty());
+
+    // A program reads the warehouse: rows go, their bytes cannot yet.
+    let reader = rusqlite::Connection::open(&warehouse).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM GAPS").unwrap();
+    let (code, shown, _) = machine.forget(&["--yes"]);
+    assert!(code == Some(1) && shown.contains("What was done:") && shown.contains("FAILED"), "{shown}");
+    let order = format!("gaitway agent phone revoke \"anna\" --data-dir {}", agent.display());
+    assert!(shown.find(&order).unwrap() < shown.find("What there is").unwrap(), "{shown}");
+    let (code, shown, _) = machine.forget(&["--dry-run"]);
+    assert!(code == Some(1) && shown.contains("bytes not yet: run without --dry-run"), "{shown}");
+    drop(reader);
 
     let (code, shown, said) = machine.forget(&["--yes"]);
     assert_eq!((code, said.as_str()), (Some(0), ""), "{shown}");
-    assert!(shown.contains("gaitway agent phone revoke \"anna\""), "{shown}");
     machine.assert_nothing_left();
     let (code, shown, _) = machine.forget(&["--yes"]);
     let found: Vec<&str> = shown.lines().filter(|line| line.starts_with("  ") && line.ends_with(": nothing")).collect();
-    assert!(code == Some(0) && found.len() == 8, "four places, looked at and deleted from: {shown}");
+    assert!(code == Some(0) && found.len() == 4, "four places: {shown}");
+    assert!(shown.contains("There is nothing of device") && !shown.contains("What was done"), "{shown}");
 
     // What waits of the other is stored, and more comes; the forgotten phone pushes on.
     let mut up = machine.up(TALKING);
@@ -203,6 +222,48 @@ fn of_a_forgotten_device_nothing_is_left_in_any_file_and_the_other_is_exact() {
     assert_eq!(code, Some(0), "{shown}");
     machine.assert_nothing_left();
     assert_exact(&warehouse, &machine.kept, &machine.pushed);
+
+    // What the other loses is not taken for deleted on request.
+    let audit = || gaitway(&["audit", "--data-dir", machine.data().to_str().unwrap()]);
+    let (code, shown, _) = audit();
+    assert_eq!(code, Some(0), "{shown}");
+    let lose = "DELETE FROM ACTIVITY_RECORDS WHERE rowid IN
+                (SELECT rowid FROM ACTIVITY_RECORDS WHERE deviceId = ?1 ORDER BY rowid DESC LIMIT 14)";
+    let lost = rusqlite::Connection::open(&warehouse).unwrap().execute(lose, [&machine.kept.device]).unwrap();
+    let (code, shown, _) = audit();
+    assert!(lost == 14 && code == Some(1) && shown.contains("14 readings of session"), "{shown}");
+    assert!(shown.contains("14 missing"), "{shown}");
+}
+
+#[test]
+fn files_set_aside_are_searched_also_where_the_file_itself_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (agent, phone) = (dir.path().join("agent"), Phone::new(1, 7));
+    std::fs::create_dir(&agent).unwrap();
+    let aside =
+        [agent.join("spool.db.damaged-20260101T000000Z"), dir.path().join("warehouse.db.damaged-20260101T000000Z")];
+    for file in &aside {
+        std::fs::write(file, format!("of {} and others", phone.device)).unwrap();
+    }
+    let is_said = |shown: &str| aside.iter().all(|file| shown.contains(file.to_str().unwrap()));
+    let (code, shown, said) = forget_in(dir.path(), &phone, &["--dry-run"]);
+    assert!(code == Some(0) && is_said(&shown), "{shown}{said}");
+    assert!(shown.contains("agent/spool.db: not there, nothing looked at"), "{shown}");
+    let (code, shown, _) = forget_in(dir.path(), &phone, &["--yes"]);
+    assert!(code == Some(1) && shown.contains("run this again with --set-aside"), "{shown}");
+    let (code, shown, _) = gaitway(&["agent", "phone", "add", "anna", "--data-dir", agent.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{shown}");
+    let locked = DataDir::lock(&agent).unwrap();
+    let (code, shown, said) = forget_in(dir.path(), &phone, &["--yes", "--set-aside"]);
+    assert!(code == Some(1) && said.contains("nothing was deleted: stop gaitway first"), "{shown}{said}");
+    drop(locked);
+    let (code, shown, said) = forget_in(&agent, &phone, &["--yes", "--set-aside"]);
+    assert_eq!(code, Some(0), "{shown}{said}");
+    assert!(aside.iter().all(|file| !file.exists()), "{shown}");
+    // An id may begin with a hyphen; of one that nobody has it is said.
+    let (code, shown, said) =
+        gaitway(&["forget", "--device", "-no-phone", "--dry-run", "--data-dir", dir.path().to_str().unwrap()]);
+    assert!(code == Some(0) && shown.contains("There is nothing of device \"-no-phone\""), "{shown}{said}");
 }
 
 /// Rowids and values of the other phone in the warehouse, and the frames that wait.

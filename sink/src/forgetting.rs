@@ -29,18 +29,32 @@ impl Held {
 /// The tables in which rows are somebody's.
 pub(crate) const TABLES: [&Table; 2] = [&RAW, &ACTIVITY];
 
-/// What an operator runs in PostgreSQL, or else in Snowflake, where gaitway's own user may not delete. `device` stands in it as
-/// a literal.
-pub fn script(dialect: Dialect, device: &str) -> String {
+/// What an operator runs in PostgreSQL, where gaitway's own user may not delete. `device` stands in it as a literal.
+pub fn postgres_script(device: &str) -> String {
+    let dialect = Dialect::Postgres;
     let device = literal(dialect, device);
-    if dialect == Dialect::Postgres {
-        let [raw, activity] = TABLES.map(|table| table.sql_name(dialect));
-        let delete = TABLES.map(|table| format!("{};\n\n", delete_and_tell(table, &device))).concat();
-        return format!(
-            "BEGIN;\n\n{delete}COMMIT;\n\n-- Deleted rows are overwritten once this has run.\nVACUUM {raw}, {activity};\n"
-        );
-    }
-    TABLES.map(|table| format!("{};\n\n{};\n\n", tell(table, &device), delete(table, &device))).concat()
+    let [raw, activity] = TABLES.map(|table| table.sql_name(dialect));
+    let delete = TABLES.map(|table| format!("{};\n\n", delete_and_tell(table, &device))).concat();
+    format!(
+        "BEGIN;\n\n{delete}COMMIT;\n\n-- Deleted rows are overwritten once this has run.\nVACUUM {raw}, {activity};\n"
+    )
+}
+
+/// What an operator runs in Snowflake, in `database`, where gaitway's own user may not delete. `device` stands in it as a
+/// literal.
+pub fn snowflake_script(database: &str, device: &str) -> String {
+    let dialect = Dialect::Snowflake;
+    let device = literal(dialect, device);
+    let of = |table: &Table| {
+        let (tell, name) = (tell(table, &device, ""), table.sql_name(dialect));
+        format!("{tell};\n\nDELETE FROM {name} WHERE deviceId = {device};\n\n")
+    };
+    format!(
+        "-- Stop the sink first, or the phone: what it appends between an INSERT and its DELETE is deleted and not told.\n\
+         USE DATABASE \"{}\";\n\n{}",
+        database.to_ascii_uppercase(),
+        TABLES.map(of).concat()
+    )
 }
 
 /// In PostgreSQL: deletes a table's rows of `device`, an expression, tells of them, and gives their number.
@@ -66,9 +80,49 @@ SELECT COUNT(*) FROM gone",
     )
 }
 
+/// In Snowflake: the streams in which a table has rows of a device, a parameter, and the last seq of each: agent, epoch,
+/// stream, seq.
+pub(crate) fn streams(table: &Table) -> String {
+    let dialect = Dialect::Snowflake;
+    let Name { agent, epoch, stream, seq, .. } = Name::in_dialect(dialect);
+    format!(
+        "SELECT g.agent, g.epoch, g.stream, MAX(g.seq)
+  FROM (SELECT {agent} AS agent, {epoch} AS epoch, {stream} AS stream, {seq} AS seq
+          FROM {table} AS r WHERE r.deviceId = ?) AS g
+ WHERE {named} GROUP BY g.agent, g.epoch, g.stream",
+        table = table.sql_name(dialect),
+        named = named("g"),
+    )
+}
+
+/// Parameters that bound [`tell_up_to`] and [`delete_up_to`] to a stream, after the device's: agent, epoch, stream, last seq.
+fn up_to(row: &str) -> String {
+    let Name { agent, epoch, stream, seq, .. } = Name::in_dialect(Dialect::Snowflake);
+    let bound = format!(" AND {agent} = ? AND {epoch} = ? AND {stream} = ? AND {seq} <= TRY_TO_NUMBER(?)");
+    bound.replace("r.RECORD_METADATA", &format!("{row}RECORD_METADATA"))
+}
+
+/// In Snowflake: tells of a table's rows of a device in one stream up to a seq; see [`up_to`].
+pub(crate) fn tell_up_to(table: &Table) -> String {
+    tell(table, "?", &up_to("r."))
+}
+
+/// In Snowflake: deletes what [`tell_up_to`] told of, and no row that was appended meanwhile: its seq is a later one.
+pub(crate) fn delete_up_to(table: &Table) -> String {
+    format!("DELETE FROM {} WHERE deviceId = ?{}", table.sql_name(Dialect::Snowflake), up_to(""))
+}
+
+/// In Snowflake: deletes a table's rows of a device, a parameter, that no agent named and that cannot be told.
+pub(crate) fn delete_nameless(table: &Table) -> String {
+    let Name { agent, epoch, stream, seq, .. } = Name::in_dialect(Dialect::Snowflake);
+    let lacks = [agent, epoch, stream, seq].map(|part| format!("{part} IS NULL")).join(" OR ");
+    let lacks = lacks.replace("r.RECORD_METADATA", "RECORD_METADATA");
+    format!("DELETE FROM {} WHERE deviceId = ? AND ({lacks})", table.sql_name(Dialect::Snowflake))
+}
+
 /// In Snowflake: tells of a table's rows of `device`, an expression, which are then deleted; once, also where that is
-/// interrupted and done again.
-pub(crate) fn tell(table: &Table, device: &str) -> String {
+/// interrupted and done again. `bound`: what else holds for them.
+fn tell(table: &Table, device: &str, bound: &str) -> String {
     let dialect = Dialect::Snowflake;
     let Name { agent, epoch, stream, seq, index } = Name::in_dialect(dialect);
     let (gaps, told) = (gaps(dialect), GAPS.sql_name(dialect));
@@ -79,7 +133,7 @@ SELECT OBJECT_CONSTRUCT('agent', p.agent, 'epoch', p.epoch, 'stream', p.stream, 
   FROM (SELECT g.agent, g.epoch, g.stream, MIN(g.seq) AS lo, MAX(g.seq) AS hi,
                SUM(CASE WHEN g.idx = 0 THEN 1 ELSE 0 END) AS frames, COUNT(*) AS readings
           FROM (SELECT {agent} AS agent, {epoch} AS epoch, {stream} AS stream, {seq} AS seq, {index} AS idx
-                  FROM {table} AS r WHERE r.deviceId = {device}) AS g
+                  FROM {table} AS r WHERE r.deviceId = {device}{bound}) AS g
          WHERE {named} GROUP BY g.agent, g.epoch, g.stream) AS p
  WHERE NOT EXISTS (SELECT 1 FROM {told} AS t
                     WHERE t.reason = '{reason}' AND t.agentId = p.agent AND t.epoch = p.epoch
@@ -89,11 +143,6 @@ SELECT OBJECT_CONSTRUCT('agent', p.agent, 'epoch', p.epoch, 'stream', p.stream, 
         table = table.sql_name(dialect),
         named = named("g"),
     )
-}
-
-/// In Snowflake: deletes a table's rows of `device`, an expression.
-pub(crate) fn delete(table: &Table, device: &str) -> String {
-    format!("DELETE FROM {} WHERE deviceId = {device}", table.sql_name(Dialect::Snowflake))
 }
 
 /// A table's rows of `device`, an expression.
@@ -155,7 +204,11 @@ mod tests {
     #[test]
     fn a_script_names_the_device_as_text_that_ends_nowhere_else() {
         for dialect in [Dialect::Postgres, Dialect::Snowflake] {
-            let script = script(dialect, r"o'brien\");
+            let script = match dialect {
+                Dialect::Snowflake => snowflake_script("activity_db", r"o'brien\"),
+                _ => postgres_script(r"o'brien\"),
+            };
+            assert_eq!(script.contains("USE DATABASE \"ACTIVITY_DB\";"), dialect == Dialect::Snowflake);
             let name = if dialect == Dialect::Postgres { r"'o''brien\'" } else { r"'o''brien\\'" };
             assert!(script.contains(name), "{script}");
             assert!(script.contains("DELETE FROM RAW_DATA.ACTIVITY_RECORDS"), "{script}");

@@ -110,6 +110,13 @@ impl Warehouse {
             }
             opened => opened?,
         };
+        if forget::is_unfinished(path) {
+            tracing::warn!(
+                file = %path.display(),
+                "a deletion by `gaitway forget` did not come to its end: rows are gone and their bytes may still be in the \
+                 file; stop this and run the same command again"
+            );
+        }
         Ok(Self {
             options: options.clone(),
             place,

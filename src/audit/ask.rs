@@ -93,6 +93,7 @@ struct Value {
     message_id: Option<u64>,
     to_seq: Option<u64>,
     readings: Option<u64>,
+    reason: Option<String>,
 }
 
 /// What is committed in Kafka. `marks`: how far the warehouse has read of it.
@@ -135,7 +136,7 @@ fn take(store: &mut Store, table: &Table, seen: &Seen<'_>, is_due: bool) {
     };
     let stream = StreamName::of(name);
     if table.name == schema::GAPS.name {
-        let gap = Gap { to: value.to_seq.unwrap_or(name.seq), readings: value.readings };
+        let gap = Gap { to: value.to_seq.unwrap_or(name.seq), readings: value.readings, reason: value.reason };
         store.take_gap(stream, name.seq, gap);
         return;
     }
@@ -206,6 +207,8 @@ struct Name {
     stream: Option<String>,
     seq: Option<u64>,
     index: Option<u32>,
+    /// By how many rowids a deletion on request moved the first reading.
+    front: Option<u64>,
 }
 
 impl Name {
@@ -258,18 +261,20 @@ fn some_rows(
         let metadata: Option<String> = row.get(1)?;
         let name: Option<Name> = metadata.and_then(|json| serde_json::from_str(&json).ok());
         let stream = name.as_ref().and_then(Name::stream);
-        let (Some(stream), Some(Name { seq: Some(seq), index: Some(index), .. })) = (stream, name) else {
+        let (Some(stream), Some(Name { seq: Some(seq), index: Some(index), front, .. })) = (stream, name) else {
             store.nameless += 1;
             continue;
         };
         let number = |column| row.get::<_, Option<i64>>(column).map(|n| n.and_then(|n| u64::try_from(n).ok()));
         if table.name == schema::GAPS.name {
             let (to, readings) = (number(4)?.unwrap_or(seq), number(5)?);
-            if row.get_ref(2)?.as_bytes_or_null().ok().flatten() == Some(forgotten::ROWS.as_bytes()) {
+            let reason: Option<String> = row.get(2)?;
+            if reason.as_deref() == Some(forgotten::ROWS) {
                 let (frames, rows) = (number(3)?.unwrap_or(0), readings.unwrap_or(0));
+                store.retired = store.retired.saturating_sub(front.unwrap_or(0));
                 store.forget(stream, Forgotten { from: seq, to, frames, rows });
             } else {
-                store.take_gap(stream, seq, Gap { to, readings });
+                store.take_gap(stream, seq, Gap { to, readings, reason });
             }
             continue;
         }

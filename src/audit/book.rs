@@ -88,8 +88,8 @@ pub(super) struct Store {
     /// By their first seq.
     pub(super) gaps: BTreeMap<(StreamName, u64), Gap>,
     pub(super) gaps_again: u64,
-    /// What was deleted on request.
-    pub(super) forgotten: BTreeMap<StreamName, Forgotten>,
+    /// What was deleted on request, by the runs that deleted it.
+    pub(super) forgotten: BTreeMap<StreamName, Vec<Forgotten>>,
     /// Readings that are not kept any more.
     pub(super) retired: u64,
     /// The oldest records are not kept any more, nobody knows how many.
@@ -111,6 +111,8 @@ pub(super) struct Tally {
     pub(super) due_windows: u64,
     /// Readings by the agent that told them.
     pub(super) by_agent: BTreeMap<String, u64>,
+    /// The lowest seq of each stream.
+    pub(super) first: BTreeMap<StreamName, u64>,
     pub(super) readings_again: u64,
     pub(super) windows_again: u64,
     /// A name that was there before.
@@ -121,10 +123,11 @@ pub(super) struct Tally {
 }
 
 /// Frames that will not come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gap {
     pub(super) to: u64,
     pub(super) readings: Option<u64>,
+    pub(super) reason: Option<String>,
 }
 
 /// Rows of a stream that were deleted on request, of frames within a range that holds others too.
@@ -148,6 +151,16 @@ pub(super) struct Record {
     pub(super) is_due: bool,
 }
 
+impl Tally {
+    /// Notes that a record of this frame is there.
+    pub(super) fn meet(&mut self, name: &StreamName, seq: u64) {
+        match self.first.get_mut(name) {
+            Some(first) => *first = seq.min(*first),
+            None => drop(self.first.insert(name.clone(), seq)),
+        }
+    }
+}
+
 enum New {
     Frame { torn: u32 },
     InFrame { torn: u32 },
@@ -160,6 +173,7 @@ impl Store {
         let news = self.name(&record);
         let Record { name, seq, index, key, message_id, is_due } = record;
         let tally = self.sessions.entry(key).or_default();
+        tally.meet(&name, seq);
         let is_raw = name.stream == Stream::Raw;
         let (torn, is_first) = match news {
             New::No => {
@@ -195,9 +209,17 @@ impl Store {
 
     /// Counts rows that were deleted on request.
     pub(super) fn forget(&mut self, name: StreamName, told: Forgotten) {
-        let sum = self.forgotten.entry(name).or_insert(Forgotten { frames: 0, rows: 0, ..told });
-        let (from, to) = (sum.from.min(told.from), sum.to.max(told.to));
-        *sum = Forgotten { from, to, frames: sum.frames + told.frames, rows: sum.rows + told.rows };
+        self.forgotten.entry(name).or_default().push(told);
+    }
+
+    /// All that was deleted of a stream on request.
+    pub(super) fn forgotten_of(&self, name: &StreamName) -> Forgotten {
+        let all = self.forgotten.get(name).into_iter().flatten().copied();
+        all.reduce(|sum, told| {
+            let (from, to) = (sum.from.min(told.from), sum.to.max(told.to));
+            Forgotten { from, to, frames: sum.frames + told.frames, rows: sum.rows + told.rows }
+        })
+        .unwrap_or_default()
     }
 
     fn name(&mut self, record: &Record) -> New {

@@ -3,7 +3,9 @@
 //! - What was accepted is in the spool, in the next place, in a gap that tells of it, or no longer kept; else it is missing.
 //!   What a phone's owner does not want kept is not looked for.
 //! - What the warehouse says that it has read of Kafka is in it, or no longer kept; what it has not read is under way.
-//! - What was deleted on request is owed to nobody: as many as the warehouse tells of may be missing.
+//! - What was deleted on request is owed to nobody: of a device of which the warehouse has no row up to the last seq that a
+//!   notice tells of, as many as that notice tells of may be missing. Who has a row there was not deleted: a whole device is.
+//! - A Kafka that keeps all its records lacks nothing because the warehouse's rows were deleted.
 //! - A Kafka that does not keep its oldest records proves no loss; a warehouse that keeps all of its own does.
 //! - A name stands once.
 //! - What moves while it is asked is no mistake: a frame is looked for in the next place after the spool was asked, and
@@ -14,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gaitway_proto::ledger::Stream;
 use serde::Serialize;
 
-use super::book::{Agent, Forgotten, Key, Store, Tally};
+use super::book::{Agent, Forgotten, Key, Store, StreamName, Tally};
 
 /// All that was asked.
 #[derive(Debug, Clone, Default)]
@@ -102,6 +104,54 @@ impl Pool {
     }
 }
 
+/// Rows that were deleted from the warehouse on request, notice by notice.
+struct Gone<'a>(Vec<Notice<'a>>);
+
+struct Notice<'a> {
+    name: &'a StreamName,
+    to: u64,
+    left: u64,
+}
+
+impl<'a> Gone<'a> {
+    fn told_by(warehouse: Option<&'a Store>, stream: Stream) -> Self {
+        let all = warehouse.into_iter().flat_map(|store| &store.forgotten).filter(|(name, _)| name.stream == stream);
+        let notices = all.flat_map(|(name, told)| told.iter().map(move |told| (name, told)));
+        Self(notices.map(|(name, told)| Notice { name, to: told.to, left: told.rows }).collect())
+    }
+
+    /// Takes up to `wanted` from the notices that may tell of its rows: from `is_its(stream, last seq)`.
+    fn take(&mut self, wanted: u64, is_its: impl Fn(&StreamName, u64) -> bool) -> u64 {
+        let mut due = wanted;
+        for notice in self.0.iter_mut().filter(|notice| is_its(notice.name, notice.to)) {
+            let taken = notice.left.min(due);
+            notice.left -= taken;
+            due -= taken;
+        }
+        wanted - due
+    }
+}
+
+/// The lowest seq that a place has of a device, stream by stream.
+struct Firsts<'a>(BTreeMap<(&'a str, &'a StreamName), u64>);
+
+impl<'a> Firsts<'a> {
+    fn of(store: Option<&'a Store>) -> Self {
+        let mut firsts = BTreeMap::new();
+        for (key, tally) in store.into_iter().flat_map(|store| &store.sessions) {
+            for (name, seq) in &tally.first {
+                let first = firsts.entry((key.device.as_str(), name)).or_insert(*seq);
+                *first = (*first).min(*seq);
+            }
+        }
+        Self(firsts)
+    }
+
+    fn has(&self, device: &str, name: &StreamName, up_to: u64) -> bool {
+        self.0.get(&(device, name)).is_some_and(|first| *first <= up_to)
+    }
+}
+
 const KAFKA: &str = "Kafka";
 const WAREHOUSE: &str = "the warehouse";
 
@@ -117,42 +167,51 @@ pub(super) fn judge(books: &Books, only: Option<&str>) -> Report {
     let mut pools = next.map(|(_, store)| (gaps(books.agent.as_ref(), store), retired(store)));
     let waiting = spooled(books.agent.as_ref(), next.map(|(_, store)| store));
     let mut retired_rows = books.warehouse.as_ref().map(retired);
-    let gone = |stream| Pool(Some(books.warehouse.as_ref().map_or(0, |warehouse| forgotten(warehouse, stream))));
+    let gone = |stream| Gone::told_by(books.warehouse.as_ref(), stream);
     let (mut gone_on_the_way, mut gone_rows) = (gone(Stream::Raw), [Stream::Raw, Stream::Activity].map(gone));
+    let firsts = [&books.kafka, &books.warehouse].map(|store| Firsts::of(store.as_ref()));
     let stores = [(KAFKA, &books.kafka), (WAREHOUSE, &books.warehouse)];
     let stores: Vec<(&str, &Store)> = stores.iter().filter_map(|(name, s)| s.as_ref().map(|s| (*name, s))).collect();
 
     let told = books.agent.iter().flat_map(|agent| agent.sessions.keys());
     let keys: BTreeSet<&Key> = told.chain(stores.iter().flat_map(|(_, store)| store.sessions.keys())).collect();
+    let mut lags = false;
     for key in keys {
         let mut line = line(books, &stores, key, waiting.get(key).copied().unwrap_or(0));
         let mut said = Vec::new();
         if let (Some(agent), Some((place, store)), Some(pools)) = (&books.agent, next, &mut pools) {
             let proof = proof(books, &agent.id, key, &line);
-            accepted(agent, (place, store), key, (pools, proof, &mut gone_on_the_way), &mut line, &mut said);
+            let gone = (&mut gone_on_the_way, &firsts[1]);
+            accepted(agent, (place, store), key, (pools, proof, gone), &mut line, &mut said);
         }
         if let (Some(kafka), Some(warehouse), Some(pool)) = (&books.kafka, &books.warehouse, &mut retired_rows) {
-            stored(kafka, warehouse, key, (pool, &mut gone_rows), &mut line, &mut said);
+            stored((kafka, warehouse), key, (pool, &mut gone_rows, &firsts), &mut line, &mut said);
         }
         for (place, store) in &stores {
             if let Some(tally) = store.sessions.get(key) {
                 itself(place, store, key, tally, &mut said);
             }
         }
+        lags |= line.to_warehouse > 0;
         if only.is_none_or(|only| key.session.starts_with(only)) {
             report.sessions.push(line);
             report.mistakes.extend(said);
         }
     }
+    let mut of_streams = Report::default();
+    for (place, store) in &stores {
+        let fed = books.is_fed && *place == WAREHOUSE;
+        // What a warehouse misses of a whole Kafka was found above, session by session.
+        let may_lag = fed && (lags || books.kafka.as_ref().is_none_or(|kafka| !kafka.is_shortened));
+        let met = if fed { books.kafka.as_ref().unwrap_or(store) } else { store };
+        streams(place, (store, met), books.agent.as_ref(), may_lag, &mut of_streams);
+    }
     if only.is_none() {
-        let lags = report.sessions.iter().any(|line| line.to_warehouse > 0);
-        for (place, store) in &stores {
-            let fed = books.is_fed && *place == WAREHOUSE;
-            // What a warehouse misses of a whole Kafka was found above, session by session.
-            let may_lag = fed && (lags || books.kafka.as_ref().is_none_or(|kafka| !kafka.is_shortened));
-            let met = if fed { books.kafka.as_ref().unwrap_or(store) } else { store };
-            streams(place, (store, met), books.agent.as_ref(), may_lag, &mut report);
-        }
+        report.notes = of_streams.notes;
+        report.mistakes.extend(of_streams.mistakes);
+    } else if report.sessions.iter().any(|line| line.forgotten > 0) {
+        // More frames than were deleted on request are gone, and nobody knows whose.
+        report.mistakes.extend(of_streams.mistakes.into_iter().filter(|mistake| mistake.kind == Kind::Hole));
     }
     report
 }
@@ -167,11 +226,6 @@ fn gaps(agent: Option<&Agent>, store: &Store) -> Pool {
         }
     }
     Pool(sum)
-}
-
-/// Rows of a kind of stream that were deleted on request.
-fn forgotten(store: &Store, stream: Stream) -> u64 {
-    store.forgotten.iter().filter(|(name, _)| name.stream == stream).map(|(_, told)| told.rows).sum()
 }
 
 fn retired(store: &Store) -> Pool {
@@ -234,7 +288,7 @@ fn accepted(
     agent: &Agent,
     (place, store): (&str, &Store),
     key: &Key,
-    ((gaps, retired), proof, gone): (&mut (Pool, Pool), Option<u64>, &mut Pool),
+    ((gaps, retired), proof, (gone, firsts)): (&mut (Pool, Pool), Option<u64>, (&mut Gone<'_>, &Firsts<'_>)),
     line: &mut Line,
     said: &mut Vec<Mistake>,
 ) {
@@ -244,7 +298,10 @@ fn accepted(
     let mut missing = told.readings.saturating_sub(came + line.spooled.unwrap_or(0));
     let in_gaps = gaps.take(missing);
     missing -= in_gaps;
-    let forgotten = gone.take(missing);
+    let is_its = |name: &StreamName, to| name.agent == agent.id && !firsts.has(&key.device, name, to);
+    // What was deleted from the warehouse was not deleted from Kafka.
+    let is_due = place == KAFKA && !store.is_shortened;
+    let forgotten = if is_due { 0 } else { gone.take(missing, is_its) };
     missing -= forgotten;
     let retired = if proof.is_some() { 0 } else { retired.take(missing) };
     missing -= retired;
@@ -262,7 +319,7 @@ fn accepted(
     let most = agent.later.get(key).copied().unwrap_or(told.readings).max(told.readings);
     // Of a session that was forgotten and goes on, the next place may still have the beginning.
     let foreign = there.saturating_sub(most);
-    let foreign = foreign - gone.take(foreign);
+    let foreign = foreign - gone.take(foreign, is_its);
     if foreign > 0 && !agent.is_patchwork {
         let what = format!("{} in {place} and the agent did not accept them", are(foreign, "reading", key));
         said.push(mistake(Kind::Foreign, key, foreign, what));
@@ -271,10 +328,13 @@ fn accepted(
 
 /// What the warehouse has read of Kafka against what is in it.
 fn stored(
-    kafka: &Store,
-    warehouse: &Store,
+    (kafka, warehouse): (&Store, &Store),
     key: &Key,
-    (retired, [gone_readings, gone_windows]): (&mut Pool, &mut [Pool; 2]),
+    (retired, [gone_readings, gone_windows], [in_kafka, in_warehouse]): (
+        &mut Pool,
+        &mut [Gone<'_>; 2],
+        &[Firsts<'_>; 2],
+    ),
     line: &mut Line,
     said: &mut Vec<Mistake>,
 ) {
@@ -282,11 +342,13 @@ fn stored(
     let nothing = Tally::default();
     let there = warehouse.sessions.get(key).unwrap_or(&nothing);
     let mut readings = due.due_readings.saturating_sub(there.readings);
-    let forgotten = gone_readings.take(readings);
+    let is_its =
+        |name: &StreamName, to| in_kafka.has(&key.device, name, to) && !in_warehouse.has(&key.device, name, to);
+    let forgotten = gone_readings.take(readings, is_its);
     readings -= forgotten;
     line.forgotten = line.forgotten.max(forgotten);
     let mut windows = due.due_windows.saturating_sub(there.windows);
-    windows -= gone_windows.take(windows);
+    windows -= gone_windows.take(windows, is_its);
     let no_longer = retired.take(readings);
     readings -= no_longer;
     line.no_longer_kept += no_longer;
@@ -320,9 +382,13 @@ fn itself(place: &str, store: &Store, key: &Key, tally: &Tally, said: &mut Vec<M
 fn streams(place: &str, (store, met): (&Store, &Store), agent: Option<&Agent>, may_lag: bool, report: &mut Report) {
     for ((name, from), gap) in &store.gaps {
         let readings = gap.readings.map_or_else(|| "nobody knows how many".to_owned(), |n| n.to_string());
-        report.notes.push(format!("{place} tells of a gap: {name} seq {from} to {}, {readings} readings", gap.to));
+        let reason = gap.reason.as_deref().map_or_else(String::new, |reason| format!(", reason: {reason}"));
+        report
+            .notes
+            .push(format!("{place} tells of a gap: {name} seq {from} to {}, {readings} readings{reason}", gap.to));
     }
-    for (name, Forgotten { frames, rows, .. }) in &store.forgotten {
+    for name in store.forgotten.keys() {
+        let Forgotten { frames, rows, .. } = store.forgotten_of(name);
         report
             .notes
             .push(format!("{place} tells that {rows} rows of {frames} frames of {name} were deleted on request"));
@@ -352,7 +418,7 @@ fn streams(place: &str, (store, met): (&Store, &Store), agent: Option<&Agent>, m
         if !is_whole || may_lag {
             continue;
         }
-        let mut gone = store.forgotten.get(name).copied().unwrap_or_default();
+        let mut gone = store.forgotten_of(name);
         for (from, to) in seqs.holes(1).into_iter().filter(|(from, _)| met.is_settled(name, *from)) {
             let count = to - from + 1;
             if gone.from <= from && to <= gone.to && count <= gone.frames {

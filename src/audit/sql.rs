@@ -86,8 +86,9 @@ pub(super) fn store(sql: &mut Sql, is_shortened: bool) -> Result<Store, String> 
     store.is_shortened = is_shortened;
     let sessions = "SELECT f.device, f.session, f.stream, f.agent, COUNT(*), SUM(f.names), SUM(f.records - f.names),
             SUM(f.due - f.names),
-            MIN(CASE WHEN f.records > f.names THEN f.agent || '/' || f.epoch || '/' || f.stream || ' seq ' || f.seq END)
-       FROM frames AS f GROUP BY f.device, f.session, f.stream, f.agent";
+            MIN(CASE WHEN f.records > f.names THEN f.agent || '/' || f.epoch || '/' || f.stream || ' seq ' || f.seq END),
+            f.epoch, MIN(f.seq)
+       FROM frames AS f GROUP BY f.device, f.session, f.stream, f.agent, f.epoch";
     for row in sql.ask(&format!("{with} {sessions}"))? {
         take_session(&mut store, &row);
     }
@@ -123,6 +124,11 @@ fn take_session(store: &mut Store, row: &Row) {
         return;
     };
     let key = Key { device: text(row, 0), session: text(row, 1) };
+    let tally = store.sessions.entry(key).or_default();
+    let epoch = u64::from_str_radix(&text(row, 9), 16).ok().and_then(|epoch| Epoch::try_from(epoch).ok());
+    if let (Some(epoch), Some(seq)) = (epoch, number(row, 10)) {
+        tally.meet(&StreamName { agent: text(row, 3), epoch, stream: kind }, seq);
+    }
     let Tally {
         messages,
         readings,
@@ -133,7 +139,7 @@ fn take_session(store: &mut Store, row: &Row) {
         again: example,
         torn: missing,
         ..
-    } = store.sessions.entry(key).or_default();
+    } = tally;
     *missing += torn;
     if let (None, Some(name)) = (&example, &row[8]) {
         *example = Some(name.clone());
@@ -168,14 +174,15 @@ fn take_gap(store: &mut Store, row: &Row) {
         store.nameless += count;
         return;
     };
-    let gap = Gap { to: number(row, 4).unwrap_or(from), readings: number(row, 5) };
-    let is_forgotten = row.get(8).is_some_and(|reason| reason.as_deref() == Some(forgotten::ROWS));
+    let reason = row.get(8).cloned().flatten();
+    let is_forgotten = reason.as_deref() == Some(forgotten::ROWS);
+    let gap = Gap { to: number(row, 4).unwrap_or(from), readings: number(row, 5), reason };
     for _ in 0..count {
         if is_forgotten {
             let (frames, rows) = (number(row, 7).unwrap_or(0), gap.readings.unwrap_or(0));
             store.forget(name.clone(), Forgotten { from, to: gap.to, frames, rows });
         } else {
-            store.take_gap(name.clone(), from, gap);
+            store.take_gap(name.clone(), from, gap.clone());
         }
     }
 }

@@ -146,11 +146,14 @@ proptest! {
 fn losses_that_gaps_tell_of_and_what_is_no_longer_kept_are_no_mistakes() {
     let frames: Frames = vec![(0, 3), (0, 4), (1, 5)];
     let mut gapped = store(&[(1, 0, 0), (1, 1, 0), (1, 2, 0)], 0);
-    gapped.take_gap(raw(), 2, Gap { to: 2, readings: Some(4) });
+    gapped.take_gap(raw(), 2, Gap { to: 2, readings: Some(4), reason: Some("lost".to_owned()) });
     let mut agent = agent(&frames, 2);
     let report = judge(&Books { agent: Some(agent.clone()), warehouse: Some(gapped), ..Books::default() }, None);
     assert_eq!((report.mistakes.len(), report.sessions[0].in_gaps), (0, 4));
-    assert_eq!(report.notes, ["the warehouse tells of a gap: pi/0000000000000007/raw seq 2 to 2, 4 readings"]);
+    assert_eq!(
+        report.notes,
+        ["the warehouse tells of a gap: pi/0000000000000007/raw seq 2 to 2, 4 readings, reason: lost"]
+    );
 
     agent.spooled.clear();
     let mut shorter = store(&[(2, 3, 0), (3, 0, 1), (3, 1, 1), (3, 2, 1), (3, 3, 1), (3, 4, 1)], 0);
@@ -280,4 +283,52 @@ fn what_was_deleted_on_request_is_not_missing_and_hides_no_more_than_that() {
     let lost = report(&less, None);
     assert!(lost.mistakes.iter().any(|mistake| mistake.kind == Kind::Hole), "{:?}", lost.mistakes);
     assert!(report(&less, Some(kafka)).mistakes.iter().any(|mistake| mistake.kind == Kind::NotStored));
+}
+
+#[test]
+fn who_has_rows_left_where_another_was_deleted_lost_its_own_otherwise() {
+    // s0 was forgotten, by the agent too; of s1 the last two readings are gone, without a hole.
+    let frames: Frames = vec![(0, 9), (1, 3), (0, 9), (1, 3), (2, 1), (1, 2)];
+    let all = records(&frames, 6);
+    let mut agent = agent(&frames, 6);
+    agent.sessions.remove(&key(0));
+    agent.later.remove(&key(0));
+    let report = |of: &[usize], only: Option<&str>, kafka: Option<Store>| {
+        let stored: Vec<_> = all.iter().copied().filter(|(seq, _, session)| *seq < 6 && of.contains(session)).collect();
+        let mut warehouse = store(&stored, 0);
+        warehouse.forget(raw(), Forgotten { from: 1, to: 3, frames: 2, rows: 18 });
+        let is_fed = kafka.is_some();
+        judge(&Books { agent: Some(agent.clone()), warehouse: Some(warehouse), kafka, is_fed }, only)
+    };
+    let kafka = store(&all, all.len());
+    for only in [None, Some("s1")] {
+        let lost = report(&[1, 2], only, None);
+        assert_eq!(counts(&lost, Kind::Missing), [("s1".to_owned(), 2)].into(), "{only:?}");
+        assert!(lost.sessions.iter().all(|line| line.forgotten == 0), "{only:?}");
+        let lost = report(&[1, 2], only, Some(kafka.clone()));
+        assert_eq!(counts(&lost, Kind::NotStored), [("s1".to_owned(), 2)].into(), "{only:?}");
+        // Where the whole of s1 is gone too, holes tell that more is gone than was deleted.
+        let lost = report(&[2], only, None);
+        assert!(!lost.mistakes.is_empty(), "{only:?}");
+    }
+    // Who came after what was deleted has lost its own, too.
+    let mut kafka = kafka;
+    let of_late = |index| Record { name: raw(), seq: 7, index, key: key(3), message_id: Some(7), is_due: true };
+    kafka.take(of_late(0));
+    assert_eq!(counts(&report(&[1, 2], None, Some(kafka)), Kind::NotStored).get("s3"), Some(&1));
+}
+
+#[test]
+fn a_device_that_was_deleted_and_pushed_on_is_not_missed_when_another_is_deleted_after_it() {
+    let frames: Frames = vec![(0, 4), (1, 3), (0, 2), (1, 2), (2, 1)];
+    let all = records(&frames, 5);
+    let stored: Vec<_> = all.iter().copied().filter(|(seq, ..)| [3, 5].contains(seq)).collect();
+    let mut warehouse = store(&stored, 0);
+    warehouse.forget(raw(), Forgotten { from: 1, to: 1, frames: 1, rows: 4 });
+    warehouse.forget(raw(), Forgotten { from: 2, to: 4, frames: 2, rows: 5 });
+    let kafka = Some(store(&all, all.len()));
+    let books = Books { kafka, warehouse: Some(warehouse), is_fed: true, ..Books::default() };
+    let report = judge(&books, None);
+    assert_eq!(report.mistakes, []);
+    assert_eq!(report.sessions.iter().map(|line| line.forgotten).collect::<Vec<_>>(), [4, 5, 0]);
 }

@@ -1,5 +1,6 @@
 //! What `gaitway forget` does not reach, in sentences: where it is and when it goes.
 
+use std::path::Path;
 use std::time::Duration;
 
 use gaitway_kafka::KafkaConfig;
@@ -33,8 +34,8 @@ pub(super) fn said(places: &Places, phones: &[String]) -> Vec<String> {
     said.push("the phone's own recordings: delete them in its app".to_owned());
     said.extend(phones.iter().map(|phone| {
         format!(
-            "phone {phone:?}: it stays on the list, as before its first push, and fills everything again if it still pushes: \
-             gaitway agent phone revoke {phone:?}"
+            "phone {phone:?}: unless it was revoked it stays on the list, as before its first push, and fills everything again \
+             if it still pushes"
         )
     }));
     if phones.is_empty() {
@@ -44,6 +45,20 @@ pub(super) fn said(places: &Places, phones: &[String]) -> Vec<String> {
         );
     }
     said
+}
+
+/// What is to be done, and in which order, so that the `phones` that push as the device do not bring it back.
+pub(super) fn order(places: &Places, phones: &[String]) -> Vec<String> {
+    let agent = places.spool.parent().unwrap_or(Path::new("")).display();
+    let revoke = |phone: &String| format!("  gaitway agent phone revoke {phone:?} --data-dir {agent}");
+    let mut order: Vec<String> = phones.iter().map(revoke).collect();
+    if !order.is_empty() {
+        let first = "The device is a phone on the list, which fills everything again while it pushes. So first revoke it, then \
+                     stop gaitway, run this, and start gaitway again:";
+        order.insert(0, first.to_owned());
+        order.push(String::new());
+    }
+    order
 }
 
 fn of_kafka(config: &KafkaConfig) -> Vec<String> {

@@ -41,11 +41,16 @@ pub(super) struct Held {
     /// Names of phones that push as the device.
     pub(super) phones: Vec<String>,
     files: Vec<PathBuf>,
+    /// Rows were deleted, and the file not written anew.
+    pub(super) is_unfinished: bool,
 }
 
 impl Held {
     pub(super) fn is_nothing(&self) -> bool {
-        self.counts.iter().all(|(count, _)| *count == 0) && self.phones.is_empty() && self.files.is_empty()
+        self.counts.iter().all(|(count, _)| *count == 0)
+            && self.phones.is_empty()
+            && self.files.is_empty()
+            && !self.is_unfinished
     }
 
     /// What of it stays where whole files are not deleted, and what is to be done.
@@ -67,7 +72,10 @@ impl fmt::Display for Held {
         let counts = self.counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{what} {count}"));
         let phones = self.phones.iter().map(|phone| format!("it is phone {phone:?}"));
         let files = self.files.iter().map(|file| file.display().to_string());
-        f.write_str(&counts.chain(phones).chain(files).collect::<Vec<_>>().join(", "))
+        let unfinished = self.is_unfinished.then(|| {
+            "a deletion that did not come to its end: rows are gone, bytes not yet: run without --dry-run".to_owned()
+        });
+        f.write_str(&counts.chain(phones).chain(files).chain(unfinished).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -85,34 +93,40 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// Those that are there, in the order of a record's path.
-    pub(super) fn all(places: &Places) -> Vec<Self> {
+    /// Those that are there, in the order of a record's path; and those that are not.
+    pub(super) fn all(places: &Places) -> (Vec<Self>, Vec<Self>) {
         let agent = places.spool.parent().unwrap_or(Path::new("")).to_owned();
-        let mut all = Vec::new();
-        if places.spool.exists() {
-            all.push(Self::Spool(places.spool.clone()));
-        }
-        if PhonesFile::new(&agent).path().exists() {
-            all.push(Self::Phones(agent.clone()));
-        }
-        let files: Vec<PathBuf> = places.files.iter().filter(|file| file.exists()).cloned().collect();
-        all.extend(files.iter().cloned().map(Self::File));
+        let local = [Self::Spool(places.spool.clone()), Self::Phones(agent.clone())];
+        let local = local.into_iter().chain(places.files.iter().cloned().map(Self::File));
+        let (mut all, absent): (Vec<_>, Vec<_>) = local.partition(|place| match place {
+            Self::Spool(path) | Self::File(path) => path.exists(),
+            Self::Phones(dir) => PhonesFile::new(dir).path().exists(),
+            Self::Postgres(_) | Self::Snowflake(_) | Self::SetAside { .. } => true,
+        });
+        let is_local = !all.is_empty();
         match &places.warehouse {
             Warehouse::Postgres(options) => all.push(Self::Postgres(Box::new(options.clone()))),
             Warehouse::Snowflake(options) => all.push(Self::Snowflake(options.clone())),
             Warehouse::File(_) => {}
         }
-        if all.iter().any(|place| place.directory().is_some()) {
-            all.push(Self::SetAside { agent, warehouses: files });
+        // Also where the file itself is gone.
+        let mut directories = std::iter::once(agent.clone()).chain(places.files.iter().map(|file| directory_of(file)));
+        if is_local || directories.any(|dir| has_set_aside(&dir)) {
+            all.push(Self::SetAside { agent, warehouses: places.files.clone() });
         }
-        all
+        (all, absent)
     }
 
-    /// The data directory whose lock it needs.
-    pub(super) fn directory(&self) -> Option<PathBuf> {
+    /// The data directories whose locks it needs.
+    pub(super) fn directories(&self) -> Vec<PathBuf> {
         match self {
-            Self::Spool(path) | Self::File(path) => Some(directory_of(path)),
-            Self::Phones(_) | Self::SetAside { .. } | Self::Postgres(_) | Self::Snowflake(_) => None,
+            Self::Spool(path) | Self::File(path) => vec![directory_of(path)],
+            Self::Phones(dir) => vec![real(dir)],
+            Self::SetAside { agent, warehouses } => {
+                let all = std::iter::once(real(agent)).chain(warehouses.iter().map(|file| directory_of(file)));
+                all.filter(|dir| has_set_aside(dir)).collect()
+            }
+            Self::Postgres(_) | Self::Snowflake(_) => Vec::new(),
         }
     }
 
@@ -125,7 +139,10 @@ impl Place {
                 let phones = phones.map(|phones| phones.of_device(device)).unwrap_or_default();
                 Ok(Held { phones, ..Held::default() })
             }
-            Self::File(path) => sqlite::look(path, device, &mut progress(path, "looked at")).map(Held::from),
+            Self::File(path) => {
+                let held = sqlite::look(path, device, &mut progress(path, "looked at"))?;
+                Ok(Held { is_unfinished: sqlite::is_unfinished(path), ..Held::from(held) })
+            }
             Self::Postgres(options) => postgres::Forget::open(options)?.look(device).map(Held::from),
             Self::Snowflake(options) => {
                 warehouse::snowflake(options)?.ask(|client| client.held_of(device)).map(Held::from)
@@ -174,8 +191,19 @@ fn is_frame(file: &Path) -> bool {
 }
 
 fn directory_of(file: &Path) -> PathBuf {
-    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    real(file.parent().unwrap_or(Path::new("")))
+}
+
+fn real(directory: &Path) -> PathBuf {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     directory.canonicalize().unwrap_or_else(|_| directory.to_owned())
+}
+
+/// Whether something lies in `directory` that was set aside after damage.
+fn has_set_aside(directory: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(directory) else { return false };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.into_iter().any(|name| name == "damaged" || name.contains(".damaged-"))
 }
 
 impl From<spool::Held> for Held {

@@ -1,13 +1,14 @@
 //! Deletes one device's rows from Snowflake's tables, beside the channels that append to them, which know nothing of it: a
 //! token is a channel's, not a table's.
 //!
-//! - What goes is told before it goes; done again after an interruption it is not told again.
+//! - What goes is told before it goes, stream by stream up to the seq that was there; done again after an interruption it is
+//!   not told again. What a channel appends meanwhile has later seqs: it stays, and the next run finds it.
 
 use gaitway_proto::schema::{Dialect, Table};
 
 use super::client::Client;
 use super::sql::{Rows, SqlError};
-use crate::forgetting::{Held, TABLES, count, delete, tell};
+use crate::forgetting::{Held, TABLES, count, delete_nameless, delete_up_to, streams, tell_up_to};
 
 impl Client {
     /// What there is of `device`. The error is a sentence.
@@ -25,13 +26,21 @@ impl Client {
     pub fn forget_device(&self, device: &str) -> Result<Held, String> {
         let mut held = Held::default();
         for table in TABLES {
-            let deleted = self
-                .query_with(&tell(table, "?"), &[device])
-                .and_then(|_| self.query_with(&delete(table, "?"), &[device]))
-                .and_then(|rows| number(&rows));
-            *held.of(table) = deleted.map_err(|error| self.cannot("deleted from", table, &error))?;
+            *held.of(table) =
+                self.forget_in(table, device).map_err(|error| self.cannot("deleted from", table, &error))?;
         }
         Ok(held)
+    }
+
+    fn forget_in(&self, table: &Table, device: &str) -> Result<u64, SqlError> {
+        let mut deleted = 0;
+        for stream in self.query_with(&streams(table), &[device])?.rows {
+            let bound: Vec<&str> = stream.iter().map(|cell| cell.as_deref().unwrap_or_default()).collect();
+            let bound = [&[device], bound.as_slice()].concat();
+            self.query_with(&tell_up_to(table), &bound)?;
+            deleted += number(&self.query_with(&delete_up_to(table), &bound)?)?;
+        }
+        Ok(deleted + number(&self.query_with(&delete_nameless(table), &[device])?)?)
     }
 
     fn cannot(&self, what: &str, table: &Table, error: &SqlError) -> String {

@@ -1,7 +1,9 @@
 //! Deletes one device's rows from a warehouse that nobody writes to, for good.
 //!
 //! - Rows go in bounded steps, each one transaction; what was begun and interrupted is finished by the next run.
-//! - A step that deletes rows tells in `GAPS`, in the same transaction, how many of which stream: never whose.
+//! - A step that deletes rows tells in `GAPS`, in the same transaction, how many of which stream: never whose. A run has a
+//!   row of its own for each stream: up to its last seq, what another run deletes may still be there.
+//! - By how many rowids the first reading moved is noted there too (`front` of its name): those were not deleted by age.
 //! - No mark names a row that is deleted: it goes on by its checksum alone, as a mark without rows.
 //! - The highest rowid may be given again: the marks of ages are cut to what is left, so that no fresh row looks old.
 //! - What is deleted is overwritten, and the file written anew ([`super::rewriting`]): what SQLite moved about inside it
@@ -10,7 +12,7 @@
 use std::path::Path;
 
 use gaitway_proto::forgotten;
-use gaitway_proto::schema::{self, GAPS, RECORD_METADATA, Table};
+use gaitway_proto::schema::{self, GAPS, RAW, RECORD_METADATA, Table};
 use gaitway_service::{clock, file_bytes};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
@@ -40,6 +42,11 @@ pub fn look(path: &Path, device: &str, progress: Progress<'_>) -> Result<Held, S
     });
     counted.map_err(|error| trouble::sentence(path, &error))?;
     Ok(held)
+}
+
+/// Whether a deletion from the warehouse at `path` did not come to its end: rows may be gone and their bytes still there.
+pub fn is_unfinished(path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| Rewriting::of(&path).is_due())
 }
 
 /// Deletes everything of `device` from the warehouse at `path`, whose directory the caller has locked; gives what there
@@ -88,7 +95,9 @@ fn delete(conn: &Connection, device: &str, rewriting: &mut Rewriting, progress: 
         }
         let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
         step.tell(&transaction, &now)?;
+        let before = first_reading(&transaction)?;
         let rows = step.delete(&transaction)?;
+        tell_front(&transaction, before, &now)?;
         transaction.execute(
             "UPDATE gaitway_ages SET lastRow = (SELECT ifnull(max(rowid), 0) FROM ACTIVITY_RECORDS)
              WHERE lastRow > (SELECT ifnull(max(rowid), 0) FROM ACTIVITY_RECORDS)",
@@ -100,6 +109,30 @@ fn delete(conn: &Connection, device: &str, rewriting: &mut Rewriting, progress: 
     });
     deleted.map_err(failed)?;
     unmarked.unwrap_or(Ok(())).map(|()| held)
+}
+
+fn first_reading(conn: &Connection) -> rusqlite::Result<Option<i64>> {
+    conn.query_row(&format!("SELECT min(rowid) FROM {}", RAW.name), [], |row| row.get(0))
+}
+
+/// Notes by how much the first reading, which was at `before`, was moved.
+fn tell_front(conn: &Connection, before: Option<i64>, now: &str) -> rusqlite::Result<()> {
+    let (gaps, name) = (GAPS.name, RECORD_METADATA);
+    match (before, first_reading(conn)?) {
+        (Some(before), Some(after)) if after > before => {
+            let sql = format!(
+                "UPDATE {gaps} SET {name} = json_set({name}, '$.front', ifnull(json_extract({name}, '$.front'), 0) + ?1)
+                 WHERE rowid = (SELECT max(rowid) FROM {gaps} WHERE reason = ?2 AND noticedAt = ?3 AND stream = 'raw')"
+            );
+            conn.execute(&sql, params![after - before, forgotten::ROWS, now]).map(drop)
+        }
+        // Rowids begin anew.
+        (Some(_), None) => {
+            let sql = format!("UPDATE {gaps} SET {name} = json_remove({name}, '$.front') WHERE reason = ?1");
+            conn.execute(&sql, [forgotten::ROWS]).map(drop)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Calls `visit` with the first and last rowid of every step through the tables.
@@ -186,7 +219,7 @@ impl Step<'_> {
         conn.prepare_cached(&sql)?.execute(params![self.first, self.last, self.device]).map(|rows| rows as u64)
     }
 
-    /// Notes what goes, stream by stream, beside what went before.
+    /// Notes what goes, stream by stream, beside what this run deleted before.
     fn tell(&self, conn: &Connection, now: &str) -> rusqlite::Result<()> {
         let part = |key: &str| format!("json_extract({RECORD_METADATA}, '$.{key}')");
         let [agent, epoch, stream, seq, index] = ["agent", "epoch", "stream", "seq", "index"].map(part);
@@ -216,24 +249,25 @@ impl Part {
     fn tell(&self, conn: &Connection, now: &str) -> rusqlite::Result<()> {
         let Self { agent, epoch, stream, from, to, frames, rows } = self;
         let told = format!(
-            "SELECT rowid, fromSeq FROM {} WHERE reason = ?1 AND agentId = ?2 AND epoch = ?3 AND stream = ?4",
+            "SELECT rowid, fromSeq FROM {} WHERE reason = ?1 AND agentId = ?2 AND epoch = ?3 AND stream = ?4
+             AND noticedAt = ?5",
             GAPS.name
         );
         let known = conn
             .prepare_cached(&told)?
-            .query_row(params![forgotten::ROWS, agent, epoch, stream], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row(params![forgotten::ROWS, agent, epoch, stream, now], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let first = known.map_or(*from, |(_, first): (i64, i64)| first.min(*from));
-        let name = json!({"agent": agent, "epoch": epoch, "stream": stream, "seq": first, "index": 0}).to_string();
         if let Some((row, _)) = known {
             let sql = format!(
-                "UPDATE {} SET {RECORD_METADATA} = ?2, fromSeq = ?3, toSeq = max(toSeq, ?4), messages = messages + ?5,
-                        readings = readings + ?6, noticedAt = ?7 WHERE rowid = ?1",
+                "UPDATE {} SET {RECORD_METADATA} = json_set({RECORD_METADATA}, '$.seq', ?2), fromSeq = ?2,
+                        toSeq = max(toSeq, ?3), messages = messages + ?4, readings = readings + ?5 WHERE rowid = ?1",
                 GAPS.name
             );
-            return conn.prepare_cached(&sql)?.execute(params![row, name, first, to, frames, rows, now]).map(drop);
+            return conn.prepare_cached(&sql)?.execute(params![row, first, to, frames, rows]).map(drop);
         }
         let columns = GAPS.columns().collect::<Vec<_>>().join(", ");
+        let name = json!({"agent": agent, "epoch": epoch, "stream": stream, "seq": first, "index": 0}).to_string();
         let sql = format!("INSERT INTO {} ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", GAPS.name);
         conn.prepare_cached(&sql)?
             .execute(params![name, agent, epoch, stream, first, to, frames, rows, forgotten::ROWS, now])
