@@ -379,19 +379,22 @@ fn of_a_phone_whose_places_are_rounded_no_exact_one_is_anywhere() {
             ),
             format!(r#"{{"name":"compass","time":1760000000000000005,"values":{{"x":1,"coords":[{at},{at}]}}}}"#),
             r#"{"name":"wifi","time":1760000000000000006,"values":{"bssid":"00:11:22:33:44:55"}}"#.to_owned(),
+            // Of sensors that nobody knows, in columns and as text.
+            format!(r#"{{"name":"coordinates","time":1760000000000000007,"values":{{"x":{at},"y":-{at}}}}}"#),
+            format!(r#"{{"name":"geojson","time":1760000000000000008,"values":{{"geometry":"POINT({at} {at})"}}}}"#),
         ];
         let payload = readings.join(",");
         let body = format!(
             r#"{{"messageId":0,"deviceId":"{device}","sessionId":"s","home":{{"latitude":{at}}},"payload":[{payload}]}}"#
         );
         let answer = http::post(url, &body).unwrap();
-        assert_eq!(answer, (200, r#"{"status":"success","processed_readings":6}"#.to_owned()));
+        assert_eq!(answer, (200, r#"{"status":"success","processed_readings":8}"#.to_owned()));
     };
     let (mut agent, url) = talkative(&agent_dir, &proxy.url(), &config, &log);
     push(&format!("{url}/{token}"), "phone-a", "52.52000816");
     push(&format!("{url}/{exact_token}"), "phone-b", "48.13743217");
     let (_, metrics) = http::get(&url.replace("/data", "/metrics")).unwrap();
-    for counted in ["readings_total 12", "withheld_readings_total 3", "rounded_readings_total 2"] {
+    for counted in ["readings_total 16", "withheld_readings_total 5", "rounded_readings_total 2"] {
         assert!(metrics.contains(&format!("gaitway_agent_{counted}\n")), "{metrics}");
     }
     let mut relay = Process::up(&relay_dir, &[]);
@@ -420,7 +423,7 @@ fn of_a_phone_whose_places_are_rounded_no_exact_one_is_anywhere() {
     assert_eq!(json(&kept[1].1), rounded);
     assert_eq!(json(&kept[2].1), serde_json::json!({"values": {"latitude": 52.52, "longitude": -52.52}}));
     let exact = rows("phone-b");
-    assert_eq!(exact.len(), 6);
+    assert_eq!(exact.len(), 8);
     assert_eq!(json(&exact[1].1)["values"]["latitude"], 48.137_432_17);
     let at = 52.520_008_16_f64;
     for (path, bytes) in files(dir.path()) {
@@ -432,5 +435,5 @@ fn of_a_phone_whose_places_are_rounded_no_exact_one_is_anywhere() {
     let there = std::fs::read(&warehouse).unwrap();
     assert!(there.windows(11).any(|window| window == b"48.13743217"), "the other phone's is found");
     let (adds_up, said) = audit(&agent_dir, &warehouse);
-    assert!(adds_up && said.contains("3 withheld"), "{said}");
+    assert!(adds_up && said.contains("5 withheld"), "{said}");
 }

@@ -2,6 +2,7 @@
 
 pub mod http;
 mod json;
+mod known;
 mod layout;
 mod parse;
 mod place;

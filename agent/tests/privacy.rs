@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "privacy/bodies.rs"]
+mod bodies;
 mod spooled;
 
 use std::path::Path;
 
-use gaitway_agent::ingest::{Push, parse, parse_keeping};
+use gaitway_agent::ingest::{Push, parse, parse_keeping, parse_without_id};
 use gaitway_agent::phones::{Decimals, Keep, Privacy};
 use gaitway_agent::spool::look::Look;
 use gaitway_agent::writer::Accepted;
@@ -14,7 +16,7 @@ use gaitway_proto::frame::Frame;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::message::{Header, Message, Reading};
 use gaitway_proto::record::{Origin, Record};
-use gaitway_proto::value::Value;
+use gaitway_proto::value::{Fields, Value};
 use proptest::prelude::*;
 use spooled::{SECOND, Setup, Spooled, body};
 
@@ -61,6 +63,11 @@ fn kept(reading: &str, privacy: Privacy) -> Option<serde_json::Value> {
             reading
         }
     })
+}
+
+fn assert_withheld(reading: &str) {
+    assert_eq!(kept(reading, rounding(7)), None, "{reading}");
+    assert!(kept(reading, Privacy::default()).is_some(), "{reading}");
 }
 
 fn bytes_of(dir: &Path) -> Vec<u8> {
@@ -157,23 +164,36 @@ fn a_place_is_rounded_and_what_tells_it_more_exactly_is_left_out() {
         "verticalAccuracy":3,"speedAccuracy":0.4,"bearingAccuracy":9,"floor":2,"plusCode":"9F4MGC94+X2"},"source":"gps"}"#;
     let rounded = |latitude: f64, longitude: f64| {
         serde_json::json!({"name": "location", "time": 7, "accuracy": 3, "values":
-            {"latitude": latitude, "longitude": longitude, "speed": 1.25}})
+            {"latitude": latitude, "longitude": longitude, "speed": 1.3}})
     };
     assert_eq!(kept(location, rounding(2)), Some(rounded(52.52, -13.4)));
     assert_eq!(kept(location, rounding(0)), Some(rounded(53.0, -13.0)));
     for (reading, shown) in [
-        // As text, as an integer, unknown, spelled otherwise, said twice.
+        // As text, as an integer, unknown, said twice; its sensor as exports spell it.
         (
-            r#"{"name":"Location GPS","time":1,"values":{"Latitude":" 52.520008 ","LONGITUDE":13}}"#,
-            r#"{"name":"Location GPS","time":1,"values":{"Latitude":52.5,"LONGITUDE":13.0}}"#,
+            r#"{"name":"Location Gps","time":1,"values":{"latitude":" 52.520008 ","longitude":13}}"#,
+            r#"{"name":"Location Gps","time":1,"values":{"latitude":52.5,"longitude":13.0}}"#,
         ),
         (
             r#"{"name":"location","time":1,"values":{"latitude":null,"longitude":null,"speed":null}}"#,
             r#"{"name":"location","time":1,"values":{"latitude":null,"longitude":null,"speed":null}}"#,
         ),
         (
-            r#"{"name":"watch","time":1,"values":{"lat":52.520008,"lat":52.571,"lon":13.404954,"x":5}}"#,
-            r#"{"name":"watch","time":1,"values":{"lat":52.6,"lon":13.4}}"#,
+            r#"{"name":"watchlocation","time":1,"values":{"latitude":52.520008,"latitude":52.571,"lon":13.404954,"x":5}}"#,
+            r#"{"name":"watchlocation","time":1,"values":{"latitude":52.6}}"#,
+        ),
+        // No speeds and no accuracy, whatever they are.
+        (
+            r#"{"name":"location","time":1,"accuracy":52520008,"values":{"latitude":52.520008,"speed":52520008}}"#,
+            r#"{"name":"location","time":1,"values":{"latitude":52.5}}"#,
+        ),
+        (
+            r#"{"name":"location","time":1,"values":{"latitude":52.520008,"speed":["52.520008"]}}"#,
+            r#"{"name":"location","time":1,"values":{"latitude":52.5}}"#,
+        ),
+        (
+            r#"{"name":"location","time":1,"values":{"latitude":52.520008,"speed":"52.51962837"}}"#,
+            r#"{"name":"location","time":1,"values":{"latitude":52.5,"speed":52.5}}"#,
         ),
         // Time as text: outside the app's format.
         (
@@ -205,54 +225,115 @@ fn a_place_in_a_form_that_cannot_be_rounded_is_left_out_with_its_reading() {
         r#"{"time":1,"values":{"x":52.520008}}"#,
         r"[52.520008,13.404954]",
         r#""52.520008 13.404954""#,
-        r#"{"name":"compass","time":1,"values":{"x":1,"last":{"coords":[52.520008,13.404954]}}}"#,
-        r#"{"name":"compass","time":1,"values":{"x":1},"at":"{\"latitude\":52.520008}"}"#,
-        r#"{"name":"compass","time":"soon","values":{"lastLocation":[52.520008]}}"#,
-        r#"{"name":"annotation","time":1,"values":{"address":"52 Main Street"}}"#,
+    ] {
+        assert_withheld(reading);
+    }
+}
+
+#[test]
+fn a_sensor_that_is_not_known_is_left_out_whatever_it_is_called() {
+    for reading in [
+        r#"{"name":"coordinates","time":1,"values":{"x":52.51962837,"y":13.40694125}}"#,
+        r#"{"name":"place","time":1,"values":{"x":52.51962837,"y":13.40694125}}"#,
+        r#"{"name":"nmea","time":1,"values":{"sentence":"$GPGGA,101112,5231.1777,N,01324.4165,E,1,08,0.9,34,M,,,,"}}"#,
+        r#"{"name":"geohash","time":1,"values":{"value":"u33dc0cppjs5"}}"#,
+        r#"{"name":"address","time":1,"values":{"text":"Main Street"}}"#,
+        r#"{"name":"compass 52.51962837","time":1,"values":{"magneticBearing":1}}"#,
+        r#"{"name":"accelerometer²","time":1,"values":{"x":1,"y":2,"z":3}}"#,
+        r#"{"name":"unheard of","time":1,"values":{}}"#,
         r#"{"name":"wifi","time":1,"values":{"bssid":"00:11:22:33:44:55"}}"#,
         r#"{"name":"bluetoothMetadata","time":1,"values":{"id":"x"}}"#,
         r#"{"name":"Network","time":1,"values":{"ipAddress":"10.0.0.7","latitude":52.520008}}"#,
         r#"{"name":"camera","time":1,"values":{"image":"AAAA"}}"#,
     ] {
-        assert_eq!(kept(reading, rounding(7)), None, "{reading}");
-        assert!(kept(reading, Privacy::default()).is_some(), "{reading}");
+        assert_withheld(reading);
     }
+}
+
+#[test]
+fn a_known_sensor_with_anything_that_it_is_not_known_to_have_is_left_out() {
+    for reading in [
+        r#"{"name":"accelerometer","time":1,"values":{"x":1,"y":2,"z":3,"latitude":null}}"#,
+        r#"{"name":"accelerometer","time":1,"values":{"x":1,"y":2,"z":3,"52.51962837":null}}"#,
+        r#"{"name":"accelerometer","time":1,"values":{"x":1,"y":2,"z":3},"source":"gps"}"#,
+        r#"{"name":"accelerometer","time":"soon","values":{"x":1}}"#,
+        r#"{"name":"accelerometer","time":"52.51962837","values":{"x":1}}"#,
+        r#"{"name":"accelerometer","time":"5.000000000000000000000000052519628","values":{"x":1}}"#,
+        r#"{"name":"accelerometer","time":1,"accuracy":525196283,"values":{"x":1}}"#,
+        r#"{"name":"accelerometer","time":1,"accuracy":52.51962837,"values":{"x":1}}"#,
+        r#"{"name":"accelerometer","time":1,"values":[52.51962837,13.40694125]}"#,
+        r#"{"name":"accelerometer","time":1}"#,
+        r#"{"name":"accelerometer","time":1,"values":{"x":"52°31'12\"N"}}"#,
+        r#"{"name":"accelerometer","time":1,"values":{"x":[52.51962837,13.40694125]}}"#,
+        r#"{"name":"compass","time":1,"values":{"magneticBearing":1,"52.51962837":1}}"#,
+        r#"{"name":"compass","time":1,"values":{"type":"Point","geometry":[13.40694125,52.51962837]}}"#,
+        r#"{"name":"compass","time":1,"values":{"route":[[52.51962837,13.40694125]]}}"#,
+        r#"{"name":"compass","time":1,"values":{"start":{"x":52.51962837,"y":13.40694125}}}"#,
+        r#"{"name":"compass","time":1,"values":{"mLat":52.51962837,"mLon":13.40694125}}"#,
+        r#"{"name":"compass","time":1,"values":{"magneticBearing":"POINT(13.40694125 52.51962837)"}}"#,
+        r#"{"name":"compass","time":1,"values":{"magneticBearing":1},"at":"{\"latitude\":52.520008}"}"#,
+        r#"{"name":"annotation","time":1,"values":{"text":"https://maps.example/?q=52.51962837,13.40694125"}}"#,
+        r#"{"name":"annotation","time":1,"values":{"text":"52 13"}}"#,
+        r#"{"name":"annotation","time":1,"values":{"text":"٥٢٫٥١"}}"#,
+        r#"{"name":"annotation","time":1,"values":{"text":52.51962837}}"#,
+        r#"{"name":"annotation","time":1,"values":{"address":"Main Street"}}"#,
+        r#"{"name":"activity","time":1,"values":{"activity":"Main Street"}}"#,
+        r#"{"name":"battery","time":1,"values":{"lowPowerMode":"52.51962837"}}"#,
+        r#"{"name":"headphone","time":1,"values":{"devicelocation":"52.51962837"}}"#,
+    ] {
+        assert_withheld(reading);
+    }
+}
+
+#[test]
+fn beside_the_payload_nothing_is_kept_but_ids() {
     let beside = r#"{"deviceId":"d","sessionId":"s","home":{"lat":52.520008},"phone":"a","payload":{"lat":52.520008}}"#;
     let push = parse_keeping(beside.as_bytes(), rounding(3)).unwrap();
     assert_eq!((push.readings, push.withheld()), (1, 1));
-    let beside = beside.replace(r#"{"lat":52.520008}}"#, "[{}]}").replace("[{}]", r#"[{"name":"a"}]"#);
+    assert_eq!(frame(&push).to_message().extra, Fields::new());
+    let beside = r#"{"deviceId":"d","sessionId":"s","userId":"u","messageId":7,"at":"52.51962837","payload":[]}"#;
+    let push = parse_without_id(beside.as_bytes(), rounding(3)).unwrap();
+    let extra = frame(&push).to_message().extra;
+    assert_eq!((push.user.as_deref(), extra), (Some("u"), Fields::from([("messageId".to_owned(), Value::I64(7))])));
+    let beside = r#"{"deviceId":"d","sessionId":"s","messageId":52.51962837,"userId":[52.51962837],"payload":[]}"#;
     let push = parse_keeping(beside.as_bytes(), rounding(3)).unwrap();
-    let keys: Vec<_> = frame(&push).to_message().extra.iter().map(|(key, _)| key.clone()).collect();
-    assert_eq!(keys, ["phone"]);
+    assert_eq!(frame(&push).to_message().extra, Fields::new());
 }
 
-/// Every sensor of the app that tells no place.
-const OTHERS: [&str; 24] = [
-    "accelerometer",
-    "totalacceleration",
-    "accelerometeruncalibrated",
-    "gravity",
-    "gyroscope",
-    "gyroscopeuncalibrated",
-    "magnetometer",
-    "magnetometeruncalibrated",
-    "orientation",
-    "barometer",
-    "pedometer",
-    "activity",
-    "microphone",
-    "battery",
-    "brightness",
-    "light",
-    "compass",
-    "heartrate",
-    "wristmotion",
-    "headphone",
-    "watchaccelerometer",
-    "annotation",
-    "test2",
-    "unheard of",
-];
+#[test]
+fn the_accuracy_of_a_reading_that_is_like_the_one_before_is_looked_at_too() {
+    let reading = |accuracy: &str, x: &str| {
+        format!(r#"{{"name":"gravity","time":1,"accuracy":{accuracy},"values":{{"x":{x}}}}}"#)
+    };
+    let readings = [("3", "0.5"), ("2", "0.25"), ("525196283", "0.75"), ("0", "0.125")];
+    let readings: Vec<_> = readings.iter().map(|(accuracy, x)| reading(accuracy, x)).collect();
+    let push = parse_keeping(with(&readings.join(",")).as_bytes(), rounding(2)).unwrap();
+    assert_eq!((push.readings, push.withheld()), (4, 1));
+    let accuracy = |reading: &Reading| match reading {
+        Reading::Plain(plain) => plain.accuracy,
+        Reading::Odd(value) => panic!("{value:?}"),
+    };
+    let kept: Vec<_> = frame(&push).to_message().readings.iter().map(accuracy).collect();
+    assert_eq!(kept, [Some(3), Some(2), Some(0)]);
+}
+
+#[test]
+fn words_of_the_app_and_what_was_typed_are_kept() {
+    for reading in [
+        r#"{"name":"activity","time":1,"values":{"activity":"walking","confidence":"High"}}"#,
+        r#"{"name":"battery","time":1,"values":{"batteryLevel":0.75,"batteryState":"unplugged","lowPowerMode":"False"}}"#,
+        r#"{"name":"battery","time":1,"values":{"voltage":4.1,"chargingCurrent":-250,"health":"over_voltage","lowPowerMode":true}}"#,
+        r#"{"name":"headphone","time":1,"values":{"devicelocation":"left","pitch":0.1,"accelerationX":0.2}}"#,
+        r#"{"name":"annotation","time":1,"values":{"text":"lap 12, up the stairs","millisecond_press_duration":310}}"#,
+        r#"{"name":"Wrist Motion","time":1,"values":{"rotationRateX":0.5,"quaternionW":1}}"#,
+        r#"{"name":"accelerometer","time":"1760000000000000001","accuracy":"3","values":{"x":" 0.12 ","y":null}}"#,
+        r#"{"name":"accelerometer","time":null,"values":{"x":1}}"#,
+        r#"{"name":"gravity","time":1.76e18,"values":{}}"#,
+    ] {
+        assert_eq!(kept(reading, rounding(0)), kept(reading, Privacy::default()), "{reading}");
+        assert!(kept(reading, rounding(0)).is_some());
+    }
+}
 
 #[test]
 fn the_recordings_and_shapes_of_the_app_are_kept_as_they_came_but_for_their_places() {
@@ -268,107 +349,8 @@ fn the_recordings_and_shapes_of_the_app_are_kept_as_they_came_but_for_their_plac
         rounded += some.rounded;
         withheld += some.withheld();
     }
-    assert_eq!((rounded, withheld), (1, 3));
-}
-
-/// A coordinate that nobody may find: its digits, which no rounding leaves.
-fn secret() -> impl Strategy<Value = String> {
-    (10_u32..89, 1_000_111_u32..9_999_999).prop_map(|(degrees, rest)| format!("{degrees}.{}7", rest | 1))
-}
-
-/// Something that holds it.
-fn holding(secret: &str) -> impl Strategy<Value = String> + use<> {
-    let secret = secret.to_owned();
-    let leaf = prop_oneof![
-        Just(secret.clone()),
-        Just(format!("-{secret}")),
-        Just(format!("{secret}e0")),
-        Just(format!("\"{secret}\"")),
-        Just(format!("\" {secret} N\"")),
-        Just(format!("\"{{\\\"a\\\":{secret}}}\"")),
-        Just(secret.replace('.', "")),
-    ];
-    leaf.prop_recursive(3, 8, 3, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 1..3).prop_map(|items| format!("[{}]", items.join(","))),
-            (key(), inner.clone()).prop_map(|(key, value)| format!("{{\"{key}\":{value}}}")),
-            (key(), inner).prop_map(|(key, value)| format!("{{\"{key}\":1,\"{key}\":{value},\"x\":null}}")),
-        ]
-    })
-}
-
-fn key() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec![
-        "latitude",
-        "longitude",
-        "Latitude",
-        "lat",
-        "lng",
-        "altitude",
-        "bearing",
-        "horizontalAccuracy",
-        "x",
-        "coords",
-        "location",
-        "new",
-        "values",
-        "plus_code",
-        "gps",
-    ])
-}
-
-/// A reading of a location sensor that holds the secret anywhere.
-fn of_a_location(secret: &str) -> impl Strategy<Value = String> + use<> {
-    let field = (
-        prop::sample::select(vec!["time", "accuracy", "values", "values", "values", "name", "new", "latitude"]),
-        prop_oneof![
-            3 => holding(secret),
-            1 => Just("1760000000000000000".to_owned()),
-            3 => prop::collection::vec((key(), holding(secret)), 0..5).prop_map(|values| {
-                let values: Vec<_> = values.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
-                format!("{{{}}}", values.join(","))
-            }),
-        ],
-    );
-    let name = prop::sample::select(vec!["location", "Location", "locationGPS", "gnss", "network location"]);
-    (name, prop::collection::vec(field, 0..5), any::<bool>()).prop_map(|(name, fields, first)| {
-        let mut fields: Vec<_> = fields.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
-        let name = format!("\"name\":\"{name}\"");
-        fields.insert(if first { 0 } else { fields.len() }, name);
-        format!("{{{}}}", fields.join(","))
-    })
-}
-
-/// One as the app prints it.
-fn printed(secret: &str) -> impl Strategy<Value = String> + use<> {
-    let layouts = vec![
-        r#"{"name":"location","time":5,"values":{"latitude":V,"longitude":V}}"#,
-        r#"{"name":"location","time":5,"accuracy":1,"values":{"bearing":V,"latitude":V,"speed":1.5,"longitude":-V,"altitude":V}}"#,
-        r#"{"values":{"longitude":V,"speed":1,"horizontalAccuracy":4},"time":5,"name":"locationgps"}"#,
-    ];
-    let secret = secret.to_owned();
-    prop::sample::select(layouts).prop_map(move |layout| layout.replace('V', &secret))
-}
-
-/// A reading of another sensor that holds it under a key that says so.
-fn elsewhere(secret: &str) -> impl Strategy<Value = String> + use<> {
-    let telling =
-        prop::sample::select(vec!["latitude", "Longitude", "lat", "coords", "gps_fix", "geohash", "location"]);
-    let place = prop::sample::select(vec!["V", "{\"a\":1,\"b\":[{V}]}", "A"]);
-    (prop::sample::select(OTHERS.to_vec()), telling, holding(secret), place, any::<bool>()).prop_map(
-        |(name, key, value, place, plain)| {
-            let told = format!("\"{key}\":{value}");
-            let time = if plain { "1" } else { "\"soon\"" };
-            match place {
-                "V" => format!("{{\"name\":\"{name}\",\"time\":{time},\"values\":{{\"x\":1,{told}}}}}"),
-                "A" => format!("{{\"name\":\"{name}\",\"time\":{time},\"values\":{{\"x\":1}},{told}}}"),
-                nested => {
-                    let nested = nested.replace('V', &told);
-                    format!("{{\"name\":\"{name}\",\"time\":{time},\"values\":{{\"x\":1,\"y\":{nested}}}}}")
-                }
-            }
-        },
-    )
+    // The test button, network, bluetooth, camera.
+    assert_eq!((rounded, withheld), (1, 4));
 }
 
 /// Every number in a text, as far as it is spelled in digits.
@@ -382,14 +364,10 @@ proptest! {
 
     #[test]
     fn no_coordinate_that_was_not_rounded_is_packed_whatever_the_shape_of_the_body(
-        (secret, readings, beside) in secret().prop_flat_map(|secret| {
-            let reading = prop_oneof![2 => of_a_location(&secret), 1 => printed(&secret), 1 => elsewhere(&secret)];
-            let beside = prop_oneof![
-                2 => Just(String::new()),
-                1 => (prop::sample::select(vec!["latitude", "location", "home_address"]), holding(&secret))
-                    .prop_map(|(key, value)| format!("\"{key}\":{value},")),
-            ];
-            (Just(secret), prop::collection::vec(reading, 1..5), beside)
+        (place, readings, beside) in bodies::place().prop_flat_map(|place| {
+            let readings = prop::collection::vec(bodies::reading(&place), 1..5);
+            let beside = bodies::beside(&place);
+            (Just(place), readings, beside)
         }),
         decimals in 0_u8..5,
         twice: bool,
@@ -402,7 +380,6 @@ proptest! {
         let other = r#"{"name":"gyroscope","time":5,"values":{"x":0.25,"y":0.5,"z":1}}"#;
         let payload = format!("{other},{},{other}", readings.join(","));
         let body = format!(r#"{{"deviceId":"d","sessionId":"s",{beside}"payload":[{payload}]}}"#);
-        let exact = secret.parse::<f64>().unwrap();
 
         let push = parse_keeping(body.as_bytes(), rounding(decimals)).unwrap();
         let message = frame(&push);
@@ -413,10 +390,13 @@ proptest! {
         let json: Vec<String> = records.iter().map(Record::to_json).collect();
         let json = json.join("\n");
         for shown in [json, format!("{:?}", message.to_message())] {
-            let digits = secret.replace('.', "");
-            prop_assert!(!shown.contains(&secret) && !shown.contains(&digits), "{} in {}", secret, shown);
-            for number in numbers(&shown) {
-                prop_assert!((number.abs() - exact).abs() > 1e-8, "{} in {}", number, shown);
+            for degrees in &place {
+                let digits = degrees.replace('.', "");
+                prop_assert!(!shown.contains(degrees) && !shown.contains(&digits), "{} in {}", degrees, shown);
+                let exact = degrees.parse::<f64>().unwrap();
+                for number in numbers(&shown) {
+                    prop_assert!((number.abs() - exact).abs() > 1e-8, "{} in {}", number, shown);
+                }
             }
         }
         let gyroscopes = message.to_message().readings.iter().filter(|reading| {
@@ -427,16 +407,22 @@ proptest! {
     }
 
     #[test]
-    fn a_reading_of_a_sensor_that_tells_no_place_is_kept_as_it_came(
-        name in prop::sample::select(OTHERS.to_vec()),
-        keys in prop::collection::btree_set(prop::sample::select(vec![
-            "x", "y", "z", "qw", "roll", "pressure", "relativeAltitude", "steps", "magneticBearing", "dBFS", "sensorLocation",
-            "batteryLevel", "lowPowerMode", "activity", "confidence", "bpm", "lux",
-        ]), 1..5),
-        value in prop_oneof![any::<i32>().prop_map(|v| v.to_string()), Just("null".to_owned()), Just("\"left 52.520008\"".to_owned())],
+    fn a_known_sensor_that_tells_no_place_is_kept_as_it_came(
+        (name, keys) in bodies::known(),
+        value in prop_oneof![
+            any::<i32>().prop_map(|v| v.to_string()),
+            (-1e6..1e6_f64).prop_map(|v| v.to_string()),
+            (-1e6..1e6_f64).prop_map(|v| format!("\"{v}\"")),
+            Just("null".to_owned()),
+        ],
+        accuracy in prop::option::of(-1..=3),
     ) {
         let values: Vec<_> = keys.iter().map(|key| format!("\"{key}\":{value}")).collect();
-        let reading = format!(r#"{{"name":"{name}","time":3,"values":{{{}}},"new":1}}"#, values.join(","));
+        let accuracy = accuracy.map(|accuracy| format!(r#""accuracy":{accuracy},"#)).unwrap_or_default();
+        let reading = format!(r#"{{"name":"{name}","time":3,{accuracy}"values":{{{}}}}}"#, values.join(","));
+        prop_assert!(kept(&reading, rounding(0)).is_some(), "{}", reading);
         prop_assert_eq!(kept(&reading, rounding(0)), kept(&reading, Privacy::default()));
+        let more = reading.replace(r#""values":{"#, r#""values":{"new":null,"#);
+        prop_assert_eq!(kept(&more, rounding(0)), None);
     }
 }

@@ -191,6 +191,13 @@ fn what_is_no_push_is_refused_with_the_reason() {
     ] {
         assert!(matches!(refused(body), Refusal::NotAPush(_)), "{body:?}");
     }
+    for key in ["deviceId", "sessionId"] {
+        for control in ["\\u0000", "\\n", "\\u001b[2J", "\\u007f", "\u{85}"] {
+            let body = format!(r#"{{"deviceId":"d","sessionId":"s","{key}":"a{control}b","payload":[]}}"#);
+            let said = format!("the body is not a Sensor Logger push: its {key} has control characters in it");
+            assert_eq!(refused(&body).to_string(), said, "{body:?}");
+        }
+    }
     let long = "x".repeat(limits::MAX_ID + 1);
     assert!(matches!(refused(&format!(r#"{{"deviceId":"{long}","sessionId":"s"}}"#)), Refusal::TooLarge { .. }));
     for nested in ["[".repeat(100_000), r#"{"a":"#.repeat(100_000)] {
@@ -337,11 +344,11 @@ fn assert_records_fit(frame: &Frame) {
 #[test]
 fn a_record_with_all_that_is_taken_at_once_fits() {
     let text = |bytes: usize| "A".repeat(bytes);
-    let id = r"\u0001".repeat(limits::MAX_ID);
+    let [id, user] = [r#"\""#, r"\u0001"].map(|letter| letter.repeat(limits::MAX_ID));
     let body = |name: usize, value: usize, extra: usize, beside: usize| {
         let (name, value, extra, beside) = (text(name), text(value), text(extra), text(beside));
         format!(
-            r#"{{"deviceId":"{id}","sessionId":"{id}","userId":"{id}","new":"{beside}","payload":[{{"name":"{name}","time":1,"values":{{"v":"{value}"}},"extra":"{extra}"}}]}}"#
+            r#"{{"deviceId":"{id}","sessionId":"{id}","userId":"{user}","new":"{beside}","payload":[{{"name":"{name}","time":1,"values":{{"v":"{value}"}},"extra":"{extra}"}}]}}"#
         )
     };
     let (third, beside) = ((limits::MAX_READING - 100) / 3, limits::MAX_MESSAGE_FIELDS - 100);

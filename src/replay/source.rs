@@ -63,6 +63,8 @@ pub(super) type Pushes = Box<dyn Iterator<Item = anyhow::Result<Push>> + Send>;
 impl Recording {
     fn of_readings(device: String, session: String, runs: Vec<Run>) -> Self {
         let size = runs.iter().map(Run::readings).sum();
+        // An agent takes no control characters in ids; a file or a subject may have them in its name.
+        let [device, session] = [device, session].map(|id| id.replace(char::is_control, "\u{fffd}"));
         let identity = Identity { device, session, suffix: String::new() };
         Self { identity, size, content: Content::Readings(runs) }
     }

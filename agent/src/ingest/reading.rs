@@ -80,6 +80,10 @@ impl Reader {
     /// numbers; gives its length too.
     pub(super) fn read_alike(&mut self, rest: &[u8], frame: &mut Builder) -> Option<(Read, usize)> {
         let (alike, bytes) = self.layouts.read(rest)?;
+        // Of an accuracy alone it depends on a number whether a reading is kept.
+        if self.location.is_some() && !alike.accuracy.is_none_or(place::is_class) {
+            return None;
+        }
         let time = alike.time;
         let sample = alike.axes.and_then(|axes| Sample::from_axes(time, axes));
         frame.push_alike(alike.block, time, alike.accuracy, alike.values);
@@ -105,7 +109,10 @@ impl Reader {
             let test = self.name == TEST;
             let kept = match self.location {
                 None => Kept::Whole,
-                Some(decimals) => place::of_plain(&self.name, &mut self.values, &mut known.extra, decimals),
+                Some(decimals) => {
+                    let Known { accuracy, extra, .. } = &mut known;
+                    place::of_plain(&self.name, &mut self.values, accuracy, extra, decimals)
+                }
             };
             if kept == Kept::Nothing {
                 return Ok(Read { time: usable(Some(time)), sample, test, kept });
