@@ -70,10 +70,10 @@ pub(super) struct Kept {
     ///
     /// N is 0 to 7. Two places that are kept as one lie up to 111 km apart with 0 decimals, 11 km with 1, 1.1 km with 2,
     /// 110 m with 3, 11 m with 4, 1.1 m with 5, 11 cm with 6, 1.1 cm with 7, from north to south; from east to west less,
-    /// the further from the equator. Of a reading of a location sensor latitude and longitude are kept so, its time and
-    /// its speed; altitude, bearing and accuracies are left out. Left out whole are readings of Wi-Fi, Bluetooth, network
-    /// and camera, and those that tell a place in a form that cannot be rounded. Everything else is kept as it came, also
-    /// motion, air pressure and annotations.
+    /// the further from the equator. Of a location latitude and longitude are kept so, its time, its accuracy class and its
+    /// speed to 0.1 m/s, and nothing else. Of the other sensors only those of the app are kept that are known to tell no place,
+    /// with their known fields; everything else is left out, users' own sensors too. What known sensors measure and annotations
+    /// of at most three digits are kept as they came: motion, air pressure and words may tell a place to who knows it.
     #[arg(long, visible_alias = "location", value_name = "N|exact")]
     location_decimals: Option<Location>,
 }
