@@ -43,10 +43,7 @@ impl Wrong {
 
     /// Unless both keys are set, or neither: `one` or `other` tells whether it is.
     pub fn unless_together(one: (&'static str, bool), other: (&'static str, bool)) -> Result<(), Self> {
-        let (set, missing) = match (one, other) {
-            ((set, true), (missing, false)) | ((missing, false), (set, true)) => (set, missing),
-            _ => return Ok(()),
-        };
+        let (((set, true), (missing, false)) | ((missing, false), (set, true))) = (one, other) else { return Ok(()) };
         Err(Self::new(set, format!("must stand beside `{missing}`: set both, or neither")).naming(missing))
     }
 
