@@ -47,7 +47,7 @@ pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent:
     if let Some(url) = reached.first().filter(|_| !listener.ip().is_loopback()) {
         match readers::invite(agent_dir, &Link { name: "up".to_owned(), of_phone: false }) {
             Ok((code, _)) => {
-                writeln!(out, "  {url}{} on another device, once and within an hour", readers::path(&code))?
+                writeln!(out, "  {url}{} on another device, once and within an hour", readers::path(&code))?;
             }
             Err(error) => tracing::warn!("no link to the page can be made: {error:#}"),
         }
