@@ -6,7 +6,7 @@
 //! - By how many rowids the first reading moved is noted there too (`front` of its name): those were not deleted by age.
 //! - No mark names a row that is deleted: it goes on by its checksum alone, as a mark without rows.
 //! - The highest rowid may be given again: the marks of ages are cut to what is left, so that no fresh row looks old.
-//! - What is deleted is overwritten, and the file written anew ([`super::rewriting`]): what SQLite moved about inside it
+//! - What is deleted is overwritten, and the file written anew (`rewriting.rs`): what SQLite moved about inside it
 //!   before goes too.
 
 use std::path::Path;
