@@ -4,7 +4,7 @@
 //! - A key that others may read is refused; it may be a credential of systemd, see `secret`.
 //! - Connections that come after the files were replaced get the new certificate, within a second. Files that cannot be used leave
 //!   the former certificate in force, and the log says why, once: as a warning while the other file may still be on its way, as
-//!   an error if it is so [`SETTLES_WITHIN`] later.
+//!   an error if it is so `SETTLES_WITHIN` later.
 
 use std::error::Error;
 use std::fs;
