@@ -211,3 +211,29 @@ fn files_that_were_set_aside_are_named_if_the_device_stands_in_them() {
     let names = ["warehouse.db.damaged-20260101T120000Z", "warehouse.db.damaged-20260101T120000Z-wal"];
     assert_eq!(found, names.map(|name| dir.path().join(name)));
 }
+
+#[test]
+fn a_journal_that_a_killed_run_left_is_rolled_back_before_it_is_looked() {
+    let (mut home, mut agent) = (Home::with(&options()), Agent::new());
+    agent.step(&mut home.warehouse, &[GONE, KEPT], 500);
+    let dir = closed(home);
+    let path = dir.path().join("warehouse.db");
+    let held = forget::look(&path, GONE, &mut |_, _| {}).unwrap();
+    let writer = rusqlite::Connection::open(&path).unwrap();
+    let mode: String = writer.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "delete");
+    writer.execute_batch("PRAGMA cache_size = 1; BEGIN; DELETE FROM ACTIVITY_RECORDS").unwrap();
+    // As the disk is when the writer is killed: pages are overwritten, and the journal tells what they were.
+    let killed = tempfile::tempdir().unwrap();
+    let journal = |path: &Path| PathBuf::from(format!("{}-journal", path.display()));
+    let copy = killed.path().join("warehouse.db");
+    std::fs::copy(&path, &copy).unwrap();
+    std::fs::copy(journal(&path), journal(&copy)).unwrap();
+    let conn = rusqlite::Connection::open_with_flags(&copy, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let refused = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0)).unwrap_err();
+    assert!(refused.to_string().contains("readonly"), "{refused}");
+    drop(conn);
+    assert_eq!(forget::look(&copy, GONE, &mut |_, _| {}).unwrap(), held);
+    assert_eq!(forget::forget(&copy, GONE, &mut |_, _| {}).unwrap(), held);
+    assert_eq!(forget::look(&copy, GONE, &mut |_, _| {}).unwrap(), Held::default());
+}

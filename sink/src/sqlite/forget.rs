@@ -14,7 +14,7 @@ use std::path::Path;
 use gaitway_proto::forgotten;
 use gaitway_proto::schema::{self, GAPS, RAW, RECORD_METADATA, Table};
 use gaitway_service::{clock, file_bytes};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use serde_json::json;
 
 use super::marks::{self, Kept, Spans};
@@ -31,6 +31,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// What there is of `device` in the warehouse at `path`; others may be using it. The error is a sentence.
 pub fn look(path: &Path, device: &str, progress: Progress<'_>) -> Result<Held, String> {
+    roll_back(path);
     let conn = opening::inspect(path).map_err(|error| error.to_string())?;
     let mut held = Held::default();
     let counted = each_step(&conn, progress, |table, first, last| {
@@ -42,6 +43,21 @@ pub fn look(path: &Path, device: &str, progress: Progress<'_>) -> Result<Held, S
     });
     counted.map_err(|error| trouble::sentence(path, &error))?;
     Ok(held)
+}
+
+/// Undoes what a run before was killed at while it took the log away: in the middle of that a file cannot be read by who does not write.
+/// A warehouse in use has no such journal.
+fn roll_back(path: &Path) {
+    let Ok(path) = path.canonicalize() else { return };
+    let mut journal = path.clone().into_os_string();
+    journal.push("-journal");
+    if Path::new(&journal).exists() {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let read =
+            |conn: Connection| conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+        // What is wrong then is told by who looks.
+        let _ = Connection::open_with_flags(&path, flags).and_then(read);
+    }
 }
 
 /// Whether a deletion from the warehouse at `path` did not come to its end: rows may be gone and their bytes still there.
