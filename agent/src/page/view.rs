@@ -121,9 +121,9 @@ impl View {
                 @if self.is_linked { "The relay takes what comes. " } @else { "The relay takes nothing at present. " }
                 (match self.waiting {
                     0 => "Nothing waits.".to_owned(),
-                    1 => format!("1 message waits in the spool ({} kB).", thousands(self.spool_bytes / 1000)),
+                    1 => format!("1 frame waits in the spool ({} kB).", thousands(self.spool_bytes / 1000)),
                     more => {
-                        format!("{} messages wait in the spool ({} kB).", thousands(more), thousands(self.spool_bytes / 1000))
+                        format!("{} frames wait in the spool ({} kB).", thousands(more), thousands(self.spool_bytes / 1000))
                     }
                 })
             }
@@ -231,7 +231,7 @@ mod tests {
             "12\u{202f}345 readings",
             "anybody may push",
             "the relay is away",
-            "3 messages wait",
+            "3 frames wait",
         ] {
             assert!(page.contains(part), "{part}: {page}");
         }
