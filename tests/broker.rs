@@ -16,7 +16,7 @@ use std::time::Duration;
 use client::{Client, Shown};
 use harness::crowd::Crowd;
 use harness::process::Process;
-use harness::warehouse::{assert_exact, await_drained, count};
+use harness::warehouse::{assert_exact, await_drained, count, readings};
 use harness::{await_that, http};
 use mosquitto::{Mosquitto, PASSWORD, RELAY};
 use nix::sys::signal::Signal;
@@ -87,10 +87,6 @@ impl House {
         let address = if url.is_empty() { "" } else { &address };
         format!("{address}ca_file = {ca:?}\ncertificate_file = {certificate:?}\nkey_file = {key:?}\n")
     }
-}
-
-fn readings(warehouse: &Path) -> i64 {
-    if warehouse.exists() { count(warehouse, "SELECT count(*) FROM ACTIVITY_RECORDS") } else { 0 }
 }
 
 /// Waits until the warehouse has more than it has now.

@@ -38,10 +38,7 @@ fn readings(pushed: &Pushed) -> usize {
 }
 
 fn rows(warehouse: &Path) -> usize {
-    if !warehouse.exists() {
-        return 0;
-    }
-    count(warehouse, "SELECT count(*) FROM ACTIVITY_RECORDS") as usize
+    harness::warehouse::readings(warehouse) as usize
 }
 
 fn in_snowflake(emulator: &Emulator) -> usize {

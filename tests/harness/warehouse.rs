@@ -20,6 +20,15 @@ pub(crate) fn count(path: &Path, sql: &str) -> i64 {
     open(path).query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
+/// Readings stored by now: none before the relay or sink has made the file and, a moment later, its tables.
+pub(crate) fn readings(path: &Path) -> i64 {
+    let made = "SELECT count(*) FROM sqlite_schema WHERE name = 'ACTIVITY_RECORDS'";
+    if !path.exists() || count(path, made) == 0 {
+        return 0;
+    }
+    count(path, "SELECT count(*) FROM ACTIVITY_RECORDS")
+}
+
 /// A raw row: commit order, name and values.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
