@@ -7,9 +7,10 @@
 //! 3. [`uplink`] reads frames from the spool and sends them over MQTT, activity first; [`identity`] says who sends them.
 //! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
 //!
-//! `page` shows [`status`] to [`readers`], [`metrics`] is for Prometheus, [`config`] what can be told.
+//! `page` shows [`status`] to [`readers`], `api` tells it programs, [`metrics`] is for Prometheus, [`config`] what can be told.
 
 pub mod addresses;
+mod api;
 pub mod classify;
 pub mod command;
 pub mod config;

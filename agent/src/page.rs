@@ -21,6 +21,7 @@ use gaitway_service::server::Caller;
 use maud::Markup;
 use tokio::sync::watch;
 
+use crate::api::shape::Status;
 use crate::kept::KeptFile;
 use crate::names::Names;
 use crate::phones::{PhonesFile, Token};
@@ -32,7 +33,6 @@ mod access;
 mod view;
 
 pub(crate) use access::is_passed_on;
-use view::View;
 
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -123,20 +123,21 @@ async fn guard_headers(mut response: Response) -> Response {
 }
 
 impl Page {
-    fn view(&self) -> View {
+    fn now(&self) -> Status {
         let phones = self.phones.current();
         let (agent, uplink) = (self.agent.borrow().clone(), self.status.uplink.snapshot());
         let open = OpenDoor::of(self.listener, &self.flag).said;
-        View::of(agent, self.status.snapshot(), &uplink, phones.as_ref().map(Option::as_deref), &open, Instant::now())
+        let phones = phones.as_ref().map(Option::as_deref);
+        Status::of(agent.as_ref(), self.status.snapshot(), &uplink, phones, &open, Instant::now())
     }
 }
 
 async fn shown(State(page): State<Arc<Page>>) -> Markup {
-    page.view().page()
+    view::page(&page.now())
 }
 
 async fn status(State(page): State<Arc<Page>>) -> Response {
-    let text = serde_json::to_vec(&page.view()).expect("the view is text and numbers");
+    let text = serde_json::to_vec(&page.now()).expect("the status is text and numbers");
     ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 

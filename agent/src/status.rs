@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use gaitway_proto::activity::Window;
 use gaitway_proto::ledger::Stream;
+use serde::Serialize;
 
 use crate::uplink::UplinkStatus;
 use crate::writer::news::Heard;
@@ -23,8 +24,10 @@ pub struct AgentStatus {
 }
 
 /// The agent at one moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct AgentSnapshot {
+    /// When the agent started.
+    pub started: Instant,
     /// By `deviceId`.
     pub phones: BTreeMap<String, Phone>,
     /// Readings accepted since the agent's start.
@@ -35,8 +38,58 @@ pub struct AgentSnapshot {
     pub waiting: (u64, u64),
     /// Pages of the spool in use, bytes.
     pub spool_bytes: u64,
+    /// The most that the spool takes, bytes.
+    pub spool_cap: u64,
+    /// Since the oldest frame that waits was accepted, where the clock tells.
+    pub oldest: Option<Duration>,
+    /// Free on the spool's disk, bytes.
+    pub disk_free: Option<u64>,
+    /// Until nothing waits, at the present speed.
+    pub drained_in: Option<Duration>,
+    /// From which mean magnitude on, m/s², a window is walking, running, sprinting.
+    pub thresholds: [f64; 3],
+    /// The last push of the app's test button.
+    pub test: Option<Test>,
     /// What happened to the spool before the one in use, and what to do.
     pub notice: Option<String>,
+}
+
+impl Default for AgentSnapshot {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            phones: BTreeMap::new(),
+            readings: 0,
+            duplicates: 0,
+            waiting: (0, 0),
+            spool_bytes: 0,
+            spool_cap: 0,
+            oldest: None,
+            disk_free: None,
+            drained_in: None,
+            thresholds: [0.0; 3],
+            test: None,
+            notice: None,
+        }
+    }
+}
+
+/// A push of the app's test button.
+#[derive(Debug, Clone)]
+pub struct Test {
+    /// Of the phone, if the push told it.
+    pub device: Option<String>,
+    /// When it came.
+    pub at: Instant,
+}
+
+/// What a phone sends of one sensor.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sensor {
+    /// As the app calls it.
+    pub name: String,
+    /// Readings per second of the phone's clock, over the last pushes.
+    pub hertz: f64,
 }
 
 /// One phone.
@@ -48,6 +101,35 @@ pub struct Phone {
     pub readings: u64,
     /// Its running window, if it has one.
     pub running: Option<Window>,
+    /// Its last recording.
+    pub session: String,
+    /// When the running window's activity began: nanoseconds since the Unix epoch, phone's clock.
+    pub since: Option<i64>,
+    /// Readings per second over the last pushes.
+    pub rate: f64,
+    /// What it sends, by name.
+    pub sensors: Vec<Sensor>,
+    /// Numbers of messages of the recording that never came.
+    pub holes: u64,
+    /// Readings of the recording that came too late for a window.
+    pub late: u64,
+}
+
+impl Phone {
+    /// One that is heard for the first time.
+    pub(crate) fn new(heard: Instant) -> Self {
+        Self {
+            heard,
+            readings: 0,
+            running: None,
+            session: String::new(),
+            since: None,
+            rate: 0.0,
+            sensors: Vec::new(),
+            holes: 0,
+            late: 0,
+        }
+    }
 }
 
 impl AgentStatus {
@@ -75,7 +157,7 @@ impl AgentStatus {
                     continue;
                 }
             }
-            let phone = now.phones.entry(heard.device).or_insert(Phone { heard: heard.at, readings: 0, running: None });
+            let phone = now.phones.entry(heard.device).or_insert_with(|| Phone::new(heard.at));
             if heard.readings > 0 {
                 phone.heard = heard.at;
             }

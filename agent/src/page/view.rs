@@ -1,135 +1,49 @@
-//! What is shown: the agent's state in words, as HTML and as JSON.
+//! What is shown: the agent's state in words, as HTML.
 
-use std::time::Instant;
-
-use gaitway_proto::topic::AgentId;
 use maud::{DOCTYPE, Markup, html};
-use serde::Serialize;
 
-use crate::kept::Unusable;
-use crate::phones::Phones;
-use crate::status::{AgentSnapshot, Phone};
-use crate::uplink::UplinkSnapshot;
+use crate::api::shape::Status;
 
 /// Seconds until a browser asks again.
 const AGAIN: u32 = 5;
 
-/// The agent at one moment.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct View {
-    agent: Option<AgentId>,
-    /// What should not be so, and what to do, a sentence each; the worst first.
-    notices: Vec<String>,
-    phones: Vec<Seen>,
-    /// Readings accepted since the agent's start.
-    readings: u64,
-    /// Frames that wait for the relay.
-    waiting: u64,
-    /// Bytes of the spool in use.
-    spool_bytes: u64,
-    /// The relay takes frames.
-    is_linked: bool,
-}
-
-/// One phone.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Seen {
-    device_id: String,
-    /// What people call it, if it has a token.
-    name: Option<String>,
-    /// Of its running window.
-    activity: Option<&'static str>,
-    /// Probability that the activity is right.
-    confidence: Option<f64>,
-    /// Since it was last heard.
-    seconds_ago: u64,
-    /// Accepted since the agent's start.
-    readings: u64,
-}
-
-impl View {
-    /// What these tell; `open` is what to say of a door without a list of phones.
-    pub(super) fn of(
-        agent: Option<AgentId>,
-        status: AgentSnapshot,
-        uplink: &UplinkSnapshot,
-        phones: Result<Option<&Phones>, &Unusable>,
-        open: &str,
-        now: Instant,
-    ) -> Self {
-        let mut notices = Vec::new();
-        match phones {
-            Ok(None) => notices.push(open.to_owned()),
-            Ok(Some(_)) => {}
-            Err(unusable) => notices.push(format!("Nobody may push: {unusable}")),
+/// The page.
+pub(super) fn page(status: &Status) -> Markup {
+    let agent = status.agent.as_deref().unwrap_or("agent");
+    let inside = html! {
+        h1 { "gaitway " span { (agent) } }
+        @for notice in &status.notices {
+            p.notice role="status" { (notice) }
         }
-        notices.extend(status.notice);
-        notices.extend(uplink.waiting.as_ref().map(|why| format!("Nothing is forwarded: {why}")));
-        let name = |device: &str| {
-            let phones = phones.ok()??;
-            phones.iter().find(|phone| phone.device.as_deref() == Some(device)).map(|phone| phone.name.clone())
-        };
-        let seen = |(device_id, phone): (String, Phone)| Seen {
-            name: name(&device_id),
-            device_id,
-            activity: phone.running.as_ref().map(|window| window.activity.as_str()),
-            confidence: phone.running.as_ref().map(|window| window.confidence),
-            seconds_ago: now.saturating_duration_since(phone.heard).as_secs(),
-            readings: phone.readings,
-        };
-        let mut phones: Vec<Seen> = status.phones.into_iter().map(seen).collect();
-        phones.sort_by_key(|phone| phone.seconds_ago);
-        Self {
-            agent,
-            notices,
-            phones,
-            readings: status.readings,
-            waiting: status.waiting.0 + status.waiting.1,
-            spool_bytes: status.spool_bytes,
-            is_linked: uplink.welcomed,
+        h2 { "Phones" }
+        @if status.phones.is_empty() {
+            p { "No phone has pushed since the agent's start." }
         }
-    }
-
-    /// The page.
-    pub(super) fn page(&self) -> Markup {
-        let agent = self.agent.as_ref().map_or("agent", |agent| agent.as_str());
-        let inside = html! {
-            h1 { "gaitway " span { (agent) } }
-            @for notice in &self.notices {
-                p.notice role="status" { (notice) }
-            }
-            h2 { "Phones" }
-            @if self.phones.is_empty() {
-                p { "No phone has pushed since the agent's start." }
-            }
-            @for phone in &self.phones {
-                section {
-                    h3 { (phone.name.as_deref().unwrap_or(&phone.device_id)) }
-                    @match (phone.activity, phone.confidence) {
-                        (Some(activity), Some(confidence)) => {
-                            p.activity { (activity) " " small { (format!("{:.0} %", confidence * 100.0)) } }
-                        }
-                        _ => p.activity.none { "no activity" },
+        @for phone in &status.phones {
+            section {
+                h3 { (phone.name.as_deref().unwrap_or(&phone.device_id)) }
+                @match (phone.activity, phone.confidence) {
+                    (Some(activity), Some(confidence)) => {
+                        p.activity { (activity) " " small { (format!("{:.0} %", confidence * 100.0)) } }
                     }
-                    p { "heard " (ago(phone.seconds_ago)) " · " (thousands(phone.readings)) " readings since the agent's start" }
+                    _ => p.activity.none { "no activity" },
                 }
+                p { "heard " (ago(phone.seconds_ago)) " · " (thousands(phone.readings)) " readings since the agent's start" }
             }
-            h2 { "On the way" }
-            p {
-                @if self.is_linked { "The relay takes what comes. " } @else { "The relay takes nothing at present. " }
-                (match self.waiting {
-                    0 => "Nothing waits.".to_owned(),
-                    1 => format!("1 frame waits in the spool ({} kB).", thousands(self.spool_bytes / 1000)),
-                    more => {
-                        format!("{} frames wait in the spool ({} kB).", thousands(more), thousands(self.spool_bytes / 1000))
-                    }
-                })
-            }
-        };
-        document("gaitway", Some(AGAIN), &inside)
-    }
+        }
+        h2 { "On the way" }
+        p {
+            @if status.relay.is_linked { "The relay takes what comes. " } @else { "The relay takes nothing at present. " }
+            (match status.spool.frames {
+                0 => "Nothing waits.".to_owned(),
+                1 => format!("1 frame waits in the spool ({} kB).", thousands(status.spool.bytes / 1000)),
+                more => {
+                    format!("{} frames wait in the spool ({} kB).", thousands(more), thousands(status.spool.bytes / 1000))
+                }
+            })
+        }
+    };
+    document("gaitway", Some(AGAIN), &inside)
 }
 
 /// A page for who may not look.
@@ -201,10 +115,14 @@ fn thousands(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use gaitway_proto::activity::{Activity, Window};
 
     use super::*;
-    use crate::phones::Token;
+    use crate::phones::{Phones, Token};
+    use crate::status::{AgentSnapshot, Phone};
+    use crate::uplink::UplinkSnapshot;
 
     #[test]
     fn the_page_says_what_phones_do_and_what_should_not_be_so() {
@@ -220,11 +138,10 @@ mod tests {
         };
         let mut status =
             AgentSnapshot { readings: 12_345, waiting: (1, 2), spool_bytes: 7_000, ..AgentSnapshot::default() };
-        status.phones.insert("<b>".to_owned(), Phone { heard: now, readings: 12_345, running: Some(running) });
+        status.phones.insert("<b>".to_owned(), Phone { readings: 12_345, running: Some(running), ..Phone::new(now) });
         let away = UplinkSnapshot { waiting: Some("the relay is away".to_owned()), ..UplinkSnapshot::default() };
-        let agent = "home".parse().ok();
-        let view = View::of(agent, status.clone(), &away, Ok(None), "anybody may push", now);
-        let page = view.page().into_string();
+        let shown = Status::of(None, status.clone(), &away, Ok(None), "anybody may push", now);
+        let page = super::page(&shown).into_string();
         for part in [
             "&lt;b&gt;",
             "walking <small>87 %",
@@ -240,7 +157,8 @@ mod tests {
         let mut phones = Phones::default();
         phones.add("Anna's", &Token::random().unwrap(), String::new()).unwrap();
         let linked = UplinkSnapshot { welcomed: true, ..UplinkSnapshot::default() };
-        let page = View::of(None, AgentSnapshot::default(), &linked, Ok(Some(&phones)), "", now).page().into_string();
+        let shown = Status::of(None, AgentSnapshot::default(), &linked, Ok(Some(&phones)), "", now);
+        let page = super::page(&shown).into_string();
         assert!(
             page.contains("No phone has pushed") && page.contains("takes what comes") && !page.contains("notice"),
             "{page}"
