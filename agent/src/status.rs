@@ -117,7 +117,7 @@ pub struct Phone {
 
 impl Phone {
     /// One that is heard for the first time.
-    pub(crate) fn new(heard: Instant) -> Self {
+    pub fn new(heard: Instant) -> Self {
         Self {
             heard,
             readings: 0,

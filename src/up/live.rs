@@ -150,7 +150,7 @@ mod tests {
             confidence: 0.874,
             revision: 0,
         };
-        let phone = Phone { heard: now, readings: 5, running: Some(running) };
+        let phone = Phone { readings: 5, running: Some(running), ..Phone::new(now) };
         let phones = BTreeMap::from([("a".to_owned(), phone)]);
         let mut agent = AgentSnapshot { phones, readings: 5, waiting: (2, 1), ..AgentSnapshot::default() };
         assert_eq!(
