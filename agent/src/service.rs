@@ -22,6 +22,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::addresses::{self, Listens};
+use crate::api::live::Live;
+use crate::api::{self, Api};
 use crate::config::AgentConfig;
 use crate::identity::{self, Identity, Route};
 use crate::ingest::http::{self, Door, Quotas};
@@ -136,7 +138,7 @@ pub async fn run(
     let lists = (Arc::clone(&phones), Arc::clone(&readers));
     let open = OpenDoor::of(address, &flag);
     tasks.spawn("door", door::watch(lists, open, health.part("phones"), shutdown.clone()));
-    let page = Page {
+    let page = Arc::new(Page {
         readers,
         phones: Arc::clone(&phones),
         status: shown_status,
@@ -144,8 +146,13 @@ pub async fn run(
         listener: address,
         flag: flag.clone(),
         is_https: tls.is_some(),
-    };
-    let shown = page::router(page).merge(gaitway_service::http::router(health, metrics));
+    });
+    let recent = crate::recent::Recent::default();
+    let live = Arc::new(Live::default());
+    let api = Api::new(Arc::clone(&page), recent, Arc::clone(&live), shutdown.clone());
+    let (shown, stop) = (Arc::clone(&page), shutdown.clone());
+    tasks.spawn("live view", async move { live.tell(&shown.status, || shown.now(), stop).await });
+    let shown = page::router(page, api::router(api)).merge(gaitway_service::http::router(health, metrics));
     let shown = page::under_own_names(shown, names.clone());
     let door = Door { writer: commands, metrics: agent_metrics, phones, quotas, names };
     let router = http::router(door).merge(shown);
