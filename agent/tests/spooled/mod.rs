@@ -92,6 +92,7 @@ impl Spooled {
             state: state_out,
             marks: marks_out,
             status: Arc::new(AgentStatus::default()),
+            recent: None,
             metrics: counters,
             health: Health::new().part("spool"),
         };
@@ -148,7 +149,7 @@ impl Spooled {
         let body = Bytes::from(body.to_owned());
         let push = parse_keeping(&body, privacy).unwrap();
         let (answer, answered) = oneshot::channel();
-        let received = Box::new(Received { push, body, received_at, clock_synced, lost: Vec::new() });
+        let received = Box::new(Received { push, body, received_at, clock_synced, bins: Vec::new(), lost: Vec::new() });
         self.commands.blocking_send(Command::Push(received, answer)).unwrap();
         answered
     }
