@@ -19,7 +19,6 @@ use crate::page::Page;
 use crate::recent::{Recent, RecentError};
 
 mod events;
-mod history;
 pub(crate) mod live;
 mod openapi;
 pub(crate) mod problem;
@@ -100,7 +99,7 @@ impl Api {
         };
         let found = tokio::task::spawn_blocking(look).await.map_err(|_| Problem::no_history())?;
         found.map_err(|error| {
-            tracing::warn!(%error, "the history of phones cannot be read");
+            tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "today's windows cannot be read");
             Problem::no_history()
         })
     }

@@ -162,7 +162,6 @@ pub async fn run(
         flag: flag.clone(),
         is_https: tls.is_some(),
     });
-    let recent = crate::recent::Recent::default();
     let live = Arc::new(Live::default());
     let api = Api::new(Arc::clone(&page), recent, Arc::clone(&live), shutdown.clone());
     let (shown, stop) = (Arc::clone(&page), shutdown.clone());

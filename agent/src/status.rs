@@ -165,6 +165,7 @@ pub struct Test {
 
 /// What a phone sends of one sensor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Sensor {
     /// As the app calls it.
     pub name: String,

@@ -49,7 +49,13 @@ impl From<NoPlace> for Problem {
 }
 
 /// The answer to a viewer with this place. `pass` lets it look.
-pub(super) fn stream(ear: Ear, place: Place, pass: Option<Pass>, caller: Option<Caller>, shutdown: CancellationToken) -> Response {
+pub(super) fn stream(
+    ear: Ear,
+    place: Place,
+    pass: Option<Pass>,
+    caller: Option<Caller>,
+    shutdown: CancellationToken,
+) -> Response {
     let viewer = Viewer { ear, _place: place, pass, caller, answering: None, has_begun: false, shutdown };
     let told = stream::unfold(viewer, |mut viewer| async {
         let told = viewer.next().await?;

@@ -143,7 +143,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::api::tests::{status_of, walked};
+    use crate::api::tests::{push, status_of};
 
     struct Told {
         live: Arc<Live>,
@@ -154,8 +154,9 @@ mod tests {
     }
 
     fn told() -> Told {
-        let (live, agent, made) = (Arc::new(Live::default()), Arc::new(AgentStatus::default()), Arc::default());
-        let (shutdown, count) = (CancellationToken::new(), Arc::clone(&made));
+        let (live, agent, made) =
+            (Arc::new(Live::default()), Arc::new(AgentStatus::default()), Arc::<AtomicUsize>::default());
+        let (shutdown, count) = (CancellationToken::new(), Arc::<AtomicUsize>::clone(&made));
         let (teller, shown, stop) = (Arc::clone(&live), Arc::clone(&agent), shutdown.clone());
         let task = tokio::spawn(async move {
             let now = || {
@@ -180,9 +181,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_is_made_while_nobody_looks() {
         let told = told();
-        let push = |told: &Told| told.agent.moved(walked("phone", 3));
         for _ in 0..10 {
-            push(&told);
+            push(&told.agent, "phone", 3);
             tokio::time::sleep(Duration::from_secs(10)).await;
         }
         assert_eq!(told.made(), 0);
@@ -192,7 +192,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let made = told.made();
         for _ in 0..10 {
-            push(&told);
+            push(&told.agent, "phone", 3);
             tokio::time::sleep(Duration::from_secs(10)).await;
         }
         assert_eq!(told.made(), made);
@@ -212,7 +212,7 @@ mod tests {
         }
         let (made, began) = (told.made(), tokio::time::Instant::now());
         for _ in 0..300 {
-            told.agent.moved(walked("phone", 3));
+            push(&told.agent, "phone", 3);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let made = told.made() - made;
@@ -229,7 +229,7 @@ mod tests {
         let mut ear = told.live.listen();
         heard(&mut ear).await;
         for n in 0..100 {
-            told.agent.moved(walked("phone", n));
+            push(&told.agent, "phone", n);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let mut all = Vec::new();

@@ -97,7 +97,9 @@ pub(super) async fn told_as_problems(request: Request, next: Next) -> Response {
     }
     let detail = match status {
         StatusCode::METHOD_NOT_ALLOWED => "This path is only read: use GET or HEAD.",
-        StatusCode::BAD_REQUEST => "The path cannot be read: a deviceId in it must be UTF-8, encoded with percent signs.",
+        StatusCode::BAD_REQUEST => {
+            "The path cannot be read: a deviceId in it must be UTF-8, encoded with percent signs."
+        }
         _ => "The request cannot be answered.",
     };
     let mut told = Problem::new(status, detail).into_response();

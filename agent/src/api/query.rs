@@ -3,8 +3,6 @@
 //! - What cannot be read is refused by its name; nothing is guessed, and nothing is left out.
 //! - Times beyond those that nanoseconds of 64 bits hold stand for the first and the last of these.
 
-use std::ops::Range;
-
 use super::problem::Problem;
 
 /// Windows of an answer, where it is not told.
@@ -42,10 +40,10 @@ impl Asked {
         }
     }
 
-    /// From `from` up to `to`, of which what is not told is `length` before `newest`, and after it.
-    pub(super) fn span(&self, newest: i64, length: i64) -> Range<i64> {
-        let to = self.to.unwrap_or_else(|| newest.max(self.from.unwrap_or(i64::MIN)).saturating_add(1));
-        self.from.unwrap_or_else(|| to.saturating_sub(length))..to
+    /// `from` and `to`: `newest` where the latter is not told, and `length` before that where the former is not.
+    pub(super) fn span(&self, newest: i64, length: i64) -> (i64, i64) {
+        let to = self.to.unwrap_or(newest);
+        (self.from.unwrap_or_else(|| to.saturating_sub(length)), to)
     }
 }
 
@@ -86,9 +84,8 @@ fn instant(text: &str) -> Option<i64> {
     let ahead = offset(zone)?;
     let Ok(at) = jiff::tz::Offset::UTC.to_timestamp(date) else { return Some(i64::MAX) };
     let seconds = i128::from(at.as_second() - ahead);
-    let nanoseconds: i128 = digits.bytes().chain(*b"000000000").take(9).fold(0, |sum, digit| {
-        sum * 10 + i128::from(digit - b'0')
-    });
+    let nanoseconds: i128 =
+        digits.bytes().chain(*b"000000000").take(9).fold(0, |sum, digit| sum * 10 + i128::from(digit - b'0'));
     let at = seconds * 1_000_000_000 + nanoseconds;
     Some(i64::try_from(at).unwrap_or(if at < 0 { i64::MIN } else { i64::MAX }))
 }
@@ -98,7 +95,9 @@ fn offset(zone: &str) -> Option<i64> {
     if zone.eq_ignore_ascii_case("Z") {
         return Some(0);
     }
-    let (sign, [a, b, b':', c, d]) = zone.as_bytes().split_first().and_then(|(sign, rest)| Some((sign, rest.first_chunk()?)))? else {
+    let (sign, [a, b, b':', c, d]) =
+        zone.as_bytes().split_first().and_then(|(sign, rest)| Some((sign, rest.first_chunk()?)))?
+    else {
         return None;
     };
     if zone.len() != 6 || [a, b, c, d].iter().any(|digit| !digit.is_ascii_digit()) {
@@ -131,11 +130,10 @@ mod tests {
         assert_eq!(asked, Asked { from: Some(second + 500_000_000), to: Some(to), limit: Some(7) });
         assert_eq!(windows("to=2023-11-15T00:13:23+02:00").unwrap().to, Some(to), "a plus sign that was not encoded");
         assert_eq!(windows("from=2023-11-14t22:13:22z").unwrap().from, Some(second));
-        assert_eq!(windows("from=0001-01-01T00:00:00Z&to=9999-12-31T23:59:60-12:00"), Ok(Asked {
-            from: Some(i64::MIN),
-            to: Some(i64::MAX),
-            limit: None
-        }));
+        assert_eq!(
+            windows("from=0001-01-01T00:00:00Z&to=9999-12-31T23:59:60-12:00"),
+            Ok(Asked { from: Some(i64::MIN), to: Some(i64::MAX), limit: None })
+        );
     }
 
     #[test]
@@ -168,12 +166,11 @@ mod tests {
     #[test]
     fn what_is_not_told_is_the_newest() {
         let span = |from, to| Asked { from, to, limit: None }.span(1_000, 300);
-        assert_eq!(span(None, None), 701..1_001);
-        assert_eq!(span(Some(5), None), 5..1_001);
-        assert_eq!(span(Some(2_000), None), 2_000..2_001);
-        assert_eq!(span(None, Some(500)), 200..500);
-        assert_eq!(span(Some(1), Some(2)), 1..2);
-        assert_eq!(span(None, Some(i64::MIN)), i64::MIN..i64::MIN);
+        assert_eq!(span(None, None), (700, 1_000));
+        assert_eq!(span(Some(5), None), (5, 1_000));
+        assert_eq!(span(None, Some(500)), (200, 500));
+        assert_eq!(span(Some(1), Some(2)), (1, 2));
+        assert_eq!(span(None, Some(i64::MIN)), (i64::MIN, i64::MIN));
     }
 
     proptest! {

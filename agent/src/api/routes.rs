@@ -12,12 +12,17 @@ use gaitway_service::server::Caller;
 use serde::Serialize;
 
 use super::Api;
+use super::events;
 use super::openapi::DOCUMENT;
+#[cfg(test)]
+use super::openapi::made::{Guarded, OfHistory, OfPhone, OfViewers};
 use super::problem::Problem;
 use super::query::{Asked, LIMIT};
 use super::shape::{Activities, SessionWindow, ShownPhones, ShownWindow, Windows};
-use super::{events, history};
+#[cfg(test)]
+use super::shape::{SeenPhone, Status};
 use crate::page::Pass;
+use crate::recent::Recent;
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -27,13 +32,21 @@ fn json(shown: &impl Serialize) -> Response {
 }
 
 /// The agent now: its phones, what waits for the relay, and what should not be so.
-#[cfg_attr(test, utoipa::path(get, path = "/api/v1/status", responses((status = 200, description = "The agent now", body = crate::api::shape::Status), Problem)))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/api/v1/status",
+    responses((status = 200, description = "The agent now", body = Status), Guarded)
+))]
 pub(super) async fn status(State(api): State<Arc<Api>>) -> Response {
     json(&api.page.now())
 }
 
 /// The phones heard since the agent's start, the last heard first.
-#[cfg_attr(test, utoipa::path(get, path = "/api/v1/phones", responses((status = 200, description = "The phones", body = ShownPhones), Problem)))]
+#[cfg_attr(test, utoipa::path(
+    get,
+    path = "/api/v1/phones",
+    responses((status = 200, description = "The phones", body = ShownPhones), Guarded)
+))]
 pub(super) async fn phones(State(api): State<Arc<Api>>) -> Response {
     json(&ShownPhones { phones: api.page.now().phones })
 }
@@ -43,7 +56,7 @@ pub(super) async fn phones(State(api): State<Arc<Api>>) -> Response {
     get,
     path = "/api/v1/phones/{deviceId}",
     params(("deviceId" = String, Path, description = "As the phone tells it")),
-    responses((status = 200, description = "The phone", body = crate::api::shape::SeenPhone), Problem)
+    responses((status = 200, description = "The phone", body = SeenPhone), Guarded, OfPhone)
 ))]
 pub(super) async fn phone(State(api): State<Arc<Api>>, Path(device): Path<String>) -> Result<Response, Problem> {
     let phone = api.page.now().phones.into_iter().find(|phone| phone.device_id == device);
@@ -59,11 +72,11 @@ pub(super) async fn phone(State(api): State<Arc<Api>>, Path(device): Path<String
         ("from" = Option<String>, Query, format = DateTime,
             description = "Windows that end then or later, phone's clock; five minutes before to, if it is not told"),
         ("to" = Option<String>, Query, format = DateTime,
-            description = "Windows that end before, phone's clock; after the last that there is, if it is not told"),
+            description = "Windows that end then or earlier, phone's clock; the last that there is, if it is not told"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 5000,
             description = "The most of them, 500 if it is not told; those that end at the same moment stay together")
     ),
-    responses((status = 200, description = "The windows", body = Windows), Problem)
+    responses((status = 200, description = "The windows", body = Windows), Guarded, OfPhone, OfHistory)
 ))]
 pub(super) async fn windows(
     State(api): State<Arc<Api>>,
@@ -73,12 +86,19 @@ pub(super) async fn windows(
     let asked = Asked::read(query.as_deref(), true)?;
     let is_seen = api.is_seen(&device);
     let shown = device.clone();
-    let read = move |recent: &crate::recent::Recent| {
+    let read = move |recent: &Recent| {
         let newest = recent.newest(&device)?;
-        let span = asked.span(newest.unwrap_or(0), 5 * 60 * SECOND);
-        Ok((newest.is_some(), history::page(recent, &device, span, asked.limit.unwrap_or(LIMIT))?))
+        let (from, to) = asked.span(newest.unwrap_or(0), 5 * 60 * SECOND);
+        let limit = asked.limit.unwrap_or(LIMIT);
+        let windows = recent.windows(&device, from, to, limit)?;
+        let after = windows.last().filter(|_| windows.len() >= limit).and_then(|(_, last)| last.end.checked_add(1));
+        let next = match after {
+            Some(after) if !recent.windows(&device, after, to, 1)?.is_empty() => Some(after),
+            _ => None,
+        };
+        Ok((newest.is_some(), windows, next))
     };
-    let (is_kept, (windows, next)) = api.read(read).await?;
+    let (is_kept, windows, next) = api.read(read).await?;
     if !is_seen && !is_kept {
         return Err(Problem::unknown_phone(&shown));
     }
@@ -97,7 +117,7 @@ pub(super) async fn windows(
         ("to" = Option<String>, Query, format = DateTime,
             description = "End of the span, phone's clock; now, if it is not told, or after the last window if that is later")
     ),
-    responses((status = 200, description = "The activities, in the order of time", body = Activities), Problem)
+    responses((status = 200, description = "The activities, in order", body = Activities), Guarded, OfPhone, OfHistory)
 ))]
 pub(super) async fn activities(
     State(api): State<Arc<Api>>,
@@ -108,10 +128,10 @@ pub(super) async fn activities(
     let is_seen = api.is_seen(&device);
     let shown = device.clone();
     let now = clock::now_micros().saturating_mul(1_000);
-    let read = move |recent: &crate::recent::Recent| {
+    let read = move |recent: &Recent| {
         let newest = recent.newest(&device)?;
-        let span = asked.span(newest.map_or(now, |newest| newest.max(now)), 24 * 3600 * SECOND);
-        Ok((newest.is_some(), recent.activities(&device, span.start, span.end)?))
+        let (from, to) = asked.span(newest.map_or(now, |newest| newest.max(now)), 24 * 3600 * SECOND);
+        Ok((newest.is_some(), recent.activities(&device, from, to)?))
     };
     let (is_kept, stretches) = api.read(read).await?;
     if !is_seen && !is_kept {
@@ -125,7 +145,11 @@ pub(super) async fn activities(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/events",
-    responses((status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"), Problem)
+    responses(
+        (status = 200, description = "Server-sent events", body = String, content_type = "text/event-stream"),
+        Guarded,
+        OfViewers
+    )
 ))]
 pub(super) async fn follow(
     State(api): State<Arc<Api>>,
@@ -141,7 +165,7 @@ pub(super) async fn follow(
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/openapi.json",
-    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"), Problem)
+    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"), Guarded)
 ))]
 pub(super) async fn document() -> Response {
     ([(CONTENT_TYPE, "application/json")], DOCUMENT).into_response()

@@ -74,7 +74,8 @@ mod tests {
         let viewers = Viewers::default();
         let mut own: Vec<_> = (0..OF_ONE).map(|_| viewers.admit(address(1)).unwrap()).collect();
         assert_eq!(viewers.admit(address(1)).unwrap_err(), NoPlace::OfOne);
-        let others: Vec<_> = (0..ALL - OF_ONE).map(|n| viewers.admit(address(2 + (n / OF_ONE) as u8)).unwrap()).collect();
+        let others: Vec<_> =
+            (0..ALL - OF_ONE).map(|n| viewers.admit(address(2 + (n / OF_ONE) as u8)).unwrap()).collect();
         assert_eq!(viewers.admit(address(99)).unwrap_err(), NoPlace::AtAll);
         own.pop();
         let newcomer = viewers.admit(address(99)).unwrap();

@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::api::{self, Api};
-use crate::recent::Recent;
 use crate::readers::{self, Link};
+use crate::recent::Recent;
 
 struct Site {
     dir: tempfile::TempDir,
@@ -26,7 +26,7 @@ impl Site {
             flag: String::new(),
             is_https,
         });
-        let api = Api::new(Arc::clone(&page), Recent::default(), Arc::default(), CancellationToken::new());
+        let api = Api::new(Arc::clone(&page), Recent::of(dir.path()), Arc::default(), CancellationToken::new());
         Self { dir, router: under_own_names(router(page, api::router(api)), Names::default()) }
     }
 
@@ -96,7 +96,8 @@ async fn programs_are_told_problems_by_the_guards_too() {
         assert!(head.contains("application/problem+json") && head.contains("no-store"), "{head}");
         assert_eq!(problem["status"], status.as_u16(), "{said}");
     };
-    for path in ["/api/v1/status", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/phones/x", "/api/nothing", "/api"] {
+    for path in ["/api/v1/status", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/phones/x", "/api/nothing", "/api"]
+    {
         let stranger = site.ask("GET", path, &[]).await;
         assert_eq!(stranger.0, StatusCode::FORBIDDEN, "{path}");
         is_told(&stranger);

@@ -36,14 +36,17 @@ const ABOUT: &str = "What a gaitway agent knows of its phones, for programs. Ans
 )]
 struct Document;
 
-/// What may be null is there all the same: nothing is left out of an answer.
+/// What holds of the whole document. What may be null is there all the same: nothing is left out of an answer.
 struct Always;
 
 impl Modify for Always {
     fn modify(&self, document: &mut OpenApi) {
-        document.servers = None;
-        let schemas = document.components.iter_mut().flat_map(|components| components.schemas.values_mut());
-        for schema in schemas {
+        for operation in document.paths.paths.values_mut().filter_map(|path| path.get.as_mut()) {
+            operation.tags = None;
+        }
+        let Some(components) = document.components.as_mut() else { return };
+        components.responses = problems();
+        for schema in components.schemas.values_mut() {
             all_of(schema, &mut |schema| {
                 if let Schema::Object(object) = schema {
                     object.required = object.properties.keys().cloned().collect();
@@ -61,26 +64,67 @@ fn all_of(schema: &mut RefOr<Schema>, change: &mut impl FnMut(&mut Schema)) {
     }
 }
 
+/// What is answered that was not asked for: the status, its name among the responses, and when.
+const PROBLEMS: [(&str, &str, &str); 8] = [
+    ("400", "Unreadable", "The path or the query cannot be read."),
+    ("403", "NotAReader", "The caller is none of the readers."),
+    ("404", "Unknown", "No such phone is known."),
+    ("405", "OnlyRead", "The method is neither GET nor HEAD."),
+    ("421", "Misdirected", "The agent is not known under the name in `Host`."),
+    ("429", "Crowded", "This address follows the events as often as it may."),
+    ("500", "NoReaders", "The list of readers cannot be used."),
+    ("503", "NotNow", "It cannot be answered at present."),
+];
+
 /// What every path may answer.
-impl IntoResponses for Problem {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        [
-            ("400", "The request cannot be read."),
-            ("403", "The caller is none of the readers."),
-            ("404", "There is no such phone or path."),
-            ("405", "There is only GET and HEAD."),
-            ("421", "The agent is not known under the name in `Host`."),
-            ("429", "This address follows the events as often as it may."),
-            ("500", "The list of readers cannot be used."),
-            ("503", "It cannot be answered at present."),
-        ]
-        .map(|(status, description)| {
-            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-            let response = ResponseBuilder::new().description(description).content(PROBLEM, content).build();
-            (status.to_owned(), RefOr::T(response))
-        })
-        .into()
+pub(crate) enum Guarded {}
+
+/// What paths of one phone may answer, too.
+pub(crate) enum OfPhone {}
+
+/// What the history may answer, too.
+pub(crate) enum OfHistory {}
+
+/// What viewers may be answered, too.
+pub(crate) enum OfViewers {}
+
+type Responses = BTreeMap<String, RefOr<Response>>;
+
+impl IntoResponses for Guarded {
+    fn responses() -> Responses {
+        refused(&["403", "405", "421", "500"])
     }
+}
+
+impl IntoResponses for OfPhone {
+    fn responses() -> Responses {
+        refused(&["400", "404"])
+    }
+}
+
+impl IntoResponses for OfHistory {
+    fn responses() -> Responses {
+        refused(&["503"])
+    }
+}
+
+impl IntoResponses for OfViewers {
+    fn responses() -> Responses {
+        refused(&["429", "503"])
+    }
+}
+
+fn refused(statuses: &[&str]) -> Responses {
+    let of = PROBLEMS.into_iter().filter(|(status, ..)| statuses.contains(status));
+    of.map(|(status, name, _)| (status.to_owned(), RefOr::Ref(Ref::from_response_name(name)))).collect()
+}
+
+fn problems() -> Responses {
+    let all = PROBLEMS.into_iter().map(|(_, name, when)| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        (name.to_owned(), RefOr::T(ResponseBuilder::new().description(when).content(PROBLEM, content).build()))
+    });
+    all.collect()
 }
 
 fn words() -> ObjectBuilder {

@@ -4,8 +4,8 @@ use gaitway_proto::activity::{Activity, Window};
 use gaitway_proto::schema;
 use serde::Serialize;
 
-use crate::recent::Stretch;
 use crate::status;
+use crate::stretches::Stretch;
 
 /// The most closed windows of a motion that are told.
 const MOST_CLOSED: usize = 600;
