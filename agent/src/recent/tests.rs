@@ -45,7 +45,9 @@ fn windows_come_back_as_they_were_told_page_by_page() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, recent) = store(dir.path());
     let kept: Vec<Window> = (0..30).map(|n| window(n, Activity::Running)).collect();
-    store.keep(&[told("a", "one", kept.clone()), walk("a", "two", 10..12), walk("b", "one", 0..5)], Instant::now()).unwrap();
+    store
+        .keep(&[told("a", "one", kept.clone()), walk("a", "two", 10..12), walk("b", "one", 0..5)], Instant::now())
+        .unwrap();
 
     let mut from = i64::MIN;
     let mut found = Vec::new();
@@ -167,7 +169,8 @@ fn the_most_that_is_kept_is_smaller_than_the_file_may_become() {
     let (mut store, _) = store(dir.path());
     // In turns, so that pages are as full as they are when phones push: a part that stands for all.
     for round in 0..100 {
-        let batch: Vec<Told> = (0..20).map(|n| walk(&format!("phone {n}"), "day", round * 10..(round + 1) * 10)).collect();
+        let batch: Vec<Told> =
+            (0..20).map(|n| walk(&format!("phone {n}"), "day", round * 10..(round + 1) * 10)).collect();
         store.keep(&batch, Instant::now()).unwrap();
     }
     let pages = store_of(dir.path(), "PRAGMA page_count") as u64;
@@ -253,7 +256,9 @@ fn a_forgotten_device_is_gone_from_every_byte_and_the_others_stay() {
         // Some of it goes by itself, and leaves its bytes behind.
         now += Duration::from_secs(700);
         let numbers = round * 10_000..round * 10_000 + 50;
-        store.keep(&[walk("gone-0001", "walk-of-gone", numbers.clone()), walk("kept-0002", "walk", numbers)], now).unwrap();
+        store
+            .keep(&[walk("gone-0001", "walk-of-gone", numbers.clone()), walk("kept-0002", "walk", numbers)], now)
+            .unwrap();
     }
     drop(store);
     let kept = count(&recent, "kept-0002");
