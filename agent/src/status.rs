@@ -255,7 +255,7 @@ impl AgentStatus {
     }
 
     /// The motion in a push, if somebody looks.
-    pub(crate) fn bins(&self, push: &Push) -> Vec<Bin> {
+    pub fn bins(&self, push: &Push) -> Vec<Bin> {
         if self.is_watched() { motion::bins(&push.samples, push.median_time) } else { Vec::new() }
     }
 
@@ -266,7 +266,7 @@ impl AgentStatus {
     }
 
     /// Notes what phones did before this start, by `deviceId`.
-    pub(crate) fn recall(&self, before: impl IntoIterator<Item = (String, Doing)>) {
+    pub fn recall(&self, before: impl IntoIterator<Item = (String, Doing)>) {
         self.known().before = before.into_iter().take(MAX_PHONES).collect();
     }
 

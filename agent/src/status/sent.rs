@@ -22,7 +22,10 @@ const WILD: i64 = 60_000_000_000;
 /// Rates are measured over one to two of these, ns.
 const SPAN: i64 = 5_000_000_000;
 
-/// After so long without a reading a sensor is forgotten, ns: the slowest is read once a minute.
+/// Readings so far from the last ones are no neighbours of theirs, ns: the slowest sensor is read once a minute.
+const APART: i64 = 90_000_000_000;
+
+/// After so long without a reading a sensor is forgotten, ns.
 const FORGET: i64 = 300_000_000_000;
 
 /// What one push has of one sensor.
@@ -114,7 +117,11 @@ impl Meters {
 
 impl Meter {
     fn take(&mut self, span: Span) {
-        if self.now.last - self.now.first >= SPAN {
+        if span.first - self.now.last > APART || self.now.first - span.last > APART {
+            *self = Self { before: None, now: span };
+        } else if span.last < self.now.first {
+            // A push that comes late is of a time that was measured.
+        } else if self.now.last - self.now.first >= SPAN {
             self.before = Some(self.now);
             self.now = span;
         } else {
@@ -173,6 +180,17 @@ mod tests {
         assert_eq!(hertz(&meters), [50, 100]);
         meters.take(vec![at("accelerometer", 50, 330)]);
         assert_eq!(meters.shown().len(), 1);
+    }
+
+    #[test]
+    fn a_push_that_comes_late_and_a_clock_that_is_set_back_do_not_lower_a_rate() {
+        let mut meters = Meters::default();
+        for second in (100..120).chain([101, 102]).chain(120..125) {
+            meters.take(vec![at("accelerometer", 100, second)]);
+        }
+        assert_eq!(meters.shown()[0].hertz.round() as i64, 100);
+        meters.take(vec![at("accelerometer", 50, 3)]);
+        assert_eq!(meters.shown()[0].hertz.round() as i64, 50);
     }
 
     #[test]
