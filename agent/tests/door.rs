@@ -67,6 +67,7 @@ fn door_of(writer: mpsc::Sender<Command>) -> Door {
     Door {
         writer,
         metrics: AgentMetrics::default(),
+        status: Arc::default(),
         phones: Arc::new(PhonesFile::new(Path::new("there is no such folder"))),
         quotas: Quotas::new(&LimitsConfig::default()),
         names: Names::default(),

@@ -31,6 +31,7 @@ use crate::metrics::AgentMetrics;
 use crate::names::Names;
 use crate::page::is_passed_on;
 use crate::phones::PhonesFile;
+use crate::status::AgentStatus;
 use crate::writer::{Accepted, Command, Received};
 
 mod access;
@@ -59,6 +60,8 @@ pub struct Door {
     pub writer: mpsc::Sender<Command>,
     /// What is counted.
     pub metrics: AgentMetrics,
+    /// What is shown: of the test button, and of a push's motion.
+    pub status: Arc<AgentStatus>,
     /// Who may push.
     pub phones: Arc<PhonesFile>,
     /// How much each may push.
@@ -157,6 +160,7 @@ async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<
         work()?
     };
     if push.test {
+        shared.door.status.tested(Some(push.device));
         return Ok(Accepted { readings: 0, duplicate: false });
     }
 
@@ -169,8 +173,9 @@ async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<
     }
 
     let bytes = body.len() as u64;
+    let bins = shared.door.status.bins(&push);
     let (answer, answered) = oneshot::channel();
-    let received = Box::new(Received { push, body, received_at, clock_synced, lost: Vec::new() });
+    let received = Box::new(Received { push, body, received_at, clock_synced, bins, lost: Vec::new() });
     shared.door.writer.send(Command::Push(received, answer)).await.map_err(|_| Refusal::Closing)?;
     let accepted = answered.await.map_err(|_| Refusal::Closing)??;
     if !accepted.duplicate {

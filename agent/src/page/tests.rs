@@ -2,8 +2,12 @@ use axum::body::Body;
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
+use tokio_util::sync::CancellationToken;
+
 use super::*;
+use crate::api::{self, Api};
 use crate::readers::{self, Link};
+use crate::recent::Recent;
 
 struct Site {
     dir: tempfile::TempDir,
@@ -13,7 +17,7 @@ struct Site {
 impl Site {
     fn new(is_https: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let page = Page {
+        let page = Arc::new(Page {
             readers: Arc::new(KeptFile::new(dir.path())),
             phones: Arc::new(PhonesFile::new(dir.path())),
             status: Arc::default(),
@@ -21,8 +25,9 @@ impl Site {
             listener: "0.0.0.0:8000".parse().unwrap(),
             flag: String::new(),
             is_https,
-        };
-        Self { dir, router: under_own_names(router(page), Names::default()) }
+        });
+        let api = Api::new(Arc::clone(&page), Recent::of(dir.path()), Arc::default(), CancellationToken::new());
+        Self { dir, router: under_own_names(router(page, api::router(api)), Names::default()) }
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, String, String) {
@@ -81,6 +86,28 @@ async fn nothing_is_answered_under_a_name_that_somebody_else_may_have() {
         assert!(said.contains("push_host") && !head.contains("set-cookie"), "{said}");
     }
     assert_eq!(site.ask("POST", &link, &[("host", "pi.local:8000")]).await.0, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn programs_are_told_problems_by_the_guards_too() {
+    let site = Site::new(false);
+    let is_told = |(status, head, said): &(StatusCode, String, String)| {
+        let problem: serde_json::Value = serde_json::from_str(said).unwrap();
+        assert!(head.contains("application/problem+json") && head.contains("no-store"), "{head}");
+        assert_eq!(problem["status"], status.as_u16(), "{said}");
+    };
+    for path in ["/api/v1/status", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/phones/x", "/api/nothing", "/api"]
+    {
+        let stranger = site.ask("GET", path, &[]).await;
+        assert_eq!(stranger.0, StatusCode::FORBIDDEN, "{path}");
+        is_told(&stranger);
+        let misdirected = site.ask("GET", path, &[("host", "evil.example")]).await;
+        assert!(misdirected.0 == StatusCode::MISDIRECTED_REQUEST && misdirected.1.contains("application/problem+json"));
+    }
+    std::fs::write(site.dir.path().join("readers.json"), "{").unwrap();
+    let broken = site.ask("GET", "/api/v1/status", &[("cookie", "gaitway_8000=1")]).await;
+    assert_eq!(broken.0, StatusCode::INTERNAL_SERVER_ERROR);
+    is_told(&broken);
 }
 
 #[tokio::test]
