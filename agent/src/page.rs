@@ -24,18 +24,19 @@ use tokio::sync::watch;
 use crate::api::shape::Status;
 use crate::kept::KeptFile;
 use crate::names::Names;
-use crate::phones::{PhonesFile, Token};
-use crate::readers::{Readers, Refused};
+use crate::phones::{PhonesFile, Token, hash};
+use crate::readers::{self, Readers, Refused};
 use crate::service::door::OpenDoor;
+use crate::setup::{self, Setup};
 use crate::status::AgentStatus;
 
 mod access;
 mod view;
 
-pub(crate) use access::is_passed_on;
+pub(crate) use access::{Viewer, is_passed_on};
 
-const POLICY: &str =
-    "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// What the page needs.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub(crate) struct Page {
     pub(crate) flag: String,
     /// The listener speaks HTTPS.
     pub(crate) is_https: bool,
+    /// What phones are set up with.
+    pub(crate) setup: Setup,
 }
 
 /// The routes for readers.
@@ -62,11 +65,18 @@ pub(crate) fn router(page: Page) -> Router {
     let guarded = Router::new()
         .route("/", get(shown))
         .route("/api/v1/status", get(status))
+        .merge(setup::pages())
         .route_layer(middleware::from_fn_with_state(page.clone(), only_readers));
     Router::new()
         .route("/enter/{code}", get(offer).post(enter))
+        .route("/E/{code}", get(short))
         .merge(guarded)
         .layer(middleware::map_response(guard_headers))
+        .merge(setup::assets())
+        .route(
+            "/page/stream.js",
+            get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("page/stream.js"))),
+        )
         .route("/page.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("page/page.css"))))
         .with_state(page)
 }
@@ -92,18 +102,19 @@ fn now() -> i64 {
     clock::now_micros().div_euclid(1_000_000)
 }
 
-async fn only_readers(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
+async fn only_readers(State(page): State<Arc<Page>>, mut request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>();
     let is_here = caller.is_some_and(Caller::is_here);
     let cookie = access::cookie_name(page.listener.port());
-    match access::may_look(request.headers(), is_here, &page.readers, &cookie, now()) {
-        Ok(true) => {
+    match access::viewer(request.headers(), is_here, &page.readers, &cookie, now()) {
+        Ok(Some(viewer)) => {
             if let Some(caller) = caller {
                 caller.vouch();
             }
+            request.extensions_mut().insert(viewer);
             next.run(request).await
         }
-        Ok(false) => (StatusCode::FORBIDDEN, view::closed()).into_response(),
+        Ok(None) => (StatusCode::FORBIDDEN, view::closed()).into_response(),
         Err(_) => broken(),
     }
 }
@@ -117,13 +128,14 @@ async fn guard_headers(mut response: Response) -> Response {
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (CACHE_CONTROL, "no-store"),
     ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
 
 impl Page {
-    fn now(&self) -> Status {
+    /// What there is to show.
+    pub(crate) fn now(&self) -> Status {
         let phones = self.phones.current();
         let (agent, uplink) = (self.agent.borrow().clone(), self.status.uplink.snapshot());
         let open = OpenDoor::of(self.listener, &self.flag).said;
@@ -139,6 +151,17 @@ async fn shown(State(page): State<Arc<Page>>) -> Markup {
 async fn status(State(page): State<Arc<Page>>) -> Response {
     let text = serde_json::to_vec(&page.now()).expect("the status is text and numbers");
     ([(CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// A link that a small code holds leads to the one that is written.
+async fn short(Path(code): Path<String>) -> Response {
+    let link = format!("/enter/{}", readers::code_of_short(&code));
+    match HeaderValue::from_str(&link) {
+        Ok(link) if code.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            (StatusCode::SEE_OTHER, [(LOCATION, link)]).into_response()
+        }
+        _ => no_link(),
+    }
 }
 
 async fn offer(State(page): State<Arc<Page>>, Path(code): Path<String>) -> Response {
@@ -162,10 +185,17 @@ async fn enter(State(page): State<Arc<Page>>, Path(code): Path<String>) -> Respo
         return (StatusCode::INTERNAL_SERVER_ERROR, view::sentence("Not now", text)).into_response();
     };
     let cookie = access::cookie(&access::cookie_name(page.listener.port()), token.reveal(), page.is_https);
+    let (list, browser) = (Arc::clone(&page), hash(token.reveal()));
     let changed =
-        tokio::task::spawn_blocking(move || page.readers.change(|readers| readers.enter(&code, &token, now()))).await;
+        tokio::task::spawn_blocking(move || list.readers.change(|readers| readers.enter(&code, &token, now()))).await;
     match changed {
-        Ok(Ok(Ok(()))) => (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)]).into_response(),
+        Ok(Ok(Ok(entered))) => {
+            let path = if entered.may_add || entered.of_phone { "/setup" } else { "/" };
+            if let Some(token) = entered.token {
+                page.setup.held.hold(browser, entered.name, token, Instant::now());
+            }
+            (StatusCode::SEE_OTHER, [(LOCATION, path.to_owned()), (SET_COOKIE, cookie)]).into_response()
+        }
         Ok(Ok(Err(Refused::NoLink))) => no_link(),
         Ok(Ok(Err(refused))) => {
             (StatusCode::FORBIDDEN, view::sentence("Not now", &refused.to_string())).into_response()

@@ -30,6 +30,7 @@ use crate::metrics::AgentMetrics;
 use crate::names::Names;
 use crate::page::{self, Page};
 use crate::phones::PhonesFile;
+use crate::setup::{Held, Setup};
 use crate::spool::damage::{self, Loss};
 use crate::spool::presence::Presence;
 use crate::spool::quarantine;
@@ -94,7 +95,7 @@ pub async fn run(
     let route = by_broker.unwrap_or_else(|| Route::choose(configured.as_ref(), identity.as_ref()));
     let (routes_out, routes) = watch::channel(route);
     let (agent_out, agent) = watch::channel(None);
-    let (shown_agent, shown_status) = (agent.clone(), Arc::clone(&status));
+    let (shown_agent, shown_status, told_status) = (agent.clone(), Arc::clone(&status), Arc::clone(&status));
     let push_host = config.push_host.clone();
     let names = Names::of_this_machine(push_host.as_deref());
     let wanted = Arc::default();
@@ -124,7 +125,7 @@ pub async fn run(
     let (begun, locked) = keeper.begin(Former::default()).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "taking pushes at /data");
-    addresses::note(&data_dir, &Listens { address, is_https: tls.is_some(), host: push_host });
+    addresses::note(&data_dir, &Listens { address, is_https: tls.is_some(), host: push_host.clone() });
     let flag = addresses::data_dir_flag(&data_dir);
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
@@ -144,10 +145,11 @@ pub async fn run(
         listener: address,
         flag: flag.clone(),
         is_https: tls.is_some(),
+        setup: Setup { push_host, local: watch::channel(None).1, held: Held::default() },
     };
     let shown = page::router(page).merge(gaitway_service::http::router(health, metrics));
     let shown = page::under_own_names(shown, names.clone());
-    let door = Door { writer: commands, metrics: agent_metrics, phones, quotas, names };
+    let door = Door { writer: commands, metrics: agent_metrics, status: told_status, phones, quotas, names };
     let router = http::router(door).merge(shown);
     tasks.spawn("http", http::serve(listener, router, tls, shutdown.clone()));
     tasks.spawn("watchdog", notify::watchdog(shutdown.clone()));

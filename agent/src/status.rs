@@ -138,6 +138,12 @@ impl AgentStatus {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Notes a push of the app's test button, of `device` if it told that.
+    pub(crate) fn tested(&self, device: Option<String>) {
+        let test = Test { device, at: Instant::now() };
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).test = Some(test);
+    }
+
     pub(crate) fn notice(&self, notice: String) {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).notice = Some(notice);
     }

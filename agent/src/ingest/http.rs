@@ -31,6 +31,7 @@ use crate::metrics::AgentMetrics;
 use crate::names::Names;
 use crate::page::is_passed_on;
 use crate::phones::PhonesFile;
+use crate::status::AgentStatus;
 use crate::writer::{Accepted, Command, Received};
 
 mod access;
@@ -42,6 +43,7 @@ mod refusals;
 use access::Pusher;
 use body::Room;
 use head::Coding;
+pub(crate) use head::check_origin;
 pub use quota::Quotas;
 use refusals::Refusals;
 
@@ -59,6 +61,8 @@ pub struct Door {
     pub writer: mpsc::Sender<Command>,
     /// What is counted.
     pub metrics: AgentMetrics,
+    /// What is shown: of the test button.
+    pub status: Arc<AgentStatus>,
     /// Who may push.
     pub phones: Arc<PhonesFile>,
     /// How much each may push.
@@ -157,6 +161,7 @@ async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<
         work()?
     };
     if push.test {
+        shared.door.status.tested(Some(push.device));
         return Ok(Accepted { readings: 0, duplicate: false });
     }
 

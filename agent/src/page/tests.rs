@@ -3,7 +3,8 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::readers::{self, Link};
+use crate::readers::{Link, Right};
+use crate::setup::Held;
 
 struct Site {
     dir: tempfile::TempDir,
@@ -21,6 +22,7 @@ impl Site {
             listener: "0.0.0.0:8000".parse().unwrap(),
             flag: String::new(),
             is_https,
+            setup: Setup { push_host: None, local: watch::channel(None).1, held: Held::default() },
         };
         Self { dir, router: under_own_names(router(page), Names::default()) }
     }
@@ -36,7 +38,7 @@ impl Site {
 
 /// The path of a link.
 fn invite(site: &Site) -> String {
-    let link = Link { name: "anna".to_owned(), of_phone: false };
+    let link = Link { name: "anna".to_owned(), right: Right::Look };
     readers::path(&readers::invite(site.dir.path(), &link).unwrap().0)
 }
 
