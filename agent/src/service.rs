@@ -96,7 +96,7 @@ pub async fn run(
     let (routes_out, routes) = watch::channel(route);
     let (agent_out, agent) = watch::channel(None);
     let (shown_agent, shown_status, told_status) = (agent.clone(), Arc::clone(&status), Arc::clone(&status));
-    let push_host = config.push_host.clone();
+    let (push_host, open_is_told) = (config.push_host.clone(), config.open_is_told);
     let names = Names::of_this_machine(push_host.as_deref());
     let wanted = Arc::default();
     let identities = identity::Keeper {
@@ -136,7 +136,7 @@ pub async fn run(
     let readers = Arc::new(KeptFile::new(&data_dir));
     let lists = (Arc::clone(&phones), Arc::clone(&readers));
     let open = OpenDoor::of(address, &flag);
-    tasks.spawn("door", door::watch(lists, open, health.part("phones"), shutdown.clone()));
+    tasks.spawn("door", door::watch(lists, open, open_is_told, health.part("phones"), shutdown.clone()));
     let page = Page {
         readers,
         phones: Arc::clone(&phones),
