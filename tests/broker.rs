@@ -10,14 +10,14 @@ mod client;
 mod mosquitto;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use client::{Client, Shown};
 use harness::crowd::Crowd;
 use harness::process::Process;
 use harness::warehouse::{assert_exact, await_drained, count, readings};
-use harness::{await_that, http};
+use harness::{PATIENCE, await_that, http};
 use mosquitto::{Mosquitto, PASSWORD, RELAY};
 use nix::sys::signal::Signal;
 
@@ -343,33 +343,35 @@ fn an_agent_that_floods_does_not_stop_the_others_and_takes_no_memory() {
     await_more(&warehouse);
     let before = relay.memory("VmRSS");
 
-    let stop = AtomicBool::new(false);
-    let sent = std::thread::scope(|scope| {
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
         let flood = std::thread::Builder::new().name("flood".to_owned());
         let flood = flood.spawn_scoped(scope, || {
             let shown = Shown::Password("cellar", PASSWORD);
             let mut client = Client::connect(&house.broker, "cellar", shown, true).unwrap();
             let (small, great) = (vec![7; 200], vec![7; 8 << 20]);
-            let mut sent = 0_u64;
-            while !stop.load(Ordering::Relaxed) {
+            // Whatever fails beside it, it ends.
+            let end = Instant::now() + 4 * PATIENCE;
+            while !stop.load(Ordering::Relaxed) && Instant::now() < end {
                 for leaf in ["hello", "raw", "activity"] {
-                    let payload = if sent % 500 == 499 { &great } else { &small };
+                    let payload = if sent.load(Ordering::Relaxed) % 500 == 499 { &great } else { &small };
                     client.publish(&format!("gaitway/v1/cellar/up/{leaf}"), payload).unwrap();
-                    sent += 1;
+                    sent.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            sent
         });
         let flood = flood.unwrap();
         for _ in 0..20 {
             await_more(&warehouse);
         }
+        await_that("it is a flood", || sent.load(Ordering::Relaxed) > 1_000);
+        await_more(&warehouse);
         stop.store(true, Ordering::Relaxed);
-        flood.join().unwrap()
+        flood.join().unwrap();
     });
+    let sent = sent.load(Ordering::Relaxed);
     let most = relay.memory("VmHWM");
     println!("{sent} publishes of nonsense; memory {} MiB before, {} at most", before >> 20, most >> 20);
-    assert!(sent > 1_000, "that is no flood");
     assert!(most < before + (160 << 20), "{before} {most}");
 
     let pushed = crowd.finish();
