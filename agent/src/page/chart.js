@@ -16,10 +16,10 @@ import { ACTIVITIES, capital } from "./words.js";
 export const SPAN_MS = 60_000;
 /** The axis ends here at least, m/s². */
 const LEAST_TOP = 40;
-/** A line between points further apart would tell of what nobody measured, ms. */
-const GAP_MS = 6000;
+/** Windows are 10 s long: a line between points much further apart would tell of what nobody measured, ms. */
+const GAP_MS = 15_000;
 
-const GUTTER = 26;
+const GUTTER = 32;
 const FOOT = 18;
 
 /** @typedef {{walking: number, running: number, sprinting: number}} Thresholds */
@@ -33,7 +33,7 @@ let colours = null;
 export function palette() {
   if (!colours) {
     const style = getComputedStyle(document.documentElement);
-    const names = [...ACTIVITIES, "text", "quiet", "line", "card"];
+    const names = [...ACTIVITIES, ...ACTIVITIES.map((name) => `${name}-ink`), "text", "quiet", "line", "card"];
     colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   }
   return colours;
@@ -57,6 +57,12 @@ export class Chart {
     this.#canvas = canvas;
     this.#context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     stage.add(canvas, this);
+  }
+
+  /** @param {string} name Whose it is. */
+  name(name) {
+    const label = `${name}: acceleration over the last minute, over the bands of the activities`;
+    if (this.#canvas.getAttribute("aria-label") !== label) this.#canvas.setAttribute("aria-label", label);
   }
 
   end() {
@@ -168,6 +174,8 @@ export class Chart {
     }
     context.textBaseline = "bottom";
     context.fillText("0", left - 5, floor + 2);
+    context.textBaseline = "top";
+    context.fillText("m/s²", left - 5, 2);
     [context.textAlign, context.textBaseline] = ["left", "top"];
     context.strokeStyle = palette().line;
     context.lineWidth = 1;
@@ -197,7 +205,7 @@ export class Chart {
     for (const [activity, from, to] of this.#classes()) {
       if (y(from) - y(to) < 14) continue;
       context.strokeStyle = palette().card;
-      context.fillStyle = this.isStale ? palette().quiet : palette()[activity];
+      context.fillStyle = this.isStale ? palette().quiet : palette()[`${activity}-ink`];
       const at = (y(from) + y(to)) / 2;
       context.strokeText(capital(activity), left + 8, at);
       context.fillText(capital(activity), left + 8, at);

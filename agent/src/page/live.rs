@@ -41,10 +41,10 @@ pub(super) fn page(status: &Status) -> Markup {
             @if phones.is_empty() { (no_phone(status.test.as_ref())) }
             div #phones data-size=(size) { @for phone in phones { (card(Some(phone))) } }
             (way(&status.relay, &status.spool))
+            p #announcement.unseen aria-live="polite" {}
         }
         footer { p #about { "gaitway " (status.version) ", up for " (words::duration(status.uptime_seconds)) ", "
             (words::thousands(status.readings)) " readings" } }
-        p #announcement.unseen aria-live="polite" {}
         template #card { (card(None)) }
         template #no-phone { (no_phone(None)) }
     };
@@ -92,7 +92,7 @@ fn card(phone: Option<&SeenPhone>) -> Markup {
                     aria-valuenow="0" { canvas {} }
                 dl.totals {
                     @for activity in words::ACTIVITIES {
-                        div data-activity=(activity) { dt { (words::capital(activity)) } dd { "none" } }
+                        div data-activity=(activity) { dt { (words::capital(activity)) } dd { "…" } }
                     }
                 }
             }
@@ -149,7 +149,7 @@ fn way(relay: &Relay, spool: &Spool) -> Markup {
         frames => (words::frames(frames), format!("{}{room}{age}", words::size(spool.bytes))),
     };
     let drain = match (spool.frames, spool.drained_in_seconds) {
-        (0, _) => "Empty".to_owned(),
+        (0, _) => "Drained".to_owned(),
         (_, None) => "Not known".to_owned(),
         (_, Some(0)) => "A moment".to_owned(),
         (_, Some(left)) => format!("About {}", words::duration(left)),

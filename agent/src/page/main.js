@@ -122,7 +122,7 @@ function connected({ state: now, since, reason }) {
   const texts = {
     live: "Live",
     polling: "Asked every 2 s",
-    lost: `Connection lost since ${exact(since)}. ${why} What is shown is from then; it goes on by itself.`,
+    lost: `Connection lost since ${exact(since)}. ${why} What you see is from then. Trying again.`,
   };
   say(line, texts[now]);
   if (now === "lost") document.title = "Connection lost · gaitway";

@@ -6,9 +6,9 @@
  * - Times are the phone's own clock; how long ago it was heard is the browser's.
  * - What is old is not shown as if it were now.
  */
-import { Chart } from "./chart.js";
+import { Chart, SPAN_MS } from "./chart.js";
 import { Ribbon } from "./ribbon.js";
-import { ago, activityWord, duration, full, late, lost, midnight, sensor, sure, thousands } from "./words.js";
+import { ago, activityWord, duration, exact, full, late, lost, midnight, sensor, sure, thousands } from "./words.js";
 
 /** @typedef {import("./stream.js").Phone} Phone */
 /** @typedef {import("./stream.js").Motion} Motion */
@@ -63,12 +63,13 @@ export class Card {
     }
     this.#chart = new Chart(/** @type {HTMLCanvasElement} */ (article.querySelector("canvas.chart")));
     this.#ribbon = new Ribbon(/** @type {HTMLElement} */ (article.querySelector(".today")));
-    // Of phones that nobody looks at the past is not asked for.
+    // Of phones that are far from what is looked at the past is not asked for.
+    const near = { rootMargin: "600px" };
     this.#observer = new IntersectionObserver((entries) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
       this.#observer.disconnect();
       this.reload();
-    });
+    }, near);
     this.#observer.observe(article);
   }
 
@@ -84,6 +85,8 @@ export class Card {
     this.name = phone.name ?? phone.deviceId;
     say(this.#parts.name, this.name);
     this.#parts.name.title = phone.deviceId;
+    this.#ribbon.name(this.name);
+    this.#chart.name(this.name);
     this.heardAt = Date.now() - phone.secondsAgo * 1000;
     this.#chart.thresholds = thresholds;
     this.#since = phone.since === null ? null : Date.parse(phone.since);
@@ -152,12 +155,15 @@ export class Card {
     this.#isLost = isLost;
     const silent = Date.now() - this.heardAt;
     const isStale = isLost || silent >= SILENT_MS;
+    this.article.toggleAttribute("data-gone", !isLost && silent >= SPAN_MS + SILENT_MS);
     this.article.dataset.state = isLost ? "lost" : isStale ? "stale" : "live";
     if (this.#chart.isStale !== isStale) {
       [this.#chart.isStale, this.#chart.isDirty] = [isStale, true];
       this.#chart.push([], 0);
     }
-    if (!isLost) {
+    if (isLost) {
+      say(this.#parts.heard, `heard until ${exact(this.heardAt)}`);
+    } else {
       say(this.#parts.heard, silent >= SILENT_MS ? `last heard ${ago(silent / 1000)}` : "heard just now");
       this.#lasting();
     }

@@ -26,6 +26,7 @@ export class Ribbon {
   /** The phone's time, ms. */ #now = Date.now();
   /** What is looked at, ms. @type {number | null} */ #cursor = null;
   #isSeen = false;
+  /** The agent told what was before. */ #isTold = false;
   #pending = 0;
   isStale = false;
   #abort = new AbortController();
@@ -50,6 +51,12 @@ export class Ribbon {
     this.tell();
   }
 
+  /** @param {string} name Whose day it is. */
+  name(name) {
+    const label = `${name}: what was when`;
+    if (this.#frame.getAttribute("aria-label") !== label) this.#frame.setAttribute("aria-label", label);
+  }
+
   end() {
     this.#abort.abort();
     this.#observer.disconnect();
@@ -67,6 +74,7 @@ export class Ribbon {
     this.#now = now;
     this.#day = new Day(midnight(now));
     for (const stretch of stretches) this.#day.add(stretch);
+    this.#isTold = true;
     this.tell();
   }
 
@@ -96,7 +104,7 @@ export class Ribbon {
     for (const activity of ACTIVITIES) {
       const seconds = this.#day.seconds[activity] ?? 0;
       const shown = this.#totals.querySelector(`[data-activity="${activity}"] dd`);
-      if (shown) shown.textContent = seconds ? duration(seconds) : "none";
+      if (shown) shown.textContent = seconds ? duration(seconds) : this.#isTold ? "none" : "…";
       shown?.parentElement?.classList.toggle("never", !seconds);
     }
     this.#read();
@@ -218,7 +226,7 @@ export class Ribbon {
     context.font = "11px system-ui, sans-serif";
     context.textBaseline = "top";
     const steps = [HOUR / 6, HOUR / 2, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR];
-    const step = steps.find((step) => (span / step) * 46 < width) ?? 12 * HOUR;
+    const step = steps.find((step) => (span / step) * 58 < width) ?? 12 * HOUR;
     context.fillStyle = palette().line;
     context.fillRect(0, floor - 1, width, 1);
     let end = -Infinity;

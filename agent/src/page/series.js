@@ -10,6 +10,12 @@
 /** Milliseconds of a bin. */
 export const BIN_MS = 100;
 
+/** What is so much older than the newest is not late: the phone's clock was set back. */
+const SET_BACK_MS = 120_000;
+
+/** The pace fades over so much of the browser's time. */
+const FADE_MS = 4000;
+
 /** Least and greatest of the magnitude in bins, by the phone's clock. */
 export class Bins {
   #slots;
@@ -32,12 +38,12 @@ export class Bins {
     const number = Math.floor(ms / BIN_MS);
     const [at, time] = [((number % this.#slots) + this.#slots) % this.#slots, number * BIN_MS];
     const known = this.#times[at];
-    if (known > time && this.last !== null && this.last - time < this.#slots * BIN_MS * 2) return;
+    if (known > time && this.last !== null && this.last - time < SET_BACK_MS) return;
     const isSame = known === time;
     this.#times[at] = time;
     this.#low[at] = isSame ? Math.min(this.#low[at], low) : low;
     this.#high[at] = isSame ? Math.max(this.#high[at], high) : high;
-    if (this.last === null || time > this.last || this.last - time > this.#slots * BIN_MS * 2) this.last = time;
+    if (this.last === null || time > this.last || this.last - time >= SET_BACK_MS) this.last = time;
   }
 
   /**
@@ -47,8 +53,8 @@ export class Bins {
    * @param {(ms: number, low: number, high: number) => void} visit
    */
   each(from, to, visit) {
-    const first = Math.ceil(from / BIN_MS);
-    const end = Math.min(Math.floor(to / BIN_MS), first + this.#slots - 1);
+    const end = Math.floor(Math.min(to, this.last ?? -Infinity) / BIN_MS);
+    const first = Math.max(Math.ceil(from / BIN_MS), end - this.#slots + 1);
     for (let number = first; number <= end; number += 1) {
       const at = ((number % this.#slots) + this.#slots) % this.#slots;
       if (this.#times[at] === number * BIN_MS) visit(number * BIN_MS, this.#low[at], this.#high[at]);
@@ -97,7 +103,7 @@ export class Line {
     if (!Number.isFinite(ms) || !Number.isFinite(value)) return;
     const last = this.last;
     if (last && ms < last.ms) {
-      if (last.ms - ms < 120_000) return;
+      if (last.ms - ms < SET_BACK_MS) return;
       this.#count = 0;
     }
     const before = this.#count > 1 ? this.#times[(this.#count - 2) % this.#slots] : -Infinity;
@@ -152,12 +158,13 @@ export class Edge {
    */
   arrive(newest, now) {
     if (this.#newest !== null && newest <= this.#newest) {
-      if (this.#newest - newest < 120_000) return;
+      if (this.#newest - newest < SET_BACK_MS) return;
       [this.#edge, this.#took] = [null, [0, 0]];
     } else if (this.#newest !== null) {
       const [phone, here] = [newest - this.#newest, Math.max(1, now - this.#arrived)];
       if (phone < 10_000 || phone / here < 60) {
-        this.#took = [this.#took[0] * 0.8 + phone, this.#took[1] * 0.8 + here];
+        const kept = Math.exp(-here / FADE_MS);
+        this.#took = [this.#took[0] * kept + phone, this.#took[1] * kept + here];
         this.#apart = Math.min(6000, Math.max(phone, this.#apart * 0.9, 200));
       } else {
         [this.#edge, this.#took] = [null, [0, 0]];

@@ -1,7 +1,7 @@
 // @ts-check
 /** From here to the warehouse: the relay, what waits, the disk; and what should not be so. The same words as way.rs. */
 import { say } from "./phone.js";
-import { duration, size, thousands } from "./words.js";
+import { capital, count, duration, size } from "./words.js";
 
 /** @typedef {import("./stream.js").Status} Status */
 
@@ -20,14 +20,16 @@ export function showWay({ relay, spool }) {
   part("relay").dataset.state = relay.isLinked ? "linked" : "away";
   tell("relay", relay.isLinked ? "Linked" : "Away", relay.isLinked ? "It takes what comes." : (relay.waitingFor ?? ""));
   const age = spool.oldestSeconds === null ? "" : `, the oldest for ${duration(spool.oldestSeconds)}`;
-  const frames = `${thousands(spool.frames)} ${spool.frames === 1 ? "frame" : "frames"}`;
   const room = spool.maxBytes ? ` of ${size(spool.maxBytes)}` : "";
-  tell("spool", spool.frames ? frames : "Nothing", spool.frames ? `${size(spool.bytes)}${room}${age}` : "");
+  tell(
+    "spool",
+    spool.frames ? count(spool.frames, "frame", "frames") : "Nothing",
+    spool.frames ? `${size(spool.bytes)}${room}${age}` : "",
+  );
   const left = spool.drainedInSeconds;
   const drain = left === null ? "Not known" : left < 1 ? "A moment" : `About ${duration(left)}`;
-  tell("drain", spool.frames ? drain : "Empty");
-  const committed = relay.committedFrames;
-  tell("committed", `${thousands(committed)} ${committed === 1 ? "frame" : "frames"}`, "since the agent's start");
+  tell("drain", spool.frames ? drain : "Drained");
+  tell("committed", capital(count(relay.committedFrames, "frame", "frames")), "since the agent's start");
   tell("disk", spool.diskFreeBytes === null ? "Not known" : size(spool.diskFreeBytes));
 }
 

@@ -59,16 +59,19 @@ export function size(bytes) {
 }
 
 /** "100 Hz", "0.5 Hz". @param {number} rate @returns {string} */
-export const hertz = (rate) => `${rate > 0 && rate < 9.95 ? rate.toFixed(1) : Math.round(rate)} Hz`;
+export const hertz = (rate) => `${rate < 9.95 ? Number(rate.toFixed(1)) : Math.round(rate)} Hz`;
 
 /** "87 % sure"; never more than 99 %. @param {number} probability @returns {string} */
 export const sure = (probability) => `${Math.min(99, Math.round(probability * 100))}${NARROW}% sure`;
 
 /** "3 pushes lost on the way". @param {number} holes @returns {string} */
-export const lost = (holes) => `${thousands(holes)} ${holes === 1 ? "push" : "pushes"} lost on the way`;
+export const lost = (holes) => `${count(holes, "push", "pushes")} lost on the way`;
 
 /** "2 readings came late". @param {number} late @returns {string} */
-export const late = (late) => `${thousands(late)} ${late === 1 ? "reading" : "readings"} came late`;
+export const late = (late) => `${count(late, "reading", "readings")} came late`;
+
+/** "no push", "1 push", "3 pushes". @param {number} number @param {string} one @param {string} many @returns {string} */
+export const count = (number, one, many) => `${number ? thousands(number) : "no"} ${number > 1 ? many : one}`;
 
 /** "Accelerometer 100 Hz". @param {{name: string, hertz: number}} sensor @returns {string} */
 export const sensor = ({ name, hertz: rate }) => `${name} ${hertz(rate)}`;

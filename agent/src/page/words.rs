@@ -58,26 +58,39 @@ pub(super) fn sure(probability: f64) -> String {
 
 /// "3 pushes lost on the way".
 pub(super) fn lost(holes: u64) -> String {
-    format!("{} {} lost on the way", thousands(holes), if holes == 1 { "push" } else { "pushes" })
+    format!("{} lost on the way", count(holes, "push", "pushes"))
 }
 
 /// "2 readings came late".
 pub(super) fn late(late: u64) -> String {
-    format!("{} {} came late", thousands(late), if late == 1 { "reading" } else { "readings" })
+    format!("{} came late", count(late, "reading", "readings"))
 }
 
-/// "3 frames".
+/// "No frame", "3 frames".
 pub(super) fn frames(frames: u64) -> String {
-    format!("{} {}", thousands(frames), if frames == 1 { "frame" } else { "frames" })
+    capital(&count(frames, "frame", "frames"))
+}
+
+/// "no push", "1 push", "3 pushes".
+fn count(number: u64, one: &str, many: &str) -> String {
+    match number {
+        0 => format!("no {one}"),
+        1 => format!("1 {one}"),
+        _ => format!("{} {many}", thousands(number)),
+    }
 }
 
 /// "Accelerometer 100 Hz · Gyroscope 50 Hz".
 pub(super) fn sensors(sensors: &[Sensor]) -> String {
-    let told = sensors.iter().map(|Sensor { name, hertz }| {
-        let digits = usize::from(*hertz > 0.0 && *hertz < 9.95);
-        format!("{name} {hertz:.digits$} Hz")
-    });
+    let told = sensors.iter().map(|sensor| format!("{} {}", sensor.name, hertz(sensor.hertz)));
     told.collect::<Vec<_>>().join(" · ")
+}
+
+/// "100 Hz", "0.5 Hz".
+fn hertz(rate: f64) -> String {
+    let digits = usize::from(rate < 9.95);
+    let rate = format!("{rate:.digits$}");
+    format!("{} Hz", rate.strip_suffix(".0").unwrap_or(&rate))
 }
 
 /// With spaces between groups of three digits.
@@ -92,29 +105,36 @@ pub(super) fn thousands(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
+    /// Asserts what the page's scripts are held to as well (`tests/page_modules.rs`).
+    fn assert_told(kind: &str, word: impl Fn(f64) -> String) {
+        let told: Value = serde_json::from_str(include_str!("words.json")).unwrap();
+        for case in told[kind].as_array().unwrap() {
+            let number = case[0].as_f64().unwrap();
+            assert_eq!(word(number), case[1].as_str().unwrap(), "{kind} of {number}");
+        }
+    }
+
     #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!(["0", "999", "1\u{202f}000", "12\u{202f}345\u{202f}678"], [0, 999, 1000, 12_345_678].map(thousands));
-        assert_eq!(["0 B", "1.0 kB", "3.2 MB", "21 GB"], [0, 1000, 3_160_000, 21_000_000_000].map(size));
-        assert_eq!(["87\u{202f}% sure", "99\u{202f}% sure"], [0.874, 0.9999].map(sure));
+    fn numbers_are_written_for_people_as_the_scripts_write_them() {
+        assert_told("duration", |number| duration(number as u64));
+        assert_told("size", |number| size(number as u64));
+        assert_told("sure", sure);
+        assert_told("thousands", |number| thousands(number as u64));
+        assert_told("lost", |number| lost(number as u64));
+        assert_told("late", |number| late(number as u64));
+        assert_told("hertz", hertz);
+    }
+
+    #[test]
+    fn sensors_and_frames_are_told_in_a_line() {
         let sensor = |name: &str, hertz| Sensor { name: name.to_owned(), hertz };
         let both = [sensor("Accelerometer", 99.8), sensor("Location", 0.5)];
         assert_eq!(sensors(&both), "Accelerometer 100 Hz · Location 0.5 Hz");
-    }
-
-    #[test]
-    fn what_is_one_is_not_many() {
-        assert_eq!((lost(1), lost(3)), ("1 push lost on the way".to_owned(), "3 pushes lost on the way".to_owned()));
-        assert_eq!((late(1), late(0)), ("1 reading came late".to_owned(), "0 readings came late".to_owned()));
-        assert_eq!((frames(1), frames(2)), ("1 frame".to_owned(), "2 frames".to_owned()));
-    }
-
-    #[test]
-    fn times_are_as_exact_as_somebody_wants_them() {
-        let told = [8, 119, 3600, 3900, 259_200].map(duration);
-        assert_eq!(told, ["8 s", "1 min", "1 h", "1 h 5 min", "3 days"]);
+        assert_eq!((frames(1), frames(0)), ("1 frame".to_owned(), "No frame".to_owned()));
         assert_eq!([9, 300].map(heard), ["heard just now", "last heard 5 min ago"]);
     }
 
