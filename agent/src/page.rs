@@ -1,7 +1,7 @@
 //! The agent's page for people, at `/`, and what it shows as JSON, at `/api/v1/status`; `/enter/<code>` lets a browser in.
 //!
 //! - Who may look is looked at before anything is read.
-//! - No script, nothing of another host, and nothing that another site may frame or keep.
+//! - No script but the agent's own files, nothing of another host, and nothing that another site may frame or keep.
 //! - Nothing is answered under a name that somebody else may have registered.
 
 use std::net::SocketAddr;
@@ -31,10 +31,15 @@ use crate::setup::{self, Setup};
 use crate::status::AgentStatus;
 
 mod access;
+mod assets;
+mod live;
 mod view;
+mod words;
 
 pub(crate) use access::{Viewer, is_passed_on};
+pub(crate) use view::document;
 
+/// What a page may load and do: what the agent itself serves, and nothing that stands in the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
@@ -71,13 +76,8 @@ pub(crate) fn router(page: Page) -> Router {
         .route("/enter/{code}", get(offer).post(enter))
         .route("/E/{code}", get(short))
         .merge(guarded)
+        .merge(assets::routes())
         .layer(middleware::map_response(guard_headers))
-        .merge(setup::assets())
-        .route(
-            "/page/stream.js",
-            get(async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("page/stream.js"))),
-        )
-        .route("/page.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("page/page.css"))))
         .with_state(page)
 }
 
@@ -126,10 +126,10 @@ async fn guard_headers(mut response: Response) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (CACHE_CONTROL, "no-store"),
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
@@ -145,7 +145,7 @@ impl Page {
 }
 
 async fn shown(State(page): State<Arc<Page>>) -> Markup {
-    view::page(&page.now())
+    live::page(&page.now())
 }
 
 async fn status(State(page): State<Arc<Page>>) -> Response {

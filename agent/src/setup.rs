@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN, REFERRER_POLICY, USER_AGENT};
+use axum::http::header::{HOST, ORIGIN, REFERRER_POLICY, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -64,13 +64,6 @@ pub(crate) struct Setup {
 /// The routes for readers.
 pub(crate) fn pages() -> Router<Arc<Page>> {
     Router::new().route("/setup", get(shown).post(add))
-}
-
-/// The routes for anybody.
-pub(crate) fn assets() -> Router<Arc<Page>> {
-    let style = async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("setup/setup.css"));
-    let script = async || ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("setup/setup.js"));
-    Router::new().route("/setup.css", get(style)).route("/page/setup.js", get(script))
 }
 
 async fn shown(

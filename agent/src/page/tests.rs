@@ -63,7 +63,7 @@ async fn a_link_lets_one_browser_in_by_a_tap_and_nobody_by_looking_ahead() {
         assert!(!head.contains("set-cookie"), "{head}");
     }
     let (status, _, page) = site.ask("GET", "/", &[("cookie", &cookie)]).await;
-    assert!(status == StatusCode::OK && page.contains("<span>home</span>"), "{page}");
+    assert!(status == StatusCode::OK && page.contains("<span id=\"agent\">home</span>"), "{page}");
     let (_, head, json) = site.ask("GET", "/api/v1/status", &[("cookie", &cookie)]).await;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(json["agent"] == "home" && head.contains("application/json"), "{json}");
@@ -96,10 +96,16 @@ async fn pages_load_nothing_from_elsewhere_and_tell_no_address() {
         for said in ["default-src 'none'", "no-referrer", "no-store", "nosniff", "frame-ancestors 'none'"] {
             assert!(head.contains(said), "{said}: {head}");
         }
-        assert!(!page.contains("<script") && !page.contains("://"), "{page}");
+        assert!(!head.contains("unsafe-") && !page.contains("<style") && !page.contains("://"), "{head} {page}");
+        assert!(page.split("<script").skip(1).all(|script| script.contains(" src=\"/page/")), "{page}");
     }
-    let (status, head, _) = site.ask("GET", "/page.css", &[]).await;
-    assert!(status == StatusCode::OK && head.contains("text/css"), "{head}");
+    for (path, kind, _) in assets::ASSETS {
+        let (status, head, _) = site.ask("GET", path, &[]).await;
+        assert!(status == StatusCode::OK && head.contains(kind), "{path}: {head}");
+        for said in ["default-src 'none'", "nosniff", "same-origin", "\"no-cache\""] {
+            assert!(head.contains(said), "{path}: {said}: {head}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -79,11 +79,12 @@ mod tests {
     use crate::status::{AgentSnapshot, Phone, Sensor, Test};
     use crate::uplink::UplinkSnapshot;
 
-    fn light(change: impl FnOnce(&mut AgentSnapshot, Instant), name: Option<&str>) -> (State, String) {
+    /// What the light says where `change` is told when so many seconds ago was.
+    fn light(change: impl FnOnce(&mut AgentSnapshot, &dyn Fn(u64) -> Instant), name: Option<&str>) -> (State, String) {
         let begun = Instant::now();
         let now = begun + Duration::from_secs(3600);
         let mut snapshot = AgentSnapshot::default();
-        change(&mut snapshot, now);
+        change(&mut snapshot, &|seconds| begun + Duration::from_secs(3600 - seconds));
         let (mut phones, token) = (Phones::default(), Token::random().unwrap());
         phones.add("anna", &token, String::new()).unwrap();
         let mut phones = serde_json::to_value(&phones).unwrap();
@@ -103,29 +104,27 @@ mod tests {
     #[test]
     fn the_light_waits_for_the_phone_and_says_what_it_sends() {
         assert_eq!(light(|_, _| {}, None).0, State::Waiting);
-        let three = |snapshot: &mut AgentSnapshot, now| heard(snapshot, "d1", now, &[1.0, 99.7, 50.0]);
+        type Ago<'a> = &'a dyn Fn(u64) -> Instant;
+        let three = |snapshot: &mut AgentSnapshot, ago: Ago<'_>| heard(snapshot, "d1", ago(0), &[1.0, 99.7, 50.0]);
         let seen = (State::Seen, "Phone seen: 3 sensors, 100 Hz".to_owned());
         assert_eq!((light(three, None), light(three, Some("anna"))), (seen.clone(), seen));
         assert_eq!(light(three, Some("ben")).0, State::Waiting, "another phone is not it");
-        let one = |snapshot: &mut AgentSnapshot, now| heard(snapshot, "d1", now, &[50.0]);
+        let one = |snapshot: &mut AgentSnapshot, ago: Ago<'_>| heard(snapshot, "d1", ago(0), &[50.0]);
         assert_eq!(light(one, None).1, "Phone seen: 1 sensor, 50 Hz");
-        let silent = |snapshot: &mut AgentSnapshot, now| heard(snapshot, "d1", now, &[]);
+        let silent = |snapshot: &mut AgentSnapshot, ago: Ago<'_>| heard(snapshot, "d1", ago(0), &[]);
         assert_eq!(light(silent, None), (State::Seen, "Phone seen".to_owned()));
     }
 
     #[test]
     fn a_test_push_is_celebrated_until_readings_come() {
-        let ago = Duration::from_secs;
-        let test = |snapshot: &mut AgentSnapshot, at| snapshot.test = Some(Test { device: None, at });
-        let state = |change: &dyn Fn(&mut AgentSnapshot, Instant)| light(change, Some("anna")).0;
-        assert_eq!(state(&|snapshot, now| test(snapshot, now - ago(5))), State::Tested);
-        assert_eq!(state(&|snapshot, now| test(snapshot, now - ago(TESTED_FOR))), State::Waiting);
-        let both = |test_ago, heard_ago| {
-            state(&|snapshot, now| {
-                test(snapshot, now - ago(test_ago));
-                heard(snapshot, "d1", now - ago(heard_ago), &[1.0]);
-            })
+        let state = |test_ago: Option<u64>, heard_ago: Option<u64>| {
+            let change = |snapshot: &mut AgentSnapshot, ago: &dyn Fn(u64) -> Instant| {
+                snapshot.test = test_ago.map(|seconds| Test { device: None, at: ago(seconds) });
+                heard_ago.into_iter().for_each(|seconds| heard(snapshot, "d1", ago(seconds), &[1.0]));
+            };
+            light(change, Some("anna")).0
         };
-        assert_eq!((both(60, 1), both(5, 300)), (State::Seen, State::Tested));
+        assert_eq!((state(Some(5), None), state(Some(TESTED_FOR), None)), (State::Tested, State::Waiting));
+        assert_eq!((state(Some(60), Some(1)), state(Some(5), Some(300))), (State::Seen, State::Tested));
     }
 }

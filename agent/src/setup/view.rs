@@ -1,11 +1,12 @@
 //! The set-up page as HTML. The words for the app's settings are the app's own.
 
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 use zeroize::Zeroizing;
 
 use super::code::Code;
 use super::light::Light;
 use super::link::Sensors;
+use crate::page::document;
 
 /// Seconds until a browser without scripts asks again.
 const AGAIN: u32 = 4;
@@ -60,13 +61,18 @@ impl Shown<'_> {
 /// The page.
 pub(super) fn page(shown: &Shown<'_>) -> Markup {
     let name = if let For::Phone { name, .. } | For::Forgotten(name) = shown.whose { Some(name) } else { None };
-    document(
-        shown.again(),
-        &html! {
-            header {
-                h1 { "Set up " (name.unwrap_or("a phone")) }
-                nav { a href="/" { "Live page" } }
-            }
+    let head = html! {
+        @if shown.again() { noscript { meta http-equiv="refresh" content=(AGAIN); } }
+        link rel="stylesheet" href="/setup.css";
+        link rel="modulepreload" href="/page/stream.js";
+        script type="module" src="/page/setup.js" {}
+    };
+    let body = html! {
+        header.top {
+            h1 { "Set up " (name.unwrap_or("a phone")) }
+            nav { a href="/" { "Live page" } }
+        }
+        main.setup {
             @if let Some(problem) = &shown.problem { p.notice role="alert" { (problem) } }
             @if shown.is_for_this_machine {
                 p.notice {
@@ -81,9 +87,10 @@ pub(super) fn page(shown: &Shown<'_>) -> Markup {
                 (adding(shown.sensors, matches!(shown.whose, For::Anybody)))
             }
             (steps(shown.links.as_ref()))
-            (unseen())
-        },
-    )
+            (silent())
+        }
+    };
+    document("gaitway: set up a phone", &head, &body)
 }
 
 fn light(light: &Light, name: Option<&str>) -> Markup {
@@ -251,9 +258,9 @@ fn steps(links: Option<&Links>) -> Markup {
     }
 }
 
-fn unseen() -> Markup {
+fn silent() -> Markup {
     html! {
-        section.unseen {
+        section.silent {
             h2 { "If nothing arrives" }
             dl {
                 dt { "iPhone" }
@@ -271,25 +278,6 @@ fn unseen() -> Markup {
                 dt { "Only with the screen on" }
                 dd { "Some phones stop when the screen goes dark: set " strong { "Keep Awake" } " in Sensor Logger's settings." }
             }
-        }
-    }
-}
-
-fn document(again: bool, inside: &Markup) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                @if again { noscript { meta http-equiv="refresh" content=(AGAIN); } }
-                title { "gaitway: set up a phone" }
-                link rel="stylesheet" href="/page.css";
-                link rel="stylesheet" href="/setup.css";
-                script type="module" src="/page/setup.js" {}
-            }
-            body { main.setup { (inside) } }
         }
     }
 }
