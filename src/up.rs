@@ -98,6 +98,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let kafka = kafka::chosen(&relay, &sink)?;
     let (mut agent, mut relay, sink) = (agent.config, relay.config, sink.config);
     agent.data_dir = data_dir.join("agent");
+    agent.open_is_told = terminal;
     relay.data_dir = data_dir.join("relay");
 
     let shutdown = signals::shutdown()?;

@@ -65,6 +65,9 @@ pub struct AgentConfig {
     pub spool: SpoolConfig,
     /// Windows and labels.
     pub windows: WindowsConfig,
+    /// Whoever starts the agent tells people that anybody may push, where that is so: its log need not.
+    #[serde(skip)]
+    pub open_is_told: bool,
 }
 
 /// `[https]`
@@ -136,6 +139,7 @@ impl Default for AgentConfig {
             limits: LimitsConfig::default(),
             spool: SpoolConfig::default(),
             windows: WindowsConfig::default(),
+            open_is_told: false,
         }
     }
 }

@@ -7,7 +7,8 @@
 //! 3. [`uplink`] reads frames from the spool and sends them over MQTT, activity first; [`identity`] says who sends them.
 //! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
 //!
-//! `page` shows [`status`] to [`readers`], `api` tells it programs, [`metrics`] is for Prometheus, [`config`] what can be told.
+//! `page` shows [`status`] to [`readers`], [`setup`] sets their phones up, `api` tells it programs, [`metrics`] is for Prometheus,
+//! [`config`] what can be told.
 
 pub mod addresses;
 mod api;
@@ -25,6 +26,7 @@ pub mod readers;
 pub mod recent;
 pub mod seen;
 mod service;
+pub mod setup;
 pub mod spool;
 pub mod status;
 pub mod stretches;

@@ -1,7 +1,7 @@
 //! The agent's page for people, at `/`; `/enter/<code>` lets a browser in. What programs ask for is behind the same guards.
 //!
 //! - Who may look is looked at before anything is read.
-//! - No script, nothing of another host, and nothing that another site may frame or keep.
+//! - No script but the agent's own files, nothing of another host, and nothing that another site may frame or keep.
 //! - Nothing is answered under a name that somebody else may have registered.
 
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -25,18 +25,24 @@ use crate::api::problem::{Problem, is_for_programs};
 use crate::api::shape::Status;
 use crate::kept::{KeptFile, Unusable};
 use crate::names::Names;
-use crate::phones::{PhonesFile, Token};
-use crate::readers::{Readers, Refused};
+use crate::phones::{PhonesFile, Token, hash};
+use crate::readers::{self, Readers, Refused};
 use crate::service::door::OpenDoor;
+use crate::setup::{self, Setup};
 use crate::status::AgentStatus;
 
 mod access;
+mod assets;
+mod live;
 mod view;
+mod words;
 
-pub(crate) use access::is_passed_on;
+pub(crate) use access::{Viewer, is_passed_on};
+pub(crate) use view::document;
 
-const POLICY: &str =
-    "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// What a page may load and do: what the agent itself serves, and nothing that stands in the page.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// What programs are told that may not look.
 const CLOSED: &str = "What phones do is shown to readers: programs on the machine where gaitway runs, and browsers that came by a link of \
@@ -62,6 +68,8 @@ pub(crate) struct Page {
     pub(crate) flag: String,
     /// The listener speaks HTTPS.
     pub(crate) is_https: bool,
+    /// What phones are set up with.
+    pub(crate) setup: Setup,
 }
 
 /// Why a request may see what is shown: for answers that go on.
@@ -75,12 +83,12 @@ pub(crate) struct Pass {
 impl Pass {
     /// Whether it still may.
     pub(crate) fn holds(&self) -> bool {
-        self.look() == Ok(true)
+        self.look().is_ok_and(|viewer| viewer.is_some())
     }
 
-    fn look(&self) -> Result<bool, Unusable> {
+    fn look(&self) -> Result<Option<Viewer>, Unusable> {
         let cookie = access::cookie_name(self.page.listener.port());
-        access::may_look(&self.headers, self.is_here, &self.page.readers, &cookie, now())
+        access::viewer(&self.headers, self.is_here, &self.page.readers, &cookie, now())
     }
 }
 
@@ -88,15 +96,17 @@ impl Pass {
 pub(crate) fn router(page: Arc<Page>, for_programs: Router) -> Router {
     let guarded = Router::new()
         .route("/", get(shown))
+        .merge(setup::pages())
         .with_state(page.clone())
         .merge(for_programs)
         .route_layer(middleware::from_fn_with_state(page.clone(), only_readers));
     Router::new()
         .route("/enter/{code}", get(offer).post(enter))
+        .route("/E/{code}", get(short))
         .with_state(page)
         .merge(guarded)
+        .merge(assets::routes())
         .layer(middleware::map_response(guard_headers))
-        .route("/page.css", get(async || ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("page/page.css"))))
 }
 
 /// Answers requests under other names than `names` knows with a sentence.
@@ -129,15 +139,16 @@ async fn only_readers(State(page): State<Arc<Page>>, mut request: Request, next:
     let pass = Pass { page, headers: request.headers().clone(), is_here };
     let is_for_programs = is_for_programs(request.uri().path());
     match pass.look() {
-        Ok(true) => {
+        Ok(Some(viewer)) => {
             if let Some(caller) = caller {
                 caller.vouch();
             }
+            request.extensions_mut().insert(viewer);
             request.extensions_mut().insert(pass);
             next.run(request).await
         }
-        Ok(false) if is_for_programs => Problem::new(StatusCode::FORBIDDEN, CLOSED).into_response(),
-        Ok(false) => (StatusCode::FORBIDDEN, view::closed()).into_response(),
+        Ok(None) if is_for_programs => Problem::new(StatusCode::FORBIDDEN, CLOSED).into_response(),
+        Ok(None) => (StatusCode::FORBIDDEN, view::closed()).into_response(),
         Err(_) if is_for_programs => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, BROKEN).into_response(),
         Err(_) => broken(),
     }
@@ -150,10 +161,10 @@ async fn guard_headers(mut response: Response) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (CACHE_CONTROL, "no-store"),
     ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
@@ -169,7 +180,18 @@ impl Page {
 }
 
 async fn shown(State(page): State<Arc<Page>>) -> Markup {
-    view::page(&page.now())
+    live::page(&page.now())
+}
+
+/// A link that a small code holds leads to the one that is written.
+async fn short(Path(code): Path<String>) -> Response {
+    let link = format!("/enter/{}", readers::code_of_short(&code));
+    match HeaderValue::from_str(&link) {
+        Ok(link) if code.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            (StatusCode::SEE_OTHER, [(LOCATION, link)]).into_response()
+        }
+        _ => no_link(),
+    }
 }
 
 async fn offer(State(page): State<Arc<Page>>, Path(code): Path<String>) -> Response {
@@ -193,10 +215,17 @@ async fn enter(State(page): State<Arc<Page>>, Path(code): Path<String>) -> Respo
         return (StatusCode::INTERNAL_SERVER_ERROR, view::sentence("Not now", text)).into_response();
     };
     let cookie = access::cookie(&access::cookie_name(page.listener.port()), token.reveal(), page.is_https);
+    let (list, browser) = (Arc::clone(&page), hash(token.reveal()));
     let changed =
-        tokio::task::spawn_blocking(move || page.readers.change(|readers| readers.enter(&code, &token, now()))).await;
+        tokio::task::spawn_blocking(move || list.readers.change(|readers| readers.enter(&code, &token, now()))).await;
     match changed {
-        Ok(Ok(Ok(()))) => (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)]).into_response(),
+        Ok(Ok(Ok(entered))) => {
+            let path = if entered.may_add || entered.of_phone { "/setup" } else { "/" };
+            if let Some(token) = entered.token {
+                page.setup.held.hold(browser, entered.name, token, Instant::now());
+            }
+            (StatusCode::SEE_OTHER, [(LOCATION, path.to_owned()), (SET_COOKIE, cookie)]).into_response()
+        }
         Ok(Ok(Err(Refused::NoLink))) => no_link(),
         Ok(Ok(Err(refused))) => {
             (StatusCode::FORBIDDEN, view::sentence("Not now", &refused.to_string())).into_response()

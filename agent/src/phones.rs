@@ -49,6 +49,11 @@ impl Token {
         Ok(Self(Zeroizing::new(text)))
     }
 
+    /// One that was kept.
+    pub(crate) fn kept(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+
     /// As it stands in a push URL.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -193,7 +198,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// What is as it would be without being said is not said: a gaitway from before it could be reads such a list.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

@@ -3,6 +3,7 @@
 //! - A link holds a code of 100 random bits and lets one browser in, within an hour. The browser then shows a token of its own, in a
 //!   cookie, for as long as browsers keep one.
 //! - Of codes and tokens only the SHA-256 is kept, from which nobody gets them back.
+//! - A phone's token is kept beside the link that sets the phone up, sealed by that link's code, and goes with the link.
 //! - Without a link nobody is let in, also if the list is not there or cannot be read.
 
 use std::path::Path;
@@ -13,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
 use crate::kept::{Form, Kept, KeptFile};
-use crate::phones::{Token, hash, is_name};
+use crate::phones::{Token, hash, is_default, is_name};
+
+mod seal;
 
 /// A link is good for so long, seconds.
 pub const LINK_FOR: i64 = 3600;
@@ -38,13 +41,37 @@ pub enum Refused {
     NoLink,
 }
 
-/// What a link is for. There is one unused link of each.
+/// Whom a link lets in. There is one unused link of each name, and one of each phone's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// What the browser is called.
     pub name: String,
-    /// It was made with the phone of that name, and goes with it.
+    /// What for.
+    pub right: Right,
+}
+
+/// What a browser that came by a link may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Right {
+    /// Look.
+    Look,
+    /// Look, and add phones.
+    AddPhones,
+    /// Look, and set up the phone of that name, whose token this is. The link goes with the phone.
+    SetUp(Token),
+}
+
+/// Who came by a link.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entered {
+    /// The name of the link.
+    pub name: String,
+    /// It may add phones.
+    pub may_add: bool,
+    /// The link was made with the phone of that name.
     pub of_phone: bool,
+    /// The token of the phone that the link sets up, if it can still be read.
+    pub token: Option<Token>,
 }
 
 /// A link that nobody has used.
@@ -54,8 +81,14 @@ struct Open {
     name: String,
     #[serde(default)]
     of_phone: bool,
+    /// Who comes by it may add phones.
+    #[serde(default, skip_serializing_if = "is_default")]
+    may_add: bool,
     /// Of its code: SHA-256, hexadecimal.
     code_sha256: String,
+    /// The token of the phone that it sets up.
+    #[serde(default, skip_serializing_if = "is_default")]
+    sealed_token: Option<String>,
     /// Seconds since 1970.
     until: i64,
 }
@@ -68,9 +101,12 @@ pub struct Reader {
     pub name: String,
     /// That link was made with the phone of that name.
     #[serde(default)]
-    of_phone: bool,
+    pub(crate) of_phone: bool,
+    /// It may add phones.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub may_add: bool,
     /// Of its token: SHA-256, hexadecimal.
-    token_sha256: String,
+    pub(crate) token_sha256: String,
     /// When it came, seconds since 1970.
     pub since: i64,
 }
@@ -91,17 +127,22 @@ impl Readers {
 
     /// Makes a link of `code`, in the place of an unused one for the same; whether there was one. `now`: seconds since 1970.
     pub fn invite(&mut self, link: &Link, code: &Token, now: i64) -> Result<bool, Refused> {
-        let Link { name, of_phone } = link;
+        let Link { name, right } = link;
         if !is_name(name) {
             return Err(Refused::BadName);
         }
         self.tidy(now);
         let before = self.links.len();
-        self.links.retain(|open| open.name != *name || open.of_phone != *of_phone);
+        let of_phone = matches!(right, Right::SetUp(_));
+        self.links.retain(|open| open.name != *name || open.of_phone != of_phone);
         let replaced = self.links.len() < before;
         make_room(&mut self.links);
-        let (code_sha256, until) = (hash(code.reveal()), now + LINK_FOR);
-        self.links.push(Open { name: name.clone(), of_phone: *of_phone, code_sha256, until });
+        let (code_sha256, until, may_add) = (hash(code.reveal()), now + LINK_FOR, *right == Right::AddPhones);
+        let sealed_token = match right {
+            Right::SetUp(token) => Some(seal::seal(token, code, name)),
+            Right::Look | Right::AddPhones => None,
+        };
+        self.links.push(Open { name: name.clone(), of_phone, may_add, code_sha256, sealed_token, until });
         Ok(replaced)
     }
 
@@ -111,13 +152,15 @@ impl Readers {
     }
 
     /// Lets the browser in that came by the link with this code and will show `token`; the link is used up.
-    pub fn enter(&mut self, code: &str, token: &Token, now: i64) -> Result<(), Refused> {
+    pub fn enter(&mut self, code: &str, token: &Token, now: i64) -> Result<Entered, Refused> {
         let link = self.links.remove(self.link(code, now).ok_or(Refused::NoLink)?);
         self.tidy(now);
         make_room(&mut self.browsers);
-        let Open { name, of_phone, .. } = link;
-        self.browsers.push(Reader { name, of_phone, token_sha256: hash(token.reveal()), since: now });
-        Ok(())
+        let Open { name, of_phone, may_add, sealed_token, .. } = link;
+        let of_its_phone = sealed_token.and_then(|sealed| seal::open(&sealed, code, &name));
+        let token_sha256 = hash(token.reveal());
+        self.browsers.push(Reader { name: name.clone(), of_phone, may_add, token_sha256, since: now });
+        Ok(Entered { name, may_add, of_phone, token: of_its_phone })
     }
 
     /// The browser that shows this token. It takes as long whichever it is.
@@ -191,6 +234,17 @@ pub fn path(code: &Token) -> String {
     format!("/enter/{}", code.reveal())
 }
 
+/// The same link for a QR code, below a URL of the agent: short, and in capitals, which take less room there. What has to keep its
+/// case is left out: a browser that asks for it is sent to [`path`].
+pub fn short(url: &str, code: &Token) -> String {
+    format!("{url}/E/{}", code.reveal()).to_ascii_uppercase()
+}
+
+/// The code of a [`short`] link as it stands in [`path`].
+pub(crate) fn code_of_short(code: &str) -> String {
+    code.to_ascii_lowercase()
+}
+
 fn make_room<T>(list: &mut Vec<T>) {
     if list.len() >= MOST {
         list.remove(0);
@@ -216,7 +270,7 @@ mod tests {
     const NOW: i64 = 1_800_000_000;
 
     fn link(name: &str) -> Link {
-        Link { name: name.to_owned(), of_phone: false }
+        Link { name: name.to_owned(), right: Right::Look }
     }
 
     fn token() -> Token {
@@ -266,9 +320,9 @@ mod tests {
     fn a_phone_s_browsers_go_with_it_and_others_of_its_name_stay() {
         let mut readers = Readers::default();
         let (own, others) = (token(), token());
-        for (of_phone, cookie) in [(true, &own), (false, &others)] {
+        for (right, cookie) in [(Right::SetUp(token()), &own), (Right::Look, &others)] {
             let code = token();
-            let link = Link { name: "anna".to_owned(), of_phone };
+            let link = Link { name: "anna".to_owned(), right };
             assert_eq!(readers.invite(&link, &token(), NOW), Ok(false));
             assert_eq!(readers.invite(&link, &code, NOW), Ok(true), "the former is replaced");
             readers.enter(code.reveal(), cookie, NOW).unwrap();
@@ -295,6 +349,43 @@ mod tests {
             readers.invite(&link(&number.to_string()), &token(), NOW).unwrap();
         }
         assert_eq!(readers.links.len(), MOST);
+    }
+
+    #[test]
+    fn who_comes_by_a_phone_s_link_gets_its_token_and_nothing_of_it_stays() {
+        let (mut readers, code, of_phone) = (Readers::default(), token(), token());
+        let link = Link { name: "anna".to_owned(), right: Right::SetUp(of_phone.clone()) };
+        readers.invite(&link, &code, NOW).unwrap();
+        let kept = serde_json::to_string(&readers).unwrap();
+        assert!(kept.contains("sealed_token") && !kept.contains(of_phone.reveal()), "{kept}");
+        let mut readers: Readers = serde_json::from_str(&kept).unwrap();
+        let entered = readers.enter(code.reveal(), &token(), NOW).unwrap();
+        let expected = Entered { name: "anna".to_owned(), may_add: false, of_phone: true, token: Some(of_phone) };
+        assert_eq!(entered, expected);
+        assert!(!serde_json::to_string(&readers).unwrap().contains("sealed_token"));
+    }
+
+    #[test]
+    fn only_who_came_by_such_a_link_may_add_phones() {
+        let mut readers = Readers::default();
+        for (right, may_add) in [(Right::Look, false), (Right::AddPhones, true), (Right::SetUp(token()), false)] {
+            let (code, cookie) = (token(), token());
+            readers.invite(&Link { name: "anna".to_owned(), right }, &code, NOW).unwrap();
+            assert_eq!(readers.enter(code.reveal(), &cookie, NOW).unwrap().may_add, may_add);
+            assert_eq!(readers.with_token(cookie.reveal(), NOW).unwrap().may_add, may_add);
+        }
+        let before = r#"{"links":[],"browsers":[{"name":"a","of_phone":false,"token_sha256":"","since":1}]}"#;
+        let before: Readers = serde_json::from_str(before).unwrap();
+        assert!(!before.browsers[0].may_add, "one from before there was that right");
+    }
+
+    #[test]
+    fn a_short_link_has_what_a_small_code_can_hold_and_leads_to_the_same() {
+        let code = token();
+        let short = short("http://192.168.1.20:8000", &code);
+        assert!(short.bytes().all(|byte| b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:/.".contains(&byte)), "{short}");
+        let (_, shown) = short.rsplit_once("/E/").unwrap();
+        assert_eq!(code_of_short(shown), code.reveal());
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::names::Names;
 use crate::page::{self, Page};
 use crate::phones::PhonesFile;
 use crate::recent::{Feed, Recent};
+use crate::setup::{Held, Setup};
 use crate::spool::damage::{self, Loss};
 use crate::spool::presence::Presence;
 use crate::spool::quarantine;
@@ -99,7 +100,7 @@ pub async fn run(
     let (routes_out, routes) = watch::channel(route);
     let (agent_out, agent) = watch::channel(None);
     let (shown_agent, shown_status, status_at_door) = (agent.clone(), Arc::clone(&status), Arc::clone(&status));
-    let push_host = config.push_host.clone();
+    let (push_host, open_is_told) = (config.push_host.clone(), config.open_is_told);
     let names = Names::of_this_machine(push_host.as_deref());
     let wanted = Arc::default();
     let identities = identity::Keeper {
@@ -139,7 +140,7 @@ pub async fn run(
     let (begun, locked) = keeper.begin(Former::default()).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "taking pushes at /data");
-    addresses::note(&data_dir, &Listens { address, is_https: tls.is_some(), host: push_host });
+    addresses::note(&data_dir, &Listens { address, is_https: tls.is_some(), host: push_host.clone() });
     let flag = addresses::data_dir_flag(&data_dir);
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
@@ -152,7 +153,7 @@ pub async fn run(
     let readers = Arc::new(KeptFile::new(&data_dir));
     let lists = (Arc::clone(&phones), Arc::clone(&readers));
     let open = OpenDoor::of(address, &flag);
-    tasks.spawn("door", door::watch(lists, open, health.part("phones"), shutdown.clone()));
+    tasks.spawn("door", door::watch(lists, open, open_is_told, health.part("phones"), shutdown.clone()));
     let page = Arc::new(Page {
         readers,
         phones: Arc::clone(&phones),
@@ -161,6 +162,7 @@ pub async fn run(
         listener: address,
         flag: flag.clone(),
         is_https: tls.is_some(),
+        setup: Setup { push_host, local: watch::channel(None).1, held: Held::default() },
     });
     let live = Arc::new(Live::default());
     let api = Api::new(Arc::clone(&page), recent, Arc::clone(&live), shutdown.clone());

@@ -65,6 +65,7 @@ fn endless() -> Body {
 /// A door without a list of phones.
 fn door_of(writer: mpsc::Sender<Command>) -> Door {
     Door {
+        status: Arc::default(),
         writer,
         metrics: AgentMetrics::default(),
         status: Arc::default(),

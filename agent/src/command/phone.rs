@@ -8,20 +8,19 @@ use anyhow::Context as _;
 use gaitway_proto::schema;
 use gaitway_service::clock;
 use gaitway_service::table::{Side, Table};
-use qrcode::QrCode;
-use qrcode::render::unicode::Dense1x2;
 use serde::Serialize;
 
 use super::place::Of;
 use crate::kept::KeptFile;
 use crate::phones::{Decimals, Keep, NoDecimals, Phones, PhonesFile, Privacy, Token};
-use crate::readers::{self, Link, Readers};
+use crate::readers::{self, Link, Readers, Right};
+use crate::setup::{self, Code};
 
 /// Says which phones may push. It is in force at once, also while the agent runs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PhoneCommand {
-    /// Lets a phone in: prints its push URL, its token and a QR code of the URL, once, and a link to the agent's page. From the first
-    /// phone on, pushes without a token are refused
+    /// Lets a phone in: prints its push URL and its token, once, and a link that sets the phone up, on a terminal as a QR code too. From
+    /// the first phone on, pushes without a token are refused
     Add {
         /// What to call it, such as the name of its owner
         name: String,
@@ -98,9 +97,8 @@ impl Kept {
     }
 }
 
-/// Of a terminal, whatever its own colours are: few cameras read a code whose colours are exchanged.
-const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
-const AS_BEFORE: &str = "\x1b[0m";
+/// Of a terminal that does not say how large it is: columns.
+const COLUMNS: usize = 80;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -129,11 +127,12 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
             })??;
             let reached = place.urls(http);
             let pushed: Vec<String> = reached.iter().map(|url| format!("{url}/data/{}", token.reveal())).collect();
-            show_new(&mut out, name.trim(), &token, &pushed, io::stdout().is_terminal())?;
+            show_new(&mut out, name.trim(), &token, &pushed)?;
+            let link = Link { name: name.trim().to_owned(), right: Right::SetUp(token) };
+            let (code, _) = readers::invite(&place.dir, &link)?;
             if let Some(url) = reached.first() {
-                let (code, _) = readers::invite(&place.dir, &Link { name: name.trim().to_owned(), of_phone: true })?;
-                let seen =
-                    "To see what all phones of this agent do, open this in a browser (good once, and for an hour):";
+                let seen = "Or open this in the phone's browser: it sets Sensor Logger up by a tap, and shows what all phones of \
+                            this agent do (good once, and for an hour):";
                 writeln!(out, "\n{seen}\n  {url}{}", readers::path(&code))?;
             }
             writeln!(out, "\nOf this phone is kept: {privacy}.")?;
@@ -142,6 +141,11 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
                 writeln!(out, "From now on this agent refuses pushes without a token ({path}).")?;
             }
             place.warn_of_nobody();
+            let scanned = reached.first().filter(|_| place.is_reached(http) && io::stdout().is_terminal());
+            if let Some(url) = scanned {
+                let columns = terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into());
+                show_code(&mut out, name.trim(), &readers::short(url, &code), columns)?;
+            }
         }
         PhoneCommand::List { of, json } => {
             let place = find(of)?;
@@ -188,19 +192,29 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
     Ok(out.flush()?)
 }
 
-fn show_new(out: &mut impl Write, name: &str, token: &Token, urls: &[String], with_code: bool) -> anyhow::Result<()> {
+fn show_new(out: &mut impl Write, name: &str, token: &Token, urls: &[String]) -> io::Result<()> {
     writeln!(out, "Set this as the push URL in Sensor Logger on phone {name:?}, the phone being in the same network:")?;
     for url in urls {
         writeln!(out, "  {url}")?;
     }
     writeln!(out, "or one without its last piece, and this as the app's token:\n  {}", token.reveal())?;
-    writeln!(out, "It is not shown again, and the first phone that uses it is the only one that can.")?;
-    if let (true, Some(url)) = (with_code, urls.first()) {
-        let code = QrCode::new(url).context("the push URL does not fit into a QR code")?;
+    writeln!(out, "It is not shown again, and the first phone that uses it is the only one that can.")
+}
+
+/// What the phone's camera reads, last: of a long text a terminal shows the end.
+fn show_code(out: &mut impl Write, name: &str, link: &str, columns: usize) -> anyhow::Result<()> {
+    let code = Code::of(link).context("the link does not fit into a QR code")?;
+    let said = [
+        format!("Scan this with the camera of {name}."),
+        String::new(),
+        "It opens a page that sets Sensor Logger up by a tap and says when the phone is heard.".to_owned(),
+        String::new(),
+        "Good once, and for an hour.".to_owned(),
+    ];
+    let lines = setup::beside(&code, &said, columns).unwrap_or_else(|| code.lines());
+    if code.width() <= columns {
         writeln!(out)?;
-        for line in code.render::<Dense1x2>().build().lines() {
-            writeln!(out, "{BLACK_ON_WHITE}{line}{AS_BEFORE}")?;
-        }
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
     }
     Ok(())
 }
@@ -235,13 +249,26 @@ mod tests {
     fn what_is_shown_of_a_new_phone_is_all_that_it_needs() {
         let (token, mut out) = (Token::random().unwrap(), Vec::new());
         let urls = [format!("http://192.168.1.9:8000/data/{}", token.reveal())];
-        show_new(&mut out, "anna", &token, &urls, true).unwrap();
+        show_new(&mut out, "anna", &token, &urls).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.contains(&format!("  {}\n", urls[0])) && text.contains(&format!("  {}\n", token.reveal())),
             "{text}"
         );
-        assert!(text.contains('█'), "{text}");
+    }
+
+    #[test]
+    fn the_code_of_a_new_phone_is_drawn_where_it_has_room() {
+        let link = "HTTP://192.168.178.100:8000/E/MWM3SVH2G7ZJFSJ3YW83";
+        let shown = |columns| {
+            let mut out = Vec::new();
+            show_code(&mut out, "Anna's old phone", link, columns).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert!(shown(80).contains("Scan this with the camera of Anna's") && shown(80).lines().count() < 24);
+        let narrow = shown(40);
+        assert!(narrow.contains('█') && !narrow.contains("Scan"), "{narrow}");
+        assert_eq!(shown(30), "");
     }
 
     #[test]

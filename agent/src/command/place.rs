@@ -66,6 +66,15 @@ impl Place {
     /// URLs of the agent without a path: of `listener` if that is told, else where it listens or did when it last ran, else as
     /// configured.
     pub(super) fn urls(&self, listener: Option<SocketAddr>) -> Vec<String> {
+        self.listens(listener).urls()
+    }
+
+    /// Whether other machines reach that listener.
+    pub(super) fn is_reached(&self, listener: Option<SocketAddr>) -> bool {
+        !self.listens(listener).address.ip().is_loopback()
+    }
+
+    fn listens(&self, listener: Option<SocketAddr>) -> Listens {
         let configured = || Listens {
             address: self.configured.http,
             is_https: self.configured.https.key_file.is_some(),
@@ -73,7 +82,7 @@ impl Place {
         };
         let mut listens = addresses::noted(&self.dir).unwrap_or_else(configured);
         listens.address = listener.unwrap_or(listens.address);
-        listens.urls()
+        listens
     }
 }
 
@@ -111,6 +120,7 @@ mod tests {
         let find = || Of { data_dir: Some(dir.path().to_owned()) }.find(None, None).unwrap();
         let other = "127.0.0.1:9".parse().ok();
         assert_eq!(find().urls(other), ["http://127.0.0.1:9"]);
+        assert!(find().is_reached(None) && !find().is_reached(other));
         let host = Some("pi.example.org".to_owned());
         addresses::note(dir.path(), &Listens { address: "0.0.0.0:8443".parse().unwrap(), is_https: true, host });
         assert_eq!(find().urls(None), ["https://pi.example.org:8443"]);

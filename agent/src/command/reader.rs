@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::place::Of;
 use crate::kept::KeptFile;
-use crate::readers::{self, Link, Readers};
+use crate::readers::{self, Link, Readers, Right};
 
 /// Says which browsers may look at the agent's page. It is in force at once, also while the agent runs.
 #[derive(Debug, clap::Subcommand)]
@@ -21,6 +21,9 @@ pub(super) enum ReaderCommand {
     Add {
         /// What to call it, such as the name of its owner
         name: String,
+        /// Lets it add phones on the agent's set-up page
+        #[arg(long)]
+        may_add_phones: bool,
         #[command(flatten)]
         of: Of,
         /// Where the agent is reached [default: where it listens, or did when it last ran; else as configured]
@@ -45,9 +48,11 @@ pub(super) enum ReaderCommand {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Shown<'a> {
     name: &'a str,
     since: String,
+    may_add_phones: bool,
 }
 
 /// Runs one of them.
@@ -55,10 +60,11 @@ pub(super) fn run(command: ReaderCommand, file: Option<&Path>, of_agent: Option<
     let find = |of: Of| of.find(file, of_agent);
     let mut out = io::stdout().lock();
     match command {
-        ReaderCommand::Add { name, of, http } => {
+        ReaderCommand::Add { name, may_add_phones, of, http } => {
             let place = find(of)?;
             let name = name.trim();
-            let link = Link { name: name.to_owned(), of_phone: false };
+            let right = if may_add_phones { Right::AddPhones } else { Right::Look };
+            let link = Link { name: name.to_owned(), right };
             let (code, replaced) = readers::invite(&place.dir, &link)?;
             writeln!(out, "Open one of these in the browser of {name:?}; the link is good once and for an hour:")?;
             for url in place.urls(http) {
@@ -105,14 +111,16 @@ pub(super) fn run(command: ReaderCommand, file: Option<&Path>, of_agent: Option<
 
 impl<'a> Shown<'a> {
     fn of(reader: &'a readers::Reader) -> Self {
-        Self { name: &reader.name, since: schema::rfc3339(reader.since.saturating_mul(1_000_000_000)) }
+        let since = schema::rfc3339(reader.since.saturating_mul(1_000_000_000));
+        Self { name: &reader.name, since, may_add_phones: reader.may_add }
     }
 }
 
 fn show(out: &mut impl Write, readers: &[Shown<'_>]) -> io::Result<()> {
-    let mut table = Table::new(&[("reader", Side::Left), ("since", Side::Left)]);
+    let mut table = Table::new(&[("reader", Side::Left), ("since", Side::Left), ("may", Side::Left)]);
     for reader in readers {
-        table.push(vec![reader.name.to_owned(), reader.since.clone()]);
+        let may = if reader.may_add_phones { "look, add phones" } else { "look" };
+        table.push(vec![reader.name.to_owned(), reader.since.clone(), may.to_owned()]);
     }
     write!(out, "{table}")
 }

@@ -43,6 +43,7 @@ mod refusals;
 use access::Pusher;
 use body::Room;
 use head::Coding;
+pub(crate) use head::check_origin;
 pub use quota::Quotas;
 use refusals::Refusals;
 

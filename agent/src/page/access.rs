@@ -9,6 +9,24 @@ use axum::http::header::COOKIE;
 use crate::kept::{KeptFile, Unusable};
 use crate::readers::Readers;
 
+/// Who may look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Viewer {
+    /// It may add phones: a program on this machine, or a browser whose link said so.
+    pub(crate) may_add: bool,
+    /// The browser, if it came by a link.
+    pub(crate) browser: Option<Browser>,
+}
+
+/// A browser that came by a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Browser {
+    /// Of its token: SHA-256, hexadecimal.
+    pub(crate) token_sha256: String,
+    /// The phone with whose link it came.
+    pub(crate) of_phone: Option<String>,
+}
+
 /// Headers of which a proxy sets one.
 const PASSED_ON: [&str; 5] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
 
@@ -28,23 +46,28 @@ pub(crate) fn is_passed_on(headers: &HeaderMap) -> bool {
     PASSED_ON.iter().any(|header| headers.contains_key(*header))
 }
 
-/// Whether a request with `headers` may see what is shown. `is_here`: it comes from this machine; `now`: seconds since 1970.
-pub(super) fn may_look(
+/// Who sees what is shown with a request of these `headers`; none if nobody may. `is_here`: it comes from this machine; `now`: seconds
+/// since 1970.
+pub(super) fn viewer(
     headers: &HeaderMap,
     is_here: bool,
     readers: &KeptFile<Readers>,
     cookie_name: &str,
     now: i64,
-) -> Result<bool, Unusable> {
-    if is_here && !is_passed_on(headers) {
-        return Ok(true);
-    }
+) -> Result<Option<Viewer>, Unusable> {
+    let is_here = is_here && !is_passed_on(headers);
     let shown = tokens(headers, cookie_name);
-    if shown.is_empty() {
-        return Ok(false);
+    let readers = if shown.is_empty() { Ok(None) } else { readers.current() };
+    let readers = if is_here { readers.unwrap_or_default() } else { readers? };
+    let known = shown.iter().find_map(|token| readers.as_ref()?.with_token(token, now));
+    if !is_here && known.is_none() {
+        return Ok(None);
     }
-    let readers = readers.current()?;
-    Ok(readers.is_some_and(|readers| shown.iter().any(|token| readers.with_token(token, now).is_some())))
+    let browser = known.map(|reader| Browser {
+        token_sha256: reader.token_sha256.clone(),
+        of_phone: reader.of_phone.then(|| reader.name.clone()),
+    });
+    Ok(Some(Viewer { may_add: is_here || known.is_some_and(|reader| reader.may_add), browser }))
 }
 
 /// Cookies of this name: a browser may have one for a path or a domain above as well.
@@ -61,7 +84,7 @@ mod tests {
 
     use super::*;
     use crate::phones::Token;
-    use crate::readers::Link;
+    use crate::readers::{Link, Right};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -72,10 +95,10 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
-    fn with_reader(file: &KeptFile<Readers>) -> Token {
+    fn with_reader(file: &KeptFile<Readers>, right: Right) -> Token {
         let (code, token) = (Token::random().unwrap(), Token::random().unwrap());
         let entered = file.change(|readers| {
-            readers.invite(&Link { name: "a".to_owned(), of_phone: false }, &code, NOW)?;
+            readers.invite(&Link { name: "a".to_owned(), right }, &code, NOW)?;
             readers.enter(code.reveal(), &token, NOW)
         });
         entered.unwrap().unwrap();
@@ -86,11 +109,12 @@ mod tests {
     fn a_browser_with_the_cookie_may_look_and_whoever_is_on_this_machine() {
         let dir = tempfile::tempdir().unwrap();
         let file = KeptFile::<Readers>::new(dir.path());
-        let may =
-            |pairs: &[(&'static str, &str)], is_here| may_look(&headers(pairs), is_here, &file, "gaitway_80", NOW);
+        let may = |pairs: &[(&'static str, &str)], is_here| {
+            viewer(&headers(pairs), is_here, &file, "gaitway_80", NOW).map(|viewer| viewer.is_some())
+        };
         assert_eq!(may(&[], true), Ok(true));
         assert_eq!(may(&[("cookie", "gaitway_80=x")], false), Ok(false), "nobody has a link yet");
-        let token = with_reader(&file);
+        let token = with_reader(&file, Right::Look);
         let token = token.reveal();
         for cookie in [
             format!("gaitway_80={token}"),
@@ -114,8 +138,28 @@ mod tests {
         let file = KeptFile::<Readers>::new(dir.path());
         for header in PASSED_ON {
             let from_proxy = headers(&[(header, "192.0.2.1")]);
-            assert_eq!(may_look(&from_proxy, true, &file, "gaitway_80", NOW), Ok(false), "{header}");
+            assert_eq!(viewer(&from_proxy, true, &file, "gaitway_80", NOW), Ok(None), "{header}");
         }
+    }
+
+    #[test]
+    fn this_machine_may_add_phones_and_of_browsers_those_whose_link_said_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = KeptFile::<Readers>::new(dir.path());
+        for (right, may_add, of_phone) in [
+            (Right::Look, false, None),
+            (Right::AddPhones, true, None),
+            (Right::SetUp(Token::random().unwrap()), false, Some("a".to_owned())),
+        ] {
+            let cookie = format!("gaitway_80={}", with_reader(&file, right).reveal());
+            let seen = |is_here| {
+                let found = viewer(&headers(&[("cookie", &cookie)]), is_here, &file, "gaitway_80", NOW);
+                found.unwrap().map(|viewer| (viewer.may_add, viewer.browser.unwrap().of_phone))
+            };
+            assert_eq!((seen(false), seen(true)), (Some((may_add, of_phone.clone())), Some((true, of_phone))));
+        }
+        let here = viewer(&HeaderMap::new(), true, &file, "gaitway_80", NOW);
+        assert_eq!(here, Ok(Some(Viewer { may_add: true, browser: None })));
     }
 
     #[test]
@@ -131,9 +175,9 @@ mod tests {
             let Ok(value) = HeaderValue::from_bytes(&value) else { return Ok(()) };
             let dir = tempfile::tempdir().unwrap();
             let file = KeptFile::<Readers>::new(dir.path());
-            with_reader(&file);
-            let found = may_look(&HeaderMap::from_iter([(COOKIE, value)]), false, &file, "gaitway_80", NOW);
-            prop_assert_eq!(found, Ok(false));
+            with_reader(&file, Right::AddPhones);
+            let found = viewer(&HeaderMap::from_iter([(COOKIE, value)]), false, &file, "gaitway_80", NOW);
+            prop_assert_eq!(found, Ok(None));
         }
     }
 }

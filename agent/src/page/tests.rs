@@ -6,8 +6,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::api::{self, Api};
-use crate::readers::{self, Link};
+use crate::readers::{Link, Right};
 use crate::recent::Recent;
+use crate::setup::Held;
 
 struct Site {
     dir: tempfile::TempDir,
@@ -25,6 +26,7 @@ impl Site {
             listener: "0.0.0.0:8000".parse().unwrap(),
             flag: String::new(),
             is_https,
+            setup: Setup { push_host: None, local: watch::channel(None).1, held: Held::default() },
         });
         let api = Api::new(Arc::clone(&page), Recent::of(dir.path()), Arc::default(), CancellationToken::new());
         Self { dir, router: under_own_names(router(page, api::router(api)), Names::default()) }
@@ -41,7 +43,7 @@ impl Site {
 
 /// The path of a link.
 fn invite(site: &Site) -> String {
-    let link = Link { name: "anna".to_owned(), of_phone: false };
+    let link = Link { name: "anna".to_owned(), right: Right::Look };
     readers::path(&readers::invite(site.dir.path(), &link).unwrap().0)
 }
 
@@ -66,7 +68,7 @@ async fn a_link_lets_one_browser_in_by_a_tap_and_nobody_by_looking_ahead() {
         assert!(!head.contains("set-cookie"), "{head}");
     }
     let (status, _, page) = site.ask("GET", "/", &[("cookie", &cookie)]).await;
-    assert!(status == StatusCode::OK && page.contains("<span>home</span>"), "{page}");
+    assert!(status == StatusCode::OK && page.contains("<span id=\"agent\">home</span>"), "{page}");
     let (_, head, json) = site.ask("GET", "/api/v1/status", &[("cookie", &cookie)]).await;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(json["agent"] == "home" && head.contains("application/json"), "{json}");
@@ -121,10 +123,16 @@ async fn pages_load_nothing_from_elsewhere_and_tell_no_address() {
         for said in ["default-src 'none'", "no-referrer", "no-store", "nosniff", "frame-ancestors 'none'"] {
             assert!(head.contains(said), "{said}: {head}");
         }
-        assert!(!page.contains("<script") && !page.contains("://"), "{page}");
+        assert!(!head.contains("unsafe-") && !page.contains("<style") && !page.contains("://"), "{head} {page}");
+        assert!(page.split("<script").skip(1).all(|script| script.contains(" src=\"/page/")), "{page}");
     }
-    let (status, head, _) = site.ask("GET", "/page.css", &[]).await;
-    assert!(status == StatusCode::OK && head.contains("text/css"), "{head}");
+    for (path, kind, _) in assets::ASSETS {
+        let (status, head, _) = site.ask("GET", path, &[]).await;
+        assert!(status == StatusCode::OK && head.contains(kind), "{path}: {head}");
+        for said in ["default-src 'none'", "nosniff", "same-origin", "\"no-cache\""] {
+            assert!(head.contains(said), "{path}: {said}: {head}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -26,9 +26,12 @@ enum Standing {
 }
 
 /// Tells the log and `part` until `shutdown`.
+///
+/// `is_told`: people know of an open door that is open from the beginning.
 pub(super) async fn watch(
     (phones, readers): (Arc<PhonesFile>, Arc<KeptFile<Readers>>),
     open: OpenDoor,
+    is_told: bool,
     part: Part,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -43,7 +46,7 @@ pub(super) async fn watch(
         }
         let standing = look(&phones);
         if told.as_ref() != Some(&standing) {
-            tell(&standing, &open, &part);
+            tell(&standing, &open, told.is_none() && is_told, &part);
             told = Some(standing);
         }
         tokio::select! {
@@ -82,10 +85,10 @@ impl OpenDoor {
     }
 }
 
-fn tell(standing: &Standing, open: &OpenDoor, part: &Part) {
+fn tell(standing: &Standing, open: &OpenDoor, is_told: bool, part: &Part) {
     match standing {
         Standing::Open => {
-            if open.is_exposed {
+            if open.is_exposed && !is_told {
                 tracing::warn!("{}", open.said);
             }
             part.ready();
@@ -117,7 +120,7 @@ mod tests {
         let (file, health) = (PhonesFile::new(dir.path()), Health::new());
         let part = health.part("phones");
         let report = |listener: &str| {
-            tell(&look(&file), &OpenDoor::of(listener.parse().unwrap(), " --data-dir /srv"), &part);
+            tell(&look(&file), &OpenDoor::of(listener.parse().unwrap(), " --data-dir /srv"), false, &part);
             health.report().to_text()
         };
         assert!(report("0.0.0.0:8000").contains("phone add NAME --data-dir /srv"));

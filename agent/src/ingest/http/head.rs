@@ -40,7 +40,7 @@ pub(super) fn check(headers: &HeaderMap, names: &Names) -> Result<Coding, Refusa
 }
 
 /// Browsers name the site of the page that posts; phones name none, and may know this machine by any name.
-fn check_origin(headers: &HeaderMap, names: &Names) -> Result<(), Refusal> {
+pub(crate) fn check_origin(headers: &HeaderMap, names: &Names) -> Result<(), Refusal> {
     if (headers.contains_key(ORIGIN) || headers.contains_key(SEC_FETCH_SITE))
         && let Some(stranger) = names.stranger(headers)
     {
