@@ -194,7 +194,7 @@ fn a_fuzzer_that_reads_the_document_finds_no_answer_beside_it() {
         // The events have no end, and a test of their own.
         let said = run(fuzz
             .args(["run", "--url", &base, "--exclude-path", "/api/v1/events", "--seed", "6"])
-            .args(["--max-examples", "40", "--phases", "examples,coverage,fuzzing", "--checks", "all", "--no-color"])
+            .args(["--max-examples", "100", "--phases", "examples,coverage,fuzzing", "--checks", "all", "--no-color"])
             .arg(&file));
         println!("{said}");
         assert!(said.contains("No issues found"), "{said}");
