@@ -1,5 +1,5 @@
-//! The agent's API over real processes: what it tells as it happens, whom it sends away, and what a fuzzer makes of it that reads its
-//! document.
+//! The agent's API over real processes: what it tells as it happens, whom it sends away, and what a fuzzer that reads its
+//! document makes of it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -139,8 +139,8 @@ fn so_many_viewers_and_no_more_and_those_that_do_not_read_are_dropped() {
     home.leave();
 }
 
-/// A Python with the packages that this asks for, in a virtual environment below the target folder. Of several processes that
-/// need it one makes it.
+/// A Python with the packages that this asks for, in a virtual environment below the target folder. Of several processes
+/// that need it one makes it.
 fn python() -> PathBuf {
     let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/requirements.txt");
     let wanted = fs::read_to_string(&requirements).unwrap();
@@ -194,7 +194,7 @@ fn a_fuzzer_that_reads_the_document_finds_no_answer_beside_it() {
         // The events have no end, and a test of their own.
         let said = run(fuzz
             .args(["run", "--url", &base, "--exclude-path", "/api/v1/events", "--seed", "6"])
-            .args(["--max-examples", "60", "--phases", "examples,coverage,fuzzing", "--checks", "all", "--no-color"])
+            .args(["--max-examples", "100", "--phases", "examples,coverage,fuzzing", "--checks", "all", "--no-color"])
             .arg(&file));
         println!("{said}");
         assert!(said.contains("No issues found"), "{said}");

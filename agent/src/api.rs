@@ -1,8 +1,8 @@
 //! What the agent tells programs over HTTP, below `/api/v1`. One request's way:
 //!
 //! 1. The page's guards let it through: its host is ours, and who asks is a reader.
-//! 2. [`routes`] answers it: with a [`shape`] of the moment, with what [`query`] asks of the history, or with [`events`] that [`live`]
-//!    makes once for all [`viewers`].
+//! 2. [`routes`] answers it: with a [`shape`] of the moment, with what [`query`] asks of today's windows, or with [`events`]
+//!    that [`live`] makes once for all [`viewers`].
 //!
 //! - Whatever is asked below `/api` is answered in JSON: what was asked, or a [`problem`].
 //! - Nothing is changed by what is asked. How much is held of it does not grow with how often.

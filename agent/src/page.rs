@@ -1,4 +1,4 @@
-//! The agent's page for people, at `/`; `/enter/<code>` lets a browser in. What programs ask for is behind the same guards.
+//! The agent's page for people, at `/`; `/enter/<code>` lets a browser in. Programs are answered behind the same guards.
 //!
 //! - Who may look is looked at before anything is read.
 //! - No script but the agent's own files, nothing of another host, and nothing that another site may frame or keep.
@@ -45,8 +45,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// What programs are told that may not look.
-const CLOSED: &str = "What phones do is shown to readers: programs on the machine where gaitway runs, and browsers that came by a link of \
-    `gaitway agent reader add NAME`.";
+const CLOSED: &str = "What phones do is shown to readers: programs on the machine where gaitway runs, and browsers that \
+    came by a link of `gaitway agent reader add NAME`.";
 
 /// What is said where nobody knows who may look.
 const BROKEN: &str = "The list of readers cannot be used: the agent's log says why.";

@@ -89,7 +89,7 @@ impl Live {
                 // Nothing changes any more where the sender is gone.
                 Ok(()) = changes.changed() => {}
                 () = self.came.notified() => {}
-                () = tokio::time::sleep(ANYWAY - APART) => {}
+                () = tokio::time::sleep(ANYWAY.saturating_sub(APART)) => {}
             }
         }
     }

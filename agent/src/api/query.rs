@@ -34,10 +34,7 @@ impl Asked {
                 return Err(Problem::query(format!("The query has {name} more than once.")));
             }
         }
-        match (asked.from, asked.to) {
-            (Some(from), Some(to)) if from > to => Err(Problem::query("In the query from is later than to.")),
-            _ => Ok(asked),
-        }
+        Ok(asked)
     }
 
     /// `from` and `to`: `newest` where the latter is not told, and `length` before that where the former is not.
@@ -77,7 +74,7 @@ fn instant(text: &str) -> Option<i64> {
     let (fraction, zone) = rest.split_at(rest.find(['Z', 'z', '+', '-'])?);
     let digits = fraction.strip_prefix('.').unwrap_or("0");
     let is_fraction = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if !fits || !is_fraction || (fraction.is_empty() != !fraction.starts_with('.')) {
+    if !fits || !is_fraction || fraction.is_empty() == fraction.starts_with('.') {
         return None;
     }
     let date: jiff::civil::DateTime = date.to_ascii_uppercase().parse().ok()?;
@@ -155,7 +152,6 @@ mod tests {
             ("limit=99999999999999999999", "from 1 to 5000"),
             ("limit=5&limit=5", "limit more than once"),
             ("sort=up", "\"sort\", which is not known"),
-            ("from=2023-11-14T22:13:22Z&to=2023-11-14T22:13:21Z", "from is later than to"),
         ] {
             let refused = format!("{:?}", windows(query));
             assert!(refused.contains(told) || refused.replace("\\\"", "\"").contains(told), "{query}: {refused}");

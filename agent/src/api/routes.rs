@@ -115,7 +115,7 @@ pub(super) async fn windows(
         ("from" = Option<String>, Query, format = DateTime,
             description = "Beginning of the span, phone's clock; 24 hours before to, if it is not told"),
         ("to" = Option<String>, Query, format = DateTime,
-            description = "End of the span, phone's clock; now, if it is not told, or after the last window if that is later")
+            description = "End of the span, phone's clock; now, if it is not told, or the end of a last window after that")
     ),
     responses((status = 200, description = "The activities, in order", body = Activities), Guarded, OfPhone, OfHistory)
 ))]
@@ -131,7 +131,9 @@ pub(super) async fn activities(
     let read = move |recent: &Recent| {
         let newest = recent.newest(&device)?;
         let (from, to) = asked.span(newest.map_or(now, |newest| newest.max(now)), 24 * 3600 * SECOND);
-        Ok((newest.is_some(), recent.activities(&device, from, to)?))
+        // Nothing is between a time and itself or an earlier one.
+        let stretches = if from < to { recent.activities(&device, from, to)? } else { Vec::new() };
+        Ok((newest.is_some(), stretches))
     };
     let (is_kept, stretches) = api.read(read).await?;
     if !is_seen && !is_kept {
@@ -140,8 +142,9 @@ pub(super) async fn activities(
     Ok(json(&Activities::of(&stretches)))
 }
 
-/// What changes, as it does: `event: status` with a `Status` at once, after each change at most once a second, and every 5 s anyway;
-/// `event: motion` with a `Motion` after each push that is on the disk. Who reads slowly misses motions, never the newest status.
+/// What changes, as it does: `event: status` with a `Status` at once, after each change at most once a second, and every
+/// 5 s anyway; `event: motion` with a `Motion` after each push that is on the disk. Who reads slowly misses motions, never
+/// the newest status.
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/events",

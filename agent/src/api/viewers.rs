@@ -1,7 +1,7 @@
 //! How many may follow the events at a time.
 //!
-//! - Never are there more than [`ALL`], nor more than [`OF_ONE`] from one address: a place of the listener that is held for hours is
-//!   one that no phone has.
+//! - Never are there more than [`ALL`], nor more than [`OF_ONE`] from one address: a place of the listener that is held for
+//!   hours is one that no phone has.
 //! - Whoever finds no place is told, and asks for the status now and then instead.
 
 use std::collections::HashMap;
@@ -65,21 +65,20 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn address(number: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, number]))
+    fn from(viewers: &Viewers, number: u8) -> Result<Place, NoPlace> {
+        viewers.admit(Some(IpAddr::from([192, 0, 2, number])))
     }
 
     #[test]
     fn no_address_takes_all_places_and_a_place_that_is_left_is_free() {
         let viewers = Viewers::default();
-        let mut own: Vec<_> = (0..OF_ONE).map(|_| viewers.admit(address(1)).unwrap()).collect();
-        assert_eq!(viewers.admit(address(1)).unwrap_err(), NoPlace::OfOne);
-        let others: Vec<_> =
-            (0..ALL - OF_ONE).map(|n| viewers.admit(address(2 + (n / OF_ONE) as u8)).unwrap()).collect();
-        assert_eq!(viewers.admit(address(99)).unwrap_err(), NoPlace::AtAll);
+        let mut own: Vec<_> = (0..OF_ONE).map(|_| from(&viewers, 1).unwrap()).collect();
+        assert_eq!(from(&viewers, 1).unwrap_err(), NoPlace::OfOne);
+        let others: Vec<_> = (0..ALL - OF_ONE).map(|n| from(&viewers, 2 + (n / OF_ONE) as u8).unwrap()).collect();
+        assert_eq!(from(&viewers, 99).unwrap_err(), NoPlace::AtAll);
         own.pop();
-        let newcomer = viewers.admit(address(99)).unwrap();
-        assert_eq!(viewers.admit(address(1)).unwrap_err(), NoPlace::AtAll);
+        let newcomer = from(&viewers, 99).unwrap();
+        assert_eq!(from(&viewers, 1).unwrap_err(), NoPlace::AtAll);
         drop((own, others, newcomer));
         assert!(viewers.0.lock().unwrap().is_empty(), "nothing is kept of who has left");
     }

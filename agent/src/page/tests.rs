@@ -5,6 +5,7 @@ use tower::ServiceExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::api::live::Live;
 use crate::api::{self, Api};
 use crate::readers::{Link, Right};
 use crate::recent::Recent;
@@ -12,24 +13,28 @@ use crate::setup::Held;
 
 struct Site {
     dir: tempfile::TempDir,
+    status: Arc<AgentStatus>,
     router: Router,
 }
 
 impl Site {
     fn new(is_https: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let (status, live) = (Arc::<AgentStatus>::default(), Arc::<Live>::default());
         let page = Arc::new(Page {
             readers: Arc::new(KeptFile::new(dir.path())),
             phones: Arc::new(PhonesFile::new(dir.path())),
-            status: Arc::default(),
+            status: Arc::clone(&status),
             agent: watch::channel("home".parse().ok()).1,
             listener: "0.0.0.0:8000".parse().unwrap(),
             flag: String::new(),
             is_https,
             setup: Setup { push_host: None, local: watch::channel(None).1, held: Held::default() },
         });
-        let api = Api::new(Arc::clone(&page), Recent::of(dir.path()), Arc::default(), CancellationToken::new());
-        Self { dir, router: under_own_names(router(page, api::router(api)), Names::default()) }
+        let api = Api::new(Arc::clone(&page), Recent::of(dir.path()), Arc::clone(&live), CancellationToken::new());
+        let shown = Arc::clone(&page);
+        tokio::spawn(async move { live.tell(&shown.status, || shown.now(), CancellationToken::new()).await });
+        Self { dir, status, router: under_own_names(router(page, api::router(api)), Names::default()) }
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, String, String) {
@@ -148,4 +153,23 @@ async fn a_list_that_cannot_be_read_lets_nobody_in() {
         );
         assert!(!head.contains("set-cookie"), "{head}");
     }
+}
+
+#[tokio::test]
+async fn who_is_no_reader_any_more_is_shown_nothing_more() {
+    let site = Site::new(false);
+    let link = invite(&site);
+    let (_, head, _) = site.ask("POST", &link, &[]).await;
+    let cookie = head.split_once("\"set-cookie\": \"").and_then(|(_, rest)| rest.split_once(';')).unwrap().0.to_owned();
+    let request = Request::get("/api/v1/events").header("cookie", &cookie).body(Body::empty()).unwrap();
+    let response = site.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body();
+    for told in ["retry: ", "event: status"] {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(frame.starts_with(told.as_bytes()), "{frame:?}");
+    }
+    KeptFile::<Readers>::new(site.dir.path()).change(|readers| readers.revoke("anna")).unwrap().unwrap();
+    site.status.tested(None);
+    assert!(body.frame().await.is_none());
 }

@@ -48,8 +48,8 @@ impl Caller {
         self.is(Doing::Working);
     }
 
-    /// The answer goes on, though its head has been written: as long as this is kept, the connection waits for this service. To be
-    /// called once the head is written.
+    /// The answer goes on, though its head has been written: as long as this is kept, the connection waits for this
+    /// service. To be called once the head is written.
     pub fn answering(self) -> Answering {
         self.is(Doing::Working);
         Answering(self)

@@ -125,7 +125,8 @@ impl Connection {
     }
 }
 
-/// The system ends the connection where nothing that was written is acknowledged for `TAKEN_WITHIN`, or no room is made for more.
+/// The system ends the connection where nothing that was written is acknowledged for `TAKEN_WITHIN`, or no room is made
+/// for more.
 #[cfg(target_os = "linux")]
 fn give_up_on_the_deaf(stream: &TcpStream) -> io::Result<()> {
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(TAKEN_WITHIN))

@@ -16,8 +16,9 @@ use crate::api::shape::Motion;
 use crate::api::{ROUTES, routes};
 
 /// What stands above the paths.
-const ABOUT: &str = "What a gaitway agent knows of its phones, for programs. Answered are readers alone: programs on the agent's machine, and \
-    browsers with the cookie of a link that `gaitway agent reader add` made. Times are RFC 3339, those of phones by the phone's clock.";
+const ABOUT: &str = "What a gaitway agent knows of its phones, for programs. Answered are readers alone: programs on the \
+    agent's machine, and browsers with the cookie of a link that `gaitway agent reader add` made. Times are RFC 3339, \
+    those of phones by the phone's clock.";
 
 #[derive(utoipa::OpenApi)]
 #[openapi(

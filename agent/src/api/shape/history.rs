@@ -105,8 +105,8 @@ pub(crate) struct Motion {
     pub(crate) device_id: String,
     /// The recording.
     pub(crate) session_id: String,
-    /// Least and greatest magnitude of acceleration, m/s², in each 100 ms of the phone's clock that has readings: milliseconds since the
-    /// Unix epoch, least, greatest; ascending. Of more than 3,000 the last.
+    /// Least and greatest magnitude of acceleration, m/s², in each 100 ms of the phone's clock that has readings:
+    /// milliseconds since the Unix epoch, least, greatest; ascending. Of more than 3,000 the last.
     pub(crate) bins: Vec<(i64, f32, f32)>,
     /// The window that is not closed yet.
     pub(crate) running: Option<ShownWindow>,
