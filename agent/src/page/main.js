@@ -54,7 +54,7 @@ function show(status) {
   for (const phone of status.phones) {
     const card = cards.get(phone.deviceId) ?? made(phone.deviceId);
     const before = card.activity;
-    card.update(phone, status.thresholds);
+    card.update(phone, status.thresholds, state === "polling");
     noticed(card, before);
   }
   arrange(status);

@@ -80,8 +80,12 @@ export class Card {
     this.article.remove();
   }
 
-  /** @param {Phone} phone @param {import("./chart.js").Thresholds} thresholds */
-  update(phone, thresholds) {
+  /**
+   * @param {Phone} phone
+   * @param {import("./chart.js").Thresholds} thresholds
+   * @param {boolean} isAll Nothing else is told of it: the line of the chart is made of this.
+   */
+  update(phone, thresholds, isAll) {
     this.name = phone.name ?? phone.deviceId;
     say(this.#parts.name, this.name);
     this.#parts.name.title = phone.deviceId;
@@ -91,6 +95,11 @@ export class Card {
     this.#chart.thresholds = thresholds;
     this.#since = phone.since === null ? null : Date.parse(phone.since);
     this.#present(phone.activity, phone.confidence);
+    if (isAll && phone.magnitude !== null) {
+      const at = this.heardAt + (this.#ahead ?? 0);
+      this.#chart.means.add(at, phone.magnitude);
+      this.#chart.arrive(at, performance.now());
+    }
     say(this.#parts.rate, `${thousands(phone.readingsPerSecond)} readings/s`);
     say(this.#parts.sensors, phone.sensors.map(sensor).join(" · "));
     this.#problem("holes", phone.holes, lost);
@@ -159,7 +168,7 @@ export class Card {
     this.article.dataset.state = isLost ? "lost" : isStale ? "stale" : "live";
     if (this.#chart.isStale !== isStale) {
       [this.#chart.isStale, this.#chart.isDirty] = [isStale, true];
-      this.#chart.push([], 0);
+      this.#chart.redraw();
     }
     if (isLost) {
       say(this.#parts.heard, `heard until ${exact(this.heardAt)}`);
@@ -200,9 +209,8 @@ export class Card {
       say(this.#parts.measured, this.#isLost ? "" : "Nothing measured in the last minute");
       return;
     }
-    const { least, greatest, mean } = summary;
-    const now = mean === null ? "" : `mean ${mean.toFixed(1)} m/s², `;
-    say(this.#parts.measured, `${now}last minute ${least.toFixed(1)} to ${greatest.toFixed(1)} m/s²`);
+    const told = Object.entries(summary).filter(([, value]) => value !== null);
+    say(this.#parts.measured, `${told.map(([what, value]) => `${what} ${value?.toFixed(1)}`).join(", ")} m/s²`);
   }
 
   /** @param {"holes" | "late"} part @param {number} count @param {(count: number) => string} words */
