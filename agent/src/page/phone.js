@@ -121,6 +121,12 @@ export class Card {
       if (running.activity !== this.activity) this.#since = newest ?? Date.parse(running.end);
       this.#present(running.activity, running.confidence);
     }
+    const now = Date.now() + (this.#ahead ?? 0);
+    if (midnight(now) !== this.#ribbon.from) {
+      // The phone's midnight; or its clock is not the browser's.
+      this.#ribbon.begin(now, []);
+      this.reload();
+    }
     const windows = closed.map(timed);
     if (this.#early) this.#early.push(...windows.slice(0, EARLY - this.#early.length));
     this.#ribbon.close(windows);
