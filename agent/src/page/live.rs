@@ -124,7 +124,7 @@ fn no_phone(test: Option<&Test>) -> Markup {
             p { "As soon as a phone sends, this page shows what it does." }
             ol {
                 li { "Install the app " b { "Sensor Logger" } " on the phone." }
-                li { "Open " a href="/setup" { "the set-up page" } " and scan its code with the phone's camera." }
+                li { "Open " a href="/setup" { "the set-up page" } " on it, or scan the code there: that sets the app up." }
                 li { "Start a recording." }
             }
             p.tested role="status" {
