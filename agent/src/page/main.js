@@ -126,7 +126,7 @@ function connected({ state: now, since, reason }) {
   };
   say(line, texts[now]);
   if (now === "lost") document.title = "Connection lost · gaitway";
-  if (now === "live" && state !== null) for (const card of cards.values()) card.reload();
+  if (now === "live" && state !== null) for (const card of cards.values()) card.renew();
   state = now;
   for (const card of cards.values()) card.tick(now === "lost");
 }

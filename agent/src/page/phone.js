@@ -48,6 +48,7 @@ export class Card {
   /** When the activity began, ms of the phone. @type {number | null} */ #since = null;
   /** Windows that closed while the day is asked for. @type {import("./stretches.js").Stretch[] | null} */
   #early = null;
+  #wasAsked = false;
   #isLost = false;
   #ticks = 0;
   /** @type {Record<string, HTMLElement>} */ #parts = {};
@@ -125,7 +126,7 @@ export class Card {
     if (midnight(now) !== this.#ribbon.from) {
       // The phone's midnight; or its clock is not the browser's.
       this.#ribbon.begin(now, []);
-      this.reload();
+      this.renew();
     }
     const windows = closed.map(timed);
     if (this.#early) this.#early.push(...windows.slice(0, EARLY - this.#early.length));
@@ -133,10 +134,15 @@ export class Card {
     this.tick(false);
   }
 
+  /** News had stopped: asks anew for what was missed, if it was ever asked for. */
+  renew() {
+    if (this.#wasAsked) this.reload();
+  }
+
   /** Asks for its last minutes and its day. */
   reload() {
     if (this.#early) return;
-    this.#early = [];
+    [this.#early, this.#wasAsked] = [[], true];
     inTurn(async () => {
       try {
         await this.#past();
