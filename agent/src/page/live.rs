@@ -10,7 +10,7 @@ use super::words;
 use crate::api::shape::{Relay, SeenPhone, Spool, Status, Test};
 
 /// Seconds until a browser without scripts asks again.
-const AGAIN: u32 = 5;
+const AGAIN: u32 = 10;
 
 /// What main.js loads, so that a browser need not find out one by one.
 const MODULES: [&str; 8] = ["phone", "way", "stream", "chart", "ribbon", "series", "stretches", "words"];
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn without_scripts_the_browser_asks_again() {
         let page = shown(AgentSnapshot::default(), &UplinkSnapshot::default(), Instant::now());
-        assert!(page.contains("<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>"), "{page}");
+        assert!(page.contains("<noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript>"), "{page}");
         assert!(!page.contains("style=") && !page.contains("://") && !page.contains("onclick"), "{page}");
     }
 }

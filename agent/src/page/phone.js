@@ -17,6 +17,8 @@ import { ago, activityWord, duration, exact, full, late, lost, midnight, sensor,
 const SILENT_MS = 10_000;
 /** Elements of a card that are kept up to date, by class. */
 const PARTS = ["name", "activity", "confidence", "since", "heard", "rate", "sensors", "holes", "late", "measured"];
+/** From asking for a day to asking again: the first time, and then. */
+const [SOON_MS, LATER_MS] = [30_000, 600_000];
 /** Windows kept while the day is being asked for. */
 const EARLY = 64;
 /** Days asked for at once, of all phones: the browser has six connections, and news needs one. */
@@ -49,6 +51,7 @@ export class Card {
   /** Windows that closed while the day is asked for. @type {import("./stretches.js").Stretch[] | null} */
   #early = null;
   #wasAsked = false;
+  /** When to ask for its day again, ms of the browser. */ #askAt = Infinity;
   #isLost = false;
   #ticks = 0;
   /** @type {Record<string, HTMLElement>} */ #parts = {};
@@ -81,17 +84,22 @@ export class Card {
     this.article.remove();
   }
 
+  /** @param {string} name What people call it. */
+  call(name) {
+    this.name = name;
+    say(this.#parts.name, name);
+    this.#parts.name.title = this.#device;
+    this.#ribbon.name(name);
+    this.#chart.name(name);
+  }
+
   /**
    * @param {Phone} phone
    * @param {import("./chart.js").Thresholds} thresholds
    * @param {boolean} isAll Nothing else is told of it: the line of the chart is made of this.
    */
   update(phone, thresholds, isAll) {
-    this.name = phone.name ?? phone.deviceId;
-    say(this.#parts.name, this.name);
-    this.#parts.name.title = phone.deviceId;
-    this.#ribbon.name(this.name);
-    this.#chart.name(this.name);
+    this.call(phone.name ?? phone.deviceId);
     this.heardAt = Date.now() - phone.secondsAgo * 1000;
     this.#chart.thresholds = thresholds;
     this.#since = phone.since === null ? null : Date.parse(phone.since);
@@ -148,19 +156,23 @@ export class Card {
         await this.#past();
       } finally {
         this.#early = null;
+        // What the agent had heard and not yet noted, and later what a slow connection missed.
+        this.#askAt = Date.now() + (this.#askAt === Infinity ? SOON_MS : LATER_MS);
       }
     });
   }
 
   async #past() {
     const path = `/api/v1/phones/${encodeURIComponent(this.#device)}`;
-    /** @type {{windows: import("./stream.js").Window[]}} */
-    const { windows } = await asked(`${path}/windows`);
-    const last = windows.at(-1);
-    if (last && this.#ahead === null) this.#ahead = Date.parse(last.end) - this.heardAt;
-    if (!this.#chart.means.last) {
-      for (const window of windows.slice(-60)) this.#chart.means.add(Date.parse(window.end), window.magnitude);
-      this.#chart.isDirty = true;
+    if (this.#ahead === null || !this.#chart.means.last) {
+      /** @type {{windows: import("./stream.js").Window[]}} */
+      const { windows } = await asked(`${path}/windows`);
+      const last = windows.at(-1);
+      if (last && this.#ahead === null) this.#ahead = Date.parse(last.end) - this.heardAt;
+      if (!this.#chart.means.last) {
+        for (const window of windows.slice(-60)) this.#chart.means.add(Date.parse(window.end), window.magnitude);
+        this.#chart.isDirty = true;
+      }
     }
     const now = Date.now() + (this.#ahead ?? 0);
     const from = new Date(midnight(now)).toISOString();
@@ -188,6 +200,7 @@ export class Card {
       say(this.#parts.heard, silent >= SILENT_MS ? `last heard ${ago(silent / 1000)}` : "heard just now");
       this.#lasting();
     }
+    if (!isLost && Date.now() > this.#askAt) this.renew();
     if (this.#ticks % 4 === 0) this.#measured();
     if (this.#ticks % 20 === 0) this.#ribbon.at(Date.now() + (this.#ahead ?? 0));
   }
