@@ -17,6 +17,8 @@ import { ago, activityWord, duration, exact, full, late, lost, midnight, sensor,
 const SILENT_MS = 10_000;
 /** Elements of a card that are kept up to date, by class. */
 const PARTS = ["name", "activity", "confidence", "since", "heard", "rate", "sensors", "holes", "late", "measured"];
+/** From asking for a day to asking again: the first time, and then. */
+const [SOON_MS, LATER_MS] = [30_000, 600_000];
 /** Windows kept while the day is being asked for. */
 const EARLY = 64;
 /** Days asked for at once, of all phones: the browser has six connections, and news needs one. */
@@ -48,6 +50,8 @@ export class Card {
   /** When the activity began, ms of the phone. @type {number | null} */ #since = null;
   /** Windows that closed while the day is asked for. @type {import("./stretches.js").Stretch[] | null} */
   #early = null;
+  #wasAsked = false;
+  /** When to ask for its day again, ms of the browser. */ #askAt = Infinity;
   #isLost = false;
   #ticks = 0;
   /** @type {Record<string, HTMLElement>} */ #parts = {};
@@ -80,17 +84,31 @@ export class Card {
     this.article.remove();
   }
 
-  /** @param {Phone} phone @param {import("./chart.js").Thresholds} thresholds */
-  update(phone, thresholds) {
-    this.name = phone.name ?? phone.deviceId;
-    say(this.#parts.name, this.name);
-    this.#parts.name.title = phone.deviceId;
-    this.#ribbon.name(this.name);
-    this.#chart.name(this.name);
+  /** @param {string} name What people call it. */
+  call(name) {
+    this.name = name;
+    say(this.#parts.name, name);
+    this.#parts.name.title = this.#device;
+    this.#ribbon.name(name);
+    this.#chart.name(name);
+  }
+
+  /**
+   * @param {Phone} phone
+   * @param {import("./chart.js").Thresholds} thresholds
+   * @param {boolean} isAll Nothing else is told of it: the line of the chart is made of this.
+   */
+  update(phone, thresholds, isAll) {
+    this.call(phone.name ?? phone.deviceId);
     this.heardAt = Date.now() - phone.secondsAgo * 1000;
     this.#chart.thresholds = thresholds;
     this.#since = phone.since === null ? null : Date.parse(phone.since);
     this.#present(phone.activity, phone.confidence);
+    if (isAll && phone.magnitude !== null) {
+      const at = this.heardAt + (this.#ahead ?? 0);
+      this.#chart.means.add(at, phone.magnitude);
+      this.#chart.arrive(at, performance.now());
+    }
     say(this.#parts.rate, `${thousands(phone.readingsPerSecond)} readings/s`);
     say(this.#parts.sensors, phone.sensors.map(sensor).join(" · "));
     this.#problem("holes", phone.holes, lost);
@@ -112,34 +130,49 @@ export class Card {
       if (running.activity !== this.activity) this.#since = newest ?? Date.parse(running.end);
       this.#present(running.activity, running.confidence);
     }
+    const now = Date.now() + (this.#ahead ?? 0);
+    if (midnight(now) !== this.#ribbon.from) {
+      // The phone's midnight; or its clock is not the browser's.
+      this.#ribbon.begin(now, []);
+      this.renew();
+    }
     const windows = closed.map(timed);
     if (this.#early) this.#early.push(...windows.slice(0, EARLY - this.#early.length));
     this.#ribbon.close(windows);
     this.tick(false);
   }
 
+  /** News had stopped: asks anew for what was missed, if it was ever asked for. */
+  renew() {
+    if (this.#wasAsked) this.reload();
+  }
+
   /** Asks for its last minutes and its day. */
   reload() {
     if (this.#early) return;
-    this.#early = [];
+    [this.#early, this.#wasAsked] = [[], true];
     inTurn(async () => {
       try {
         await this.#past();
       } finally {
         this.#early = null;
+        // What the agent had heard and not yet noted, and later what a slow connection missed.
+        this.#askAt = Date.now() + (this.#askAt === Infinity ? SOON_MS : LATER_MS);
       }
     });
   }
 
   async #past() {
     const path = `/api/v1/phones/${encodeURIComponent(this.#device)}`;
-    /** @type {{windows: import("./stream.js").Window[]}} */
-    const { windows } = await asked(`${path}/windows`);
-    const last = windows.at(-1);
-    if (last && this.#ahead === null) this.#ahead = Date.parse(last.end) - this.heardAt;
-    if (!this.#chart.means.last) {
-      for (const window of windows.slice(-60)) this.#chart.means.add(Date.parse(window.end), window.magnitude);
-      this.#chart.isDirty = true;
+    if (this.#ahead === null || !this.#chart.means.last) {
+      /** @type {{windows: import("./stream.js").Window[]}} */
+      const { windows } = await asked(`${path}/windows`);
+      const last = windows.at(-1);
+      if (last && this.#ahead === null) this.#ahead = Date.parse(last.end) - this.heardAt;
+      if (!this.#chart.means.last) {
+        for (const window of windows.slice(-60)) this.#chart.means.add(Date.parse(window.end), window.magnitude);
+        this.#chart.isDirty = true;
+      }
     }
     const now = Date.now() + (this.#ahead ?? 0);
     const from = new Date(midnight(now)).toISOString();
@@ -159,7 +192,7 @@ export class Card {
     this.article.dataset.state = isLost ? "lost" : isStale ? "stale" : "live";
     if (this.#chart.isStale !== isStale) {
       [this.#chart.isStale, this.#chart.isDirty] = [isStale, true];
-      this.#chart.push([], 0);
+      this.#chart.redraw();
     }
     if (isLost) {
       say(this.#parts.heard, `heard until ${exact(this.heardAt)}`);
@@ -167,6 +200,7 @@ export class Card {
       say(this.#parts.heard, silent >= SILENT_MS ? `last heard ${ago(silent / 1000)}` : "heard just now");
       this.#lasting();
     }
+    if (!isLost && Date.now() > this.#askAt) this.renew();
     if (this.#ticks % 4 === 0) this.#measured();
     if (this.#ticks % 20 === 0) this.#ribbon.at(Date.now() + (this.#ahead ?? 0));
   }
@@ -200,9 +234,8 @@ export class Card {
       say(this.#parts.measured, this.#isLost ? "" : "Nothing measured in the last minute");
       return;
     }
-    const { least, greatest, mean } = summary;
-    const now = mean === null ? "" : `mean ${mean.toFixed(1)} m/s², `;
-    say(this.#parts.measured, `${now}last minute ${least.toFixed(1)} to ${greatest.toFixed(1)} m/s²`);
+    const told = Object.entries(summary).filter(([, value]) => value !== null);
+    say(this.#parts.measured, `${told.map(([what, value]) => `${what} ${value?.toFixed(1)}`).join(", ")} m/s²`);
   }
 
   /** @param {"holes" | "late"} part @param {number} count @param {(count: number) => string} words */
