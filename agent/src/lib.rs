@@ -7,7 +7,7 @@
 //! 3. [`uplink`] reads frames from the spool and sends them over MQTT, activity first; [`identity`] says who sends them.
 //! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
 //!
-//! `page` shows [`status`] to [`readers`], [`metrics`] is for Prometheus, [`config`] what can be told.
+//! `mdns` has it found as `NAME.local`; `page` shows [`status`] to [`readers`], [`metrics`] is for Prometheus, [`config`] what can be told.
 
 pub mod addresses;
 pub mod classify;
@@ -16,6 +16,7 @@ pub mod config;
 pub mod identity;
 pub mod ingest;
 mod kept;
+mod mdns;
 pub mod metrics;
 pub mod names;
 mod page;

@@ -26,6 +26,7 @@ use crate::config::AgentConfig;
 use crate::identity::{self, Identity, Route};
 use crate::ingest::http::{self, Door, Quotas};
 use crate::kept::KeptFile;
+use crate::mdns::{self, Announced};
 use crate::metrics::AgentMetrics;
 use crate::names::Names;
 use crate::page::{self, Page};
@@ -95,6 +96,7 @@ pub async fn run(
     let (routes_out, routes) = watch::channel(route);
     let (agent_out, agent) = watch::channel(None);
     let (shown_agent, shown_status) = (agent.clone(), Arc::clone(&status));
+    let (mdns, local_name) = (config.mdns.clone(), status.local_name.clone());
     let push_host = config.push_host.clone();
     let names = Names::of_this_machine(push_host.as_deref());
     let wanted = Arc::default();
@@ -130,6 +132,14 @@ pub async fn run(
     let stop = shutdown.clone();
     if !is_by_broker {
         tasks.spawn("identity", identity::keep(identities, shutdown.clone()));
+    }
+    if mdns.enabled && Announced::is_reached(address) {
+        let wanted = mdns.name.unwrap_or_else(|| begun.agent.to_string());
+        let (is_https, data_dir) = (tls.is_some(), data_dir.clone());
+        let announced = Announced { wanted, listener: address, is_https, data_dir };
+        tasks.spawn("mdns", mdns::run(announced, local_name, shutdown.clone()));
+    } else {
+        mdns::kept::forget(&data_dir);
     }
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
     let readers = Arc::new(KeptFile::new(&data_dir));

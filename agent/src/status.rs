@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use gaitway_proto::activity::Window;
 use gaitway_proto::ledger::Stream;
+use tokio::sync::watch;
 
 use crate::uplink::UplinkStatus;
 use crate::writer::news::Heard;
@@ -20,6 +21,8 @@ pub struct AgentStatus {
     now: Mutex<AgentSnapshot>,
     /// The link to the relay.
     pub uplink: Arc<UplinkStatus>,
+    /// The agent's name in the local network, such as `attic.local`, while it is in force.
+    pub local_name: watch::Sender<Option<String>>,
 }
 
 /// The agent at one moment.

@@ -4,14 +4,17 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, absolute};
 
-use gaitway_agent::addresses::{data_dir_flag, urls};
+use gaitway_agent::addresses::{data_dir_flag, local_url, urls};
 use gaitway_agent::config::AgentConfig;
 use gaitway_agent::phones::PhonesFile;
 use gaitway_agent::readers::{self, Link};
 
 /// Prints it on a terminal, logs it otherwise.
 pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent: &AgentConfig) -> std::io::Result<()> {
-    let reached = urls(listener, agent.https.key_file.is_some(), agent.push_host.as_deref());
+    let is_https = agent.https.key_file.is_some();
+    let by_name =
+        local_url(&agent.data_dir, listener, is_https).filter(|_| agent.mdns.enabled && agent.push_host.is_none());
+    let reached: Vec<_> = urls(listener, is_https, agent.push_host.as_deref()).into_iter().chain(by_name).collect();
     let urls = reached.iter().map(|url| format!("{url}/data"));
     let agent_dir = &agent.data_dir;
     let is_open = PhonesFile::new(agent_dir).current().is_ok_and(|phones| phones.is_none());
@@ -39,7 +42,7 @@ pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent:
         writeln!(out, "Phones push with their tokens. A push URL for another phone:")?;
         writeln!(out, "  gaitway agent phone add NAME{of}")?;
     }
-    let scheme = if agent.https.key_file.is_some() { "https" } else { "http" };
+    let scheme = if is_https { "https" } else { "http" };
     writeln!(out, "What they do is shown in a browser:")?;
     if listener.ip().is_loopback() || listener.ip().is_unspecified() {
         writeln!(out, "  {scheme}://localhost:{} on this machine", listener.port())?;

@@ -64,7 +64,7 @@ impl Place {
     }
 
     /// URLs of the agent without a path: of `listener` if that is told, else where it listens or did when it last ran, else as
-    /// configured.
+    /// configured. The one by its name in the network comes last, for not every phone knows such names.
     pub(super) fn urls(&self, listener: Option<SocketAddr>) -> Vec<String> {
         let configured = || Listens {
             address: self.configured.http,
@@ -73,7 +73,9 @@ impl Place {
         };
         let mut listens = addresses::noted(&self.dir).unwrap_or_else(configured);
         listens.address = listener.unwrap_or(listens.address);
-        listens.urls()
+        let by_name =
+            listens.host.is_none().then(|| addresses::local_url(&self.dir, listens.address, listens.is_https));
+        listens.urls().into_iter().chain(by_name.flatten()).collect()
     }
 }
 
