@@ -16,6 +16,9 @@ pub mod config;
 pub mod identity;
 pub mod ingest;
 mod kept;
+#[cfg(feature = "fuzzing")]
+pub mod mdns;
+#[cfg(not(feature = "fuzzing"))]
 mod mdns;
 pub mod metrics;
 pub mod names;

@@ -21,6 +21,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(crate) mod kept;
 mod links;
 mod name;
