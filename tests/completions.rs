@@ -1,4 +1,5 @@
 //! What shells complete of `gaitway`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "completions/shell.rs"]
 mod shell;

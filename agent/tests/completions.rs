@@ -1,4 +1,5 @@
 //! What shells complete of `gaitway-agent`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../../tests/completions/shell.rs"]
 mod shell;

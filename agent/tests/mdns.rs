@@ -1,4 +1,5 @@
 //! The agent's name in the local network, as Debian's Avahi finds it: on machines of their own, made of namespaces.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Instant;
 

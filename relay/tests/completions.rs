@@ -1,4 +1,5 @@
 //! What shells complete of `gaitway-relay`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(feature = "kafka")]
 
 #[path = "../../tests/completions/shell.rs"]
