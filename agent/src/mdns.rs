@@ -39,7 +39,7 @@ use responder::{Effect, LinkId, Responder};
 use sockets::Way;
 
 /// How often the machine's interfaces are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Packets that may wait; what comes beyond is asked again by who sent it.
 const MOST_WAITING: usize = 32;
