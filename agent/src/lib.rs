@@ -8,8 +8,8 @@
 //! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
 //!
 //! What was committed, [`status`] shows and [`recent`] keeps for two days, as [`stretches`] of one activity.
-//! `page` shows [`status`] to [`readers`], [`setup`] sets their phones up, `api` tells it programs, [`metrics`] is for Prometheus,
-//! [`config`] what can be told.
+//! `page` shows [`status`] to [`readers`], [`setup`] sets their phones up, `api` tells it programs, `mdns` has it found as
+//! `NAME.local`, [`metrics`] is for Prometheus, [`config`] what can be told.
 
 pub mod addresses;
 mod api;
@@ -19,6 +19,10 @@ pub mod config;
 pub mod identity;
 pub mod ingest;
 mod kept;
+#[cfg(feature = "fuzzing")]
+pub mod mdns;
+#[cfg(not(feature = "fuzzing"))]
+mod mdns;
 pub mod metrics;
 pub mod names;
 mod page;

@@ -28,6 +28,7 @@ use crate::config::AgentConfig;
 use crate::identity::{self, Identity, Route};
 use crate::ingest::http::{self, Door, Quotas};
 use crate::kept::KeptFile;
+use crate::mdns::{self, Announced};
 use crate::metrics::AgentMetrics;
 use crate::names::Names;
 use crate::page::{self, Page};
@@ -101,6 +102,8 @@ pub async fn run(
     let (agent_out, agent) = watch::channel(None);
     let (shown_agent, shown_status, status_at_door) = (agent.clone(), Arc::clone(&status), Arc::clone(&status));
     let (push_host, open_is_told) = (config.push_host.clone(), config.open_is_told);
+    let (mdns, local_name) = (config.mdns.clone(), status.local_name.clone());
+    let shown_name = local_name.subscribe();
     let names = Names::of_this_machine(push_host.as_deref());
     let wanted = Arc::default();
     let identities = identity::Keeper {
@@ -149,6 +152,14 @@ pub async fn run(
     }
     // It ends once the writer has, with what that told last.
     tasks.spawn_blocking("today's windows", move || filling.run())?;
+    if mdns.enabled && Announced::is_reached(address) {
+        let wanted = mdns.name.unwrap_or_else(|| begun.agent.to_string());
+        let (is_https, data_dir) = (tls.is_some(), data_dir.clone());
+        let announced = Announced { wanted, listener: address, is_https, data_dir };
+        tasks.spawn("mdns", mdns::run(announced, local_name, shutdown.clone()));
+    } else {
+        mdns::kept::forget(&data_dir);
+    }
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
     let readers = Arc::new(KeptFile::new(&data_dir));
     let lists = (Arc::clone(&phones), Arc::clone(&readers));
@@ -162,7 +173,7 @@ pub async fn run(
         listener: address,
         flag: flag.clone(),
         is_https: tls.is_some(),
-        setup: Setup { push_host, local: watch::channel(None).1, held: Held::default() },
+        setup: Setup { push_host, local: shown_name, held: Held::default() },
     });
     let live = Arc::new(Live::default());
     let api = Api::new(Arc::clone(&page), recent, Arc::clone(&live), shutdown.clone());

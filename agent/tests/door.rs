@@ -68,7 +68,6 @@ fn door_of(writer: mpsc::Sender<Command>) -> Door {
         status: Arc::default(),
         writer,
         metrics: AgentMetrics::default(),
-        status: Arc::default(),
         phones: Arc::new(PhonesFile::new(Path::new("there is no such folder"))),
         quotas: Quotas::new(&LimitsConfig::default()),
         names: Names::default(),

@@ -33,7 +33,7 @@ impl Site {
     fn new(listener: &str, is_https: bool, push_host: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (local, receiver) = watch::channel(None);
-        let page = Page {
+        let page = Arc::new(Page {
             readers: Arc::new(KeptFile::new(dir.path())),
             phones: Arc::new(PhonesFile::new(dir.path())),
             status: Arc::default(),
@@ -42,9 +42,9 @@ impl Site {
             flag: String::new(),
             is_https,
             setup: Setup { push_host: push_host.map(str::to_owned), local: receiver, held: Held::default() },
-        };
+        });
         let phones = PhonesFile::new(dir.path());
-        Self { router: page::under_own_names(page::router(page), Names::default()), dir, local, phones }
+        Self { router: page::under_own_names(page::router(page, Router::new()), Names::default()), dir, local, phones }
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
