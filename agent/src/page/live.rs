@@ -142,7 +142,9 @@ fn way(relay: &Relay, spool: &Spool) -> Markup {
         (true, _) => ("linked", "Linked", "It takes what comes."),
         (false, why) => ("away", "Away", why.unwrap_or_default()),
     };
-    let age = spool.oldest_seconds.map(|age| format!(", the oldest for {}", words::duration(age))).unwrap_or_default();
+    let age =
+        spool.oldest_seconds.filter(|age| *age >= 5).map(|age| format!(", the oldest for {}", words::duration(age)));
+    let age = age.unwrap_or_default();
     let room = if spool.max_bytes > 0 { format!(" of {}", words::size(spool.max_bytes)) } else { String::new() };
     let (waits, depth) = match spool.frames {
         0 => ("Nothing".to_owned(), String::new()),

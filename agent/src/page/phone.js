@@ -8,7 +8,20 @@
  */
 import { Chart, SPAN_MS } from "./chart.js";
 import { Ribbon } from "./ribbon.js";
-import { ago, activityWord, duration, exact, full, late, lost, midnight, sensor, sure, thousands } from "./words.js";
+import {
+  ago,
+  activityWord,
+  clock,
+  duration,
+  exact,
+  full,
+  late,
+  lost,
+  midnight,
+  sensor,
+  sure,
+  thousands,
+} from "./words.js";
 
 /** @typedef {import("./stream.js").Phone} Phone */
 /** @typedef {import("./stream.js").Motion} Motion */
@@ -223,7 +236,10 @@ export class Card {
       return;
     }
     const seconds = (Date.now() + (this.#ahead ?? 0) - since) / 1000;
-    say(this.#parts.since, seconds < 3 ? "just begun" : `for ${duration(seconds)}`);
+    // Of a phone whose clock is not known and not the browser's nobody can say for how long.
+    const isStrange = this.#ahead === null && (seconds < -60 || seconds > 86_400);
+    const lasting = seconds < 3 ? "just begun" : `for ${duration(seconds)}`;
+    say(this.#parts.since, isStrange ? `since ${clock(since)}` : lasting);
     this.#parts.since.title = `Since ${full(since)}`;
     this.#parts.since.setAttribute("datetime", new Date(since).toISOString());
   }
