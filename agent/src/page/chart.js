@@ -73,16 +73,28 @@ export class Chart {
   push(bins, now) {
     for (const [ms, low, high] of bins) this.bins.add(ms, low, high);
     const last = bins.at(-1);
-    if (last) this.edge.arrive(last[0] + BIN_MS, now);
+    if (last) this.arrive(last[0] + BIN_MS, now);
+  }
+
+  /** Something was told up to that time. @param {number} ms Of the phone. @param {number} now */
+  arrive(ms, now) {
+    this.edge.arrive(ms, now);
+    this.redraw();
+  }
+
+  redraw() {
     this.isDirty = true;
     stage.wake();
   }
 
-  /** The least, greatest and mean magnitude of the minute. @param {number} now */
+  /** The mean, least and greatest magnitude of the minute. @param {number} now */
   summary(now) {
     const edge = this.edge.at(now);
-    const range = edge === null ? null : this.bins.range(edge - SPAN_MS, edge + SPAN_MS);
-    return range && { least: range[0], greatest: range[1], mean: this.means.last?.value ?? null };
+    if (edge === null) return null;
+    const range = this.bins.range(edge - SPAN_MS, edge + SPAN_MS);
+    const last = this.means.last;
+    if (!range && (!last || edge - last.ms > SPAN_MS)) return null;
+    return { mean: last?.value ?? null, least: range?.[0] ?? null, greatest: range?.[1] ?? null };
   }
 
   /** Draws what moved. @param {number} now @returns {boolean} Whether it goes on moving. */
@@ -123,7 +135,19 @@ export class Chart {
     context.clearRect(0, 0, width, height);
     this.#bands(y, left, width, isSmall);
     if (!isSmall) this.#axis(y, left, width, floor);
-    if (edge === null) return;
+    if (edge !== null) this.#data(y, left, width, floor, edge);
+    if (!isSmall) this.#names(y, left);
+  }
+
+  /**
+   * @param {(value: number) => number} y
+   * @param {number} left
+   * @param {number} width
+   * @param {number} floor
+   * @param {number} edge
+   */
+  #data(y, left, width, floor, edge) {
+    const context = this.#context;
     const x = (/** @type {number} */ ms) => width - ((edge - ms) / SPAN_MS) * (width - left);
     context.save();
     context.beginPath();
@@ -132,7 +156,6 @@ export class Chart {
     this.#envelope(x, y, edge);
     this.#mean(x, y, edge);
     context.restore();
-    if (!isSmall) this.#names(y, left);
   }
 
   /** The axis grows for what would not fit, by doubling. @param {number | null} edge */
@@ -196,7 +219,11 @@ export class Chart {
     context.fillText("now", width, floor + 4);
   }
 
-  /** Over the data, with the ground's colour around each letter. @param {(value: number) => number} y @param {number} left */
+  /**
+   * Over the data, with the ground's colour around each letter.
+   * @param {(value: number) => number} y
+   * @param {number} left
+   */
   #names(y, left) {
     const context = this.#context;
     context.font = "600 11px system-ui, sans-serif";

@@ -37,7 +37,7 @@ pub(super) fn page(status: &Status) -> Markup {
             nav { a href="/setup" { "Add a phone" } }
         }
         main {
-            ul #notices aria-label="Notices" { @for notice in &status.notices { li.notice { (notice) } } }
+            ul #notices aria-label="Notices" { @for notice in &status.notices { li.notice { (words::capital(notice)) } } }
             @if phones.is_empty() { (no_phone(status.test.as_ref())) }
             div #phones data-size=(size) { @for phone in phones { (card(Some(phone))) } }
             (way(&status.relay, &status.spool))
@@ -124,7 +124,7 @@ fn no_phone(test: Option<&Test>) -> Markup {
             p { "As soon as a phone sends, this page shows what it does." }
             ol {
                 li { "Install the app " b { "Sensor Logger" } " on the phone." }
-                li { "Open " a href="/setup" { "the set-up page" } " and scan its code with the phone's camera." }
+                li { "Open " a href="/setup" { "the set-up page" } " on it, or scan the code there: that sets the app up." }
                 li { "Start a recording." }
             }
             p.tested role="status" {
@@ -209,7 +209,7 @@ mod tests {
             "since 00:00 UTC",
             "844 readings/s",
             "<li class=\"holes wrong\">3 pushes lost on the way",
-            "<li class=\"notice\">anybody may push",
+            "<li class=\"notice\">Anybody may push",
             "data-state=\"away\"><span>Away</span><small>the relay is away",
             "<span>3 frames</span><small>7.0 kB",
         ] {

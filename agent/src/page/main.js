@@ -54,7 +54,7 @@ function show(status) {
   for (const phone of status.phones) {
     const card = cards.get(phone.deviceId) ?? made(phone.deviceId);
     const before = card.activity;
-    card.update(phone, status.thresholds);
+    card.update(phone, status.thresholds, state === "polling");
     noticed(card, before);
   }
   arrange(status);
@@ -126,7 +126,7 @@ function connected({ state: now, since, reason }) {
   };
   say(line, texts[now]);
   if (now === "lost") document.title = "Connection lost · gaitway";
-  if (now === "live" && state !== null) for (const card of cards.values()) card.reload();
+  if (now === "live" && state !== null) for (const card of cards.values()) card.renew();
   state = now;
   for (const card of cards.values()) card.tick(now === "lost");
 }

@@ -48,6 +48,7 @@ export class Card {
   /** When the activity began, ms of the phone. @type {number | null} */ #since = null;
   /** Windows that closed while the day is asked for. @type {import("./stretches.js").Stretch[] | null} */
   #early = null;
+  #wasAsked = false;
   #isLost = false;
   #ticks = 0;
   /** @type {Record<string, HTMLElement>} */ #parts = {};
@@ -80,8 +81,12 @@ export class Card {
     this.article.remove();
   }
 
-  /** @param {Phone} phone @param {import("./chart.js").Thresholds} thresholds */
-  update(phone, thresholds) {
+  /**
+   * @param {Phone} phone
+   * @param {import("./chart.js").Thresholds} thresholds
+   * @param {boolean} isAll Nothing else is told of it: the line of the chart is made of this.
+   */
+  update(phone, thresholds, isAll) {
     this.name = phone.name ?? phone.deviceId;
     say(this.#parts.name, this.name);
     this.#parts.name.title = phone.deviceId;
@@ -91,6 +96,11 @@ export class Card {
     this.#chart.thresholds = thresholds;
     this.#since = phone.since === null ? null : Date.parse(phone.since);
     this.#present(phone.activity, phone.confidence);
+    if (isAll && phone.magnitude !== null) {
+      const at = this.heardAt + (this.#ahead ?? 0);
+      this.#chart.means.add(at, phone.magnitude);
+      this.#chart.arrive(at, performance.now());
+    }
     say(this.#parts.rate, `${thousands(phone.readingsPerSecond)} readings/s`);
     say(this.#parts.sensors, phone.sensors.map(sensor).join(" · "));
     this.#problem("holes", phone.holes, lost);
@@ -112,16 +122,27 @@ export class Card {
       if (running.activity !== this.activity) this.#since = newest ?? Date.parse(running.end);
       this.#present(running.activity, running.confidence);
     }
+    const now = Date.now() + (this.#ahead ?? 0);
+    if (midnight(now) !== this.#ribbon.from) {
+      // The phone's midnight; or its clock is not the browser's.
+      this.#ribbon.begin(now, []);
+      this.renew();
+    }
     const windows = closed.map(timed);
     if (this.#early) this.#early.push(...windows.slice(0, EARLY - this.#early.length));
     this.#ribbon.close(windows);
     this.tick(false);
   }
 
+  /** News had stopped: asks anew for what was missed, if it was ever asked for. */
+  renew() {
+    if (this.#wasAsked) this.reload();
+  }
+
   /** Asks for its last minutes and its day. */
   reload() {
     if (this.#early) return;
-    this.#early = [];
+    [this.#early, this.#wasAsked] = [[], true];
     inTurn(async () => {
       try {
         await this.#past();
@@ -159,7 +180,7 @@ export class Card {
     this.article.dataset.state = isLost ? "lost" : isStale ? "stale" : "live";
     if (this.#chart.isStale !== isStale) {
       [this.#chart.isStale, this.#chart.isDirty] = [isStale, true];
-      this.#chart.push([], 0);
+      this.#chart.redraw();
     }
     if (isLost) {
       say(this.#parts.heard, `heard until ${exact(this.heardAt)}`);
@@ -200,9 +221,8 @@ export class Card {
       say(this.#parts.measured, this.#isLost ? "" : "Nothing measured in the last minute");
       return;
     }
-    const { least, greatest, mean } = summary;
-    const now = mean === null ? "" : `mean ${mean.toFixed(1)} m/s², `;
-    say(this.#parts.measured, `${now}last minute ${least.toFixed(1)} to ${greatest.toFixed(1)} m/s²`);
+    const told = Object.entries(summary).filter(([, value]) => value !== null);
+    say(this.#parts.measured, `${told.map(([what, value]) => `${what} ${value?.toFixed(1)}`).join(", ")} m/s²`);
   }
 
   /** @param {"holes" | "late"} part @param {number} count @param {(count: number) => string} words */

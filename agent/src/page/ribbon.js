@@ -28,7 +28,6 @@ export class Ribbon {
   #isSeen = false;
   /** The agent told what was before. */ #isTold = false;
   #pending = 0;
-  isStale = false;
   #abort = new AbortController();
   #observer;
   #sizes;
@@ -78,11 +77,9 @@ export class Ribbon {
     this.tell();
   }
 
-  /** @param {import("./stretches.js").Stretch[]} windows Closed ones. */
+  /** @param {import("./stretches.js").Stretch[]} windows Closed ones; what is of another day is left out. */
   close(windows) {
     for (const window of windows) {
-      const from = midnight(window.end - 1);
-      if (from > this.#day.from) this.#day = new Day(from);
       this.#day.close(window);
       this.#now = Math.max(this.#now, window.end);
     }
@@ -91,8 +88,6 @@ export class Ribbon {
 
   /** The phone's time goes on. @param {number} now */
   at(now) {
-    const isNextDay = midnight(now) > this.#day.from && this.#day.list.length === 0;
-    if (isNextDay) this.#day = new Day(midnight(now));
     if (midnight(now) === this.#day.from) this.#now = now;
     this.redraw();
   }
@@ -120,9 +115,14 @@ export class Ribbon {
     }
   }
 
-  /** @returns {[number, number]} First and last time shown, ms. */
+  /**
+   * First and last time shown, ms: from midnight, or the first hour of which something is known.
+   * @returns {[number, number]}
+   */
   #span() {
-    return [this.#day.from, Math.max(this.#now, this.#day.from + LEAST_MS)];
+    const { from, list } = this.#day;
+    const first = list.length ? from + Math.floor((list[0].start - from) / HOUR) * HOUR : from;
+    return [first, Math.max(this.#now, first + LEAST_MS)];
   }
 
   #listen() {
@@ -203,7 +203,7 @@ export class Ribbon {
     const [from, to] = this.#span();
     const floor = height - FOOT;
     const x = (/** @type {number} */ ms) => ((ms - from) / (to - from)) * width;
-    this.#hours(x, width, floor, to - from);
+    this.#hours(x, width, floor, from, to);
     const found = this.#found();
     for (const stretch of this.#day.list) {
       const level = ACTIVITIES.indexOf(stretch.activity) + 1;
@@ -220,17 +220,24 @@ export class Ribbon {
     context.fillRect(Math.min(width - 1, Math.max(0, x(this.#cursor) - 0.5)), 0, 1, floor);
   }
 
-  /** @param {(ms: number) => number} x @param {number} width @param {number} floor @param {number} span */
-  #hours(x, width, floor, span) {
+  /**
+   * @param {(ms: number) => number} x
+   * @param {number} width
+   * @param {number} floor
+   * @param {number} from
+   * @param {number} to
+   */
+  #hours(x, width, floor, from, to) {
     const context = this.#context;
     context.font = "11px system-ui, sans-serif";
     context.textBaseline = "top";
     const steps = [HOUR / 6, HOUR / 2, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR];
-    const step = steps.find((step) => (span / step) * 58 < width) ?? 12 * HOUR;
+    const step = steps.find((step) => ((to - from) / step) * 58 < width) ?? 12 * HOUR;
     context.fillStyle = palette().line;
     context.fillRect(0, floor - 1, width, 1);
     let end = -Infinity;
-    for (let ms = this.#day.from; ms <= this.#day.from + span; ms += step) {
+    const first = Math.ceil((from - this.#day.from) / step) * step;
+    for (let ms = this.#day.from + first; ms <= to; ms += step) {
       const text = clock(ms);
       const wide = context.measureText(text).width;
       const at = x(ms);

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * What the chart draws of one phone, in rings of fixed size, and where its right edge stands. Pure: time is an argument.
+ * What the chart draws of one phone, in rings of fixed size, and where its right edge stands. Pure.
  *
  * - Nothing here grows: a day later as many numbers are held as after the first minute.
  * - Bins may come late, twice or in any order.

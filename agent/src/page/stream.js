@@ -10,8 +10,8 @@
 /**
  * @typedef {{name: string, hertz: number}} Sensor
  * @typedef {{deviceId: string, name: string | null, sessionId: string, activity: string | null,
- *   confidence: number | null, magnitude: number | null, since: string | null, secondsAgo: number, readings: number, readingsPerSecond: number,
- *   sensors: Sensor[], holes: number, lateReadings: number}} Phone
+ *   confidence: number | null, magnitude: number | null, since: string | null, secondsAgo: number, readings: number,
+ *   readingsPerSecond: number, sensors: Sensor[], holes: number, lateReadings: number}} Phone
  * @typedef {{agent: string | null, version: string, uptimeSeconds: number, notices: string[], isOpen: boolean,
  *   readings: number, duplicates: number, test: {deviceId: string | null, secondsAgo: number} | null,
  *   spool: {frames: number, bytes: number, maxBytes: number, oldestSeconds: number | null,

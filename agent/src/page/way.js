@@ -33,8 +33,9 @@ export function showWay({ relay, spool }) {
   tell("disk", spool.diskFreeBytes === null ? "Not known" : size(spool.diskFreeBytes));
 }
 
-/** @param {string[]} notices @returns {string[]} Those that are new. */
-export function showNotices(notices) {
+/** @param {string[]} told Sentences. @returns {string[]} Those that are new. */
+export function showNotices(told) {
+  const notices = told.map(capital);
   const list = part("notices");
   const shown = [...list.children].map((notice) => notice.textContent ?? "");
   if (shown.length === notices.length && shown.every((text, at) => text === notices[at])) return [];

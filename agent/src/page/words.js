@@ -70,7 +70,13 @@ export const lost = (holes) => `${count(holes, "push", "pushes")} lost on the wa
 /** "2 readings came late". @param {number} late @returns {string} */
 export const late = (late) => `${count(late, "reading", "readings")} came late`;
 
-/** "no push", "1 push", "3 pushes". @param {number} number @param {string} one @param {string} many @returns {string} */
+/**
+ * "no push", "1 push", "3 pushes".
+ * @param {number} number
+ * @param {string} one
+ * @param {string} many
+ * @returns {string}
+ */
 export const count = (number, one, many) => `${number ? thousands(number) : "no"} ${number > 1 ? many : one}`;
 
 /** "Accelerometer 100 Hz". @param {{name: string, hertz: number}} sensor @returns {string} */
