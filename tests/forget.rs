@@ -195,7 +195,7 @@ fn of_a_forgotten_device_nothing_is_left_in_any_file_and_the_other_is_exact() {
     machine.assert_nothing_left();
     let (code, shown, _) = machine.forget(&["--yes"]);
     let found: Vec<&str> = shown.lines().filter(|line| line.starts_with("  ") && line.ends_with(": nothing")).collect();
-    assert!(code == Some(0) && found.len() == 4, "four places: {shown}");
+    assert!(code == Some(0) && found.len() == 5, "five places: {shown}");
     assert!(shown.contains("There is nothing of device") && !shown.contains("What was done"), "{shown}");
 
     // What waits of the other is stored, and more comes; the forgotten phone pushes on.

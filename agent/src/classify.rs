@@ -100,6 +100,11 @@ impl Threshold {
         }
     }
 
+    /// From which mean on, m/s², a window is walking, running, sprinting.
+    pub fn bounds(&self) -> [f64; 3] {
+        [self.stationary, self.walking, self.running]
+    }
+
     /// Name of the rule as records tell it: `threshold`, with its bounds where they are not the default ones.
     pub fn name(&self) -> String {
         if *self == Self::default() {

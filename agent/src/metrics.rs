@@ -7,6 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
+use crate::status::Waiting;
 use crate::writer::news::News;
 
 type Label = [(&'static str, &'static str); 1];
@@ -33,6 +34,8 @@ pub struct AgentMetrics {
     damaged_frames: Counter,
     /// Spools that were damaged, removed or replaced while in use.
     pub lost_spools: Counter,
+    /// Windows that are missing in what is shown of today.
+    pub(crate) forgone_windows: Counter,
     /// Transactions that could not be written.
     pub failed_transactions: Counter,
     waiting: Family<Label, Gauge>,
@@ -66,6 +69,8 @@ impl AgentMetrics {
             registry.register("damaged_frames", "Frames of the spool whose checksum did not hold", damaged);
             let lost = "Spools damaged, removed or replaced, each followed by a new one";
             registry.register("lost_spools", lost, self.lost_spools.clone());
+            let forgone = "Windows missing in what is shown of today, and kept for the relay";
+            registry.register("forgone_windows", forgone, self.forgone_windows.clone());
             let failed = self.failed_transactions.clone();
             registry.register("failed_transactions", "Transactions that could not be written", failed);
             registry.register("waiting_frames", "Frames that wait for the relay", self.waiting.clone());
@@ -78,7 +83,7 @@ impl AgentMetrics {
         self.refused.get_or_create(&[("reason", reason)]).inc();
     }
 
-    pub(crate) fn tell(&self, news: &News, waiting: &[(Stream, u64)], spool_bytes: u64) {
+    pub(crate) fn tell(&self, news: &News, waiting: &Waiting) {
         self.messages.inc_by(news.messages);
         self.readings.inc_by(news.readings);
         self.withheld.inc_by(news.withheld);
@@ -92,12 +97,12 @@ impl AgentMetrics {
         self.dropped_messages.inc_by(news.dropped_messages);
         self.dropped_readings.inc_by(news.dropped_readings);
         self.damaged_frames.inc_by(news.damaged);
-        for window in &news.windows {
-            self.windows.get_or_create(&[("activity", window.activity.as_str())]).inc();
+        for closing in news.heard.iter().flat_map(|heard| &heard.closed) {
+            self.windows.get_or_create(&[("activity", closing.window.activity.as_str())]).inc();
         }
-        for (stream, frames) in waiting {
-            self.waiting.get_or_create(&[("stream", stream.as_str())]).set(*frames as i64);
+        for (stream, frames) in [(Stream::Raw, waiting.raw), (Stream::Activity, waiting.activity)] {
+            self.waiting.get_or_create(&[("stream", stream.as_str())]).set(frames as i64);
         }
-        self.spool.set(spool_bytes as i64);
+        self.spool.set(waiting.spool_bytes as i64);
     }
 }

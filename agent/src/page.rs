@@ -1,4 +1,4 @@
-//! The agent's page for people, at `/`, and what it shows as JSON, at `/api/v1/status`; `/enter/<code>` lets a browser in.
+//! The agent's page for people, at `/`; `/enter/<code>` lets a browser in. Programs are answered behind the same guards.
 //!
 //! - Who may look is looked at before anything is read.
 //! - No script but the agent's own files, nothing of another host, and nothing that another site may frame or keep.
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, SET_COOKIE};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -21,8 +21,9 @@ use gaitway_service::server::Caller;
 use maud::Markup;
 use tokio::sync::watch;
 
+use crate::api::problem::{Problem, is_for_programs};
 use crate::api::shape::Status;
-use crate::kept::KeptFile;
+use crate::kept::{KeptFile, Unusable};
 use crate::names::Names;
 use crate::phones::{PhonesFile, Token, hash};
 use crate::readers::{self, Readers, Refused};
@@ -42,6 +43,13 @@ pub(crate) use view::document;
 /// What a page may load and do: what the agent itself serves, and nothing that stands in the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// What programs are told that may not look.
+const CLOSED: &str = "What phones do is shown to readers: programs on the machine where gaitway runs, and browsers that \
+    came by a link of `gaitway agent reader add NAME`.";
+
+/// What is said where nobody knows who may look.
+const BROKEN: &str = "The list of readers cannot be used: the agent's log says why.";
 
 /// What the page needs.
 #[derive(Debug)]
@@ -64,21 +72,41 @@ pub(crate) struct Page {
     pub(crate) setup: Setup,
 }
 
-/// The routes for readers.
-pub(crate) fn router(page: Page) -> Router {
-    let page = Arc::new(page);
+/// Why a request may see what is shown: for answers that go on.
+#[derive(Debug, Clone)]
+pub(crate) struct Pass {
+    page: Arc<Page>,
+    headers: HeaderMap,
+    is_here: bool,
+}
+
+impl Pass {
+    /// Whether it still may.
+    pub(crate) fn holds(&self) -> bool {
+        matches!(self.look(), Ok(Some(_)))
+    }
+
+    fn look(&self) -> Result<Option<Viewer>, Unusable> {
+        let cookie = access::cookie_name(self.page.listener.port());
+        access::viewer(&self.headers, self.is_here, &self.page.readers, &cookie, now())
+    }
+}
+
+/// The routes for readers, with those `for_programs`.
+pub(crate) fn router(page: Arc<Page>, for_programs: Router) -> Router {
     let guarded = Router::new()
         .route("/", get(shown))
-        .route("/api/v1/status", get(status))
         .merge(setup::pages())
+        .with_state(page.clone())
+        .merge(for_programs)
         .route_layer(middleware::from_fn_with_state(page.clone(), only_readers));
     Router::new()
         .route("/enter/{code}", get(offer).post(enter))
         .route("/E/{code}", get(short))
+        .with_state(page)
         .merge(guarded)
         .merge(assets::routes())
         .layer(middleware::map_response(guard_headers))
-        .with_state(page)
 }
 
 /// Answers requests under other names than `names` knows with a sentence.
@@ -90,9 +118,12 @@ pub(crate) fn under_own_names(router: Router, names: Names) -> Router {
         Some(stranger) => {
             let text = format!(
                 "This agent is not known as {stranger}. If it should be, set push_host in its configuration, or use its \
-                     address.\n"
+                     address."
             );
-            (StatusCode::MISDIRECTED_REQUEST, text).into_response()
+            if is_for_programs(request.uri().path()) {
+                return Problem::new(StatusCode::MISDIRECTED_REQUEST, text).into_response();
+            }
+            (StatusCode::MISDIRECTED_REQUEST, text + "\n").into_response()
         }
     };
     router.layer(middleware::from_fn(check)).layer(Extension(Arc::new(names)))
@@ -105,16 +136,20 @@ fn now() -> i64 {
 async fn only_readers(State(page): State<Arc<Page>>, mut request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>();
     let is_here = caller.is_some_and(Caller::is_here);
-    let cookie = access::cookie_name(page.listener.port());
-    match access::viewer(request.headers(), is_here, &page.readers, &cookie, now()) {
+    let pass = Pass { page, headers: request.headers().clone(), is_here };
+    let is_for_programs = is_for_programs(request.uri().path());
+    match pass.look() {
         Ok(Some(viewer)) => {
             if let Some(caller) = caller {
                 caller.vouch();
             }
+            request.extensions_mut().insert(pass);
             request.extensions_mut().insert(viewer);
             next.run(request).await
         }
+        Ok(None) if is_for_programs => Problem::new(StatusCode::FORBIDDEN, CLOSED).into_response(),
         Ok(None) => (StatusCode::FORBIDDEN, view::closed()).into_response(),
+        Err(_) if is_for_programs => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, BROKEN).into_response(),
         Err(_) => broken(),
     }
 }
@@ -134,7 +169,7 @@ async fn guard_headers(mut response: Response) -> Response {
 }
 
 impl Page {
-    /// What there is to show.
+    /// What is shown at this moment.
     pub(crate) fn now(&self) -> Status {
         let phones = self.phones.current();
         let (agent, uplink) = (self.agent.borrow().clone(), self.status.uplink.snapshot());
@@ -146,11 +181,6 @@ impl Page {
 
 async fn shown(State(page): State<Arc<Page>>) -> Markup {
     live::page(&page.now())
-}
-
-async fn status(State(page): State<Arc<Page>>) -> Response {
-    let text = serde_json::to_vec(&page.now()).expect("the status is text and numbers");
-    ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 /// A link that a small code holds leads to the one that is written.
@@ -213,8 +243,7 @@ fn no_link() -> Response {
 
 /// Why is told by who watches the list, not by who asks.
 fn broken() -> Response {
-    let text = "The list of readers cannot be used: the agent's log says why.";
-    (StatusCode::INTERNAL_SERVER_ERROR, view::sentence("Not now", text)).into_response()
+    (StatusCode::INTERNAL_SERVER_ERROR, view::sentence("Not now", BROKEN)).into_response()
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub const BODIES: usize = 1000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
     ranges: Ranges,
+    /// How many ids are in them.
+    held: u64,
     /// The last bodies, oldest first.
     bodies: VecDeque<Body>,
     /// How many bodies were ever remembered.
@@ -60,7 +62,9 @@ pub struct Change {
 impl Seen {
     /// From stored rows: ranges (first, last) in any order, bodies oldest first, and how many there ever were.
     pub fn from_rows(ranges: impl IntoIterator<Item = (u64, u64)>, bodies: VecDeque<Body>, count: u64) -> Self {
-        Self { ranges: Ranges(ranges.into_iter().collect()), bodies, count }
+        let ranges = Ranges(ranges.into_iter().collect());
+        let held = ranges.0.iter().fold(0_u64, |held, (first, last)| held.saturating_add(last - first + 1));
+        Self { ranges, held, bodies, count }
     }
 
     /// Whether a message with this id and body hash is new.
@@ -83,6 +87,7 @@ impl Seen {
         let (removed, range) = match id {
             Some(id) => {
                 let (removed, range) = self.ranges.insert(id);
+                self.held = self.held.saturating_add(1);
                 (removed, Some(range))
             }
             None => (Vec::new(), None),
@@ -105,8 +110,7 @@ impl Seen {
     /// How many ids below the greatest are missing: pushes lost between phone and agent, or still on their way.
     pub fn holes(&self) -> u64 {
         let Some((_, greatest)) = self.ranges.0.last_key_value() else { return 0 };
-        let held: u64 = self.ranges.0.iter().map(|(first, last)| last - first + 1).sum();
-        greatest + 1 - held
+        (greatest + 1).saturating_sub(self.held)
     }
 
     /// The last bodies, oldest first.

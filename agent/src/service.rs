@@ -22,6 +22,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::addresses::{self, Listens};
+use crate::api::live::Live;
+use crate::api::{self, Api};
 use crate::config::AgentConfig;
 use crate::identity::{self, Identity, Route};
 use crate::ingest::http::{self, Door, Quotas};
@@ -30,7 +32,8 @@ use crate::metrics::AgentMetrics;
 use crate::names::Names;
 use crate::page::{self, Page};
 use crate::phones::PhonesFile;
-use crate::setup::{Held, Setup};
+use crate::recent::{Feed, Recent};
+use crate::setup::Setup;
 use crate::spool::damage::{self, Loss};
 use crate::spool::presence::Presence;
 use crate::spool::quarantine;
@@ -80,6 +83,7 @@ pub async fn run(
         silence: config.windows.silence,
         wall_clock,
     };
+    status.begin(settings.spool.max_bytes, settings.windows.classifier().bounds());
     let (agent_metrics, uplink_metrics) = (AgentMetrics::default(), UplinkMetrics::default());
     agent_metrics.register(metrics);
     uplink_metrics.register(metrics);
@@ -95,7 +99,7 @@ pub async fn run(
     let route = by_broker.unwrap_or_else(|| Route::choose(configured.as_ref(), identity.as_ref()));
     let (routes_out, routes) = watch::channel(route);
     let (agent_out, agent) = watch::channel(None);
-    let (shown_agent, shown_status, told_status) = (agent.clone(), Arc::clone(&status), Arc::clone(&status));
+    let (shown_agent, shown_status, status_at_door) = (agent.clone(), Arc::clone(&status), Arc::clone(&status));
     let (push_host, open_is_told) = (config.push_host.clone(), config.open_is_told);
     let names = Names::of_this_machine(push_host.as_deref());
     let wanted = Arc::default();
@@ -107,8 +111,19 @@ pub async fn run(
         routes: routes_out,
         wanted: Arc::clone(&wanted),
     };
+    let recent = Recent::of(&data_dir);
+    let (feed, filling) = recent.filled(settings.spool.min_free_percent, agent_metrics.forgone_windows.clone());
+    let remembered = recent.clone();
+    match tokio::task::spawn_blocking(move || remembered.doings()).await? {
+        Ok(doings) => status.recall(doings),
+        Err(error) => tracing::warn!(
+            error = format!("{:#}", anyhow::Error::from(error)),
+            "what phones did before this start is not known"
+        ),
+    }
     let keeper = Keeper {
         settings,
+        recent: feed,
         config,
         routes,
         wanted,
@@ -132,12 +147,14 @@ pub async fn run(
     if !is_by_broker {
         tasks.spawn("identity", identity::keep(identities, shutdown.clone()));
     }
+    // It ends once the writer has, with what that told last.
+    tasks.spawn_blocking("today's windows", move || filling.run())?;
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
     let readers = Arc::new(KeptFile::new(&data_dir));
     let lists = (Arc::clone(&phones), Arc::clone(&readers));
     let open = OpenDoor::of(address, &flag);
     tasks.spawn("door", door::watch(lists, open, open_is_told, health.part("phones"), shutdown.clone()));
-    let page = Page {
+    let page = Arc::new(Page {
         readers,
         phones: Arc::clone(&phones),
         status: shown_status,
@@ -145,11 +162,15 @@ pub async fn run(
         listener: address,
         flag: flag.clone(),
         is_https: tls.is_some(),
-        setup: Setup { push_host, local: watch::channel(None).1, held: Held::default() },
-    };
-    let shown = page::router(page).merge(gaitway_service::http::router(health, metrics));
+        setup: Setup::new(push_host, watch::channel(None).1),
+    });
+    let live = Arc::new(Live::default());
+    let api = Api::new(Arc::clone(&page), recent, Arc::clone(&live), shutdown.clone());
+    let (shown, stop) = (Arc::clone(&page), shutdown.clone());
+    tasks.spawn("live view", async move { live.tell(&shown.status, || shown.now(), stop).await });
+    let shown = page::router(page, api::router(api)).merge(gaitway_service::http::router(health, metrics));
     let shown = page::under_own_names(shown, names.clone());
-    let door = Door { writer: commands, metrics: agent_metrics, status: told_status, phones, quotas, names };
+    let door = Door { writer: commands, metrics: agent_metrics, status: status_at_door, phones, quotas, names };
     let router = http::router(door).merge(shown);
     tasks.spawn("http", http::serve(listener, router, tls, shutdown.clone()));
     tasks.spawn("watchdog", notify::watchdog(shutdown.clone()));
@@ -189,6 +210,7 @@ struct Keeper {
     /// The door's end keeps the channel open.
     commands: mpsc::WeakSender<Command>,
     status: Arc<AgentStatus>,
+    recent: Feed,
     metrics: AgentMetrics,
     uplink_metrics: UplinkMetrics,
     spool: Part,
@@ -283,6 +305,7 @@ impl Keeper {
             state: state_out,
             marks: marks_out,
             status: self.status.clone(),
+            recent: Some(self.recent.clone()),
             metrics: self.metrics.clone(),
             health: self.spool.clone(),
         };

@@ -34,7 +34,7 @@ mod terminal;
 mod view;
 
 pub use code::Code;
-pub(crate) use held::Held;
+use held::Held;
 pub use terminal::beside;
 
 use light::Light;
@@ -59,6 +59,13 @@ pub(crate) struct Setup {
     pub(crate) local: watch::Receiver<Option<String>>,
     /// Tokens that are being shown.
     pub(crate) held: Held,
+}
+
+impl Setup {
+    /// One that shows no token yet.
+    pub(crate) fn new(push_host: Option<String>, local: watch::Receiver<Option<String>>) -> Self {
+        Self { push_host, local, held: Held::default() }
+    }
 }
 
 /// The routes for readers.

@@ -1,26 +1,106 @@
 //! What the agent shows to people: phones, what they do, how much waits.
+//!
+//! - Nothing is told before it is on the disk.
+//! - Phones, sensors and names are bounded, whatever strangers send.
+//! - A phone's activity is its running window's; a recording that silence closed has none.
+//! - Nobody who looks holds up the writer: who is slow misses motions, never the newest state.
+//!
+//! `drain` estimates until when nothing waits, `sent` how often sensors are read, [`motion`](Motion) is what charts are drawn of.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gaitway_proto::activity::Window;
-use gaitway_proto::ledger::Stream;
 use serde::Serialize;
+use tokio::sync::{broadcast, watch};
 
+use crate::ingest::Push;
+use crate::stretches::{Slice, Stretch, Stretches};
 use crate::uplink::UplinkStatus;
-use crate::writer::news::Heard;
+use crate::writer::news::{Closing, Heard};
+
+mod drain;
+mod motion;
+mod sent;
+
+use drain::Drain;
+use sent::Meters;
+
+pub use motion::{Bin, MAX_BINS, Motion};
+pub(crate) use sent::sent;
+pub use sent::{MAX_NAME, MAX_SENSORS, Sent};
 
 /// Phones shown at most; a phone unheard for [`FORGET`] makes room.
 const MAX_PHONES: usize = 256;
 const FORGET: Duration = Duration::from_secs(600);
 
+/// Motions that a slow viewer may be behind before it misses some.
+const MOTIONS: usize = 64;
+
+/// A phone unheard for so long sends nothing: its rates begin anew.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// What a kill may have kept [`Recent`](crate::recent::Recent) from noting of an activity that goes on, ns.
+pub(crate) const KILLED: i64 = 30_000_000_000;
+
 /// The agent's present state, shared with whoever shows it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AgentStatus {
-    now: Mutex<AgentSnapshot>,
+    known: Mutex<Known>,
+    changed: Arc<watch::Sender<()>>,
+    motions: broadcast::Sender<Arc<Motion>>,
     /// The link to the relay.
     pub uplink: Arc<UplinkStatus>,
+}
+
+/// The state and what the next one is computed from.
+#[derive(Debug, Default)]
+struct Known {
+    shown: AgentSnapshot,
+    /// By `deviceId`: the same as are shown.
+    behind: BTreeMap<String, Behind>,
+    /// What phones did before this start.
+    before: BTreeMap<String, Doing>,
+    drain: Drain,
+    /// Age of the oldest frame that waits, and when that was so.
+    oldest: Option<(Duration, Instant)>,
+}
+
+/// What is shown of a phone is computed from this.
+#[derive(Debug, Default)]
+struct Behind {
+    /// Closed windows of its recording.
+    run: Stretches,
+    /// The run is of before this start.
+    is_recalled: bool,
+    meters: Meters,
+}
+
+/// What a phone did last, by its closed windows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Doing {
+    /// `sessionId`
+    pub session: String,
+    /// The last stretch.
+    pub stretch: Stretch,
+}
+
+/// What waits for the relay.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Waiting {
+    /// Frames of readings.
+    pub(crate) raw: u64,
+    /// Frames of windows.
+    pub(crate) activity: u64,
+    /// Frames that this start has accepted.
+    pub(crate) accepted: u64,
+    /// Pages of the spool in use, bytes.
+    pub(crate) spool_bytes: u64,
+    /// Free on its disk, bytes.
+    pub(crate) disk_free: Option<u64>,
+    /// Age of the oldest frame.
+    pub(crate) oldest: Option<Duration>,
 }
 
 /// The agent at one moment.
@@ -85,6 +165,7 @@ pub struct Test {
 
 /// What a phone sends of one sensor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Sensor {
     /// As the app calls it.
     pub name: String,
@@ -103,9 +184,12 @@ pub struct Phone {
     pub running: Option<Window>,
     /// Its last recording.
     pub session: String,
-    /// When the running window's activity began: nanoseconds since the Unix epoch, phone's clock.
+    /// When the running window's activity began: nanoseconds since the Unix epoch, phone's clock. A window stands for the
+    /// last slide of its span; this is where the unbroken row of windows of that activity begins, in this recording, which
+    /// the running one ends. Closed windows count as they were told, open ones as they would be told now. A restart of the
+    /// agent does not break the row.
     pub since: Option<i64>,
-    /// Readings per second over the last pushes.
+    /// Readings per second of the phone's clock over the last pushes: of all its sensors.
     pub rate: f64,
     /// What it sends, by name.
     pub sensors: Vec<Sensor>,
@@ -132,43 +216,168 @@ impl Phone {
     }
 }
 
+impl Default for AgentStatus {
+    fn default() -> Self {
+        let changed = Arc::new(watch::Sender::new(()));
+        let uplink = Arc::new(UplinkStatus::telling(changed.clone()));
+        Self { known: Mutex::default(), changed, motions: broadcast::Sender::new(MOTIONS), uplink }
+    }
+}
+
 impl AgentStatus {
     /// The state now.
     pub fn snapshot(&self) -> AgentSnapshot {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let now = Instant::now();
+        let known = self.known();
+        let mut shown = known.shown.clone();
+        shown.oldest = known.oldest.map(|(age, at)| age + now.saturating_duration_since(at));
+        shown.drained_in = known.drain.left(now);
+        drop(known);
+        // What is away takes nothing, whatever it took lately.
+        shown.drained_in = shown.drained_in.filter(|_| self.uplink.snapshot().welcomed);
+        shown
     }
 
-    /// Notes a push of the app's test button, of `device` if it told that.
-    pub(crate) fn tested(&self, device: Option<String>) {
-        let test = Test { device, at: Instant::now() };
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).test = Some(test);
+    /// Changes after each transaction of the writer that told something, and with the link to the relay.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Gets what each push did from now on, once it is on the disk. Who falls behind misses some.
+    pub fn motions(&self) -> broadcast::Receiver<Arc<Motion>> {
+        self.motions.subscribe()
+    }
+
+    /// Notes a push of the app's test button, of `device` if it told one.
+    pub fn tested(&self, device: Option<String>) {
+        self.known().shown.test = Some(Test { device, at: Instant::now() });
+        self.changed.send_replace(());
+    }
+
+    /// The motion in a push, if somebody looks.
+    pub fn bins(&self, push: &Push) -> Vec<Bin> {
+        if self.is_watched() { motion::bins(&push.samples, push.median_time) } else { Vec::new() }
+    }
+
+    /// Notes what does not change while the agent runs: the most that the spool takes, bytes, and the thresholds.
+    pub(crate) fn begin(&self, spool_cap: u64, thresholds: [f64; 3]) {
+        let mut known = self.known();
+        (known.shown.spool_cap, known.shown.thresholds) = (spool_cap, thresholds);
+    }
+
+    /// Notes what phones did before this start, by `deviceId`.
+    pub fn recall(&self, before: impl IntoIterator<Item = (String, Doing)>) {
+        self.known().before = before.into_iter().take(MAX_PHONES).collect();
     }
 
     pub(crate) fn notice(&self, notice: String) {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).notice = Some(notice);
+        self.known().shown.notice = Some(notice);
+        self.changed.send_replace(());
     }
 
-    pub(crate) fn tell(&self, heard: Vec<Heard>, duplicates: u64, waiting: &[(Stream, u64)], spool_bytes: u64) {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn tell(&self, heard: Vec<Heard>, duplicates: u64, waiting: Waiting) {
+        let now = Instant::now();
+        let is_watched = self.is_watched();
+        let mut motions = Vec::new();
+        let mut known = self.known();
         let readings: u64 = heard.iter().map(|heard| heard.readings).sum();
-        let of = |stream| waiting.iter().find(|(s, _)| *s == stream).map_or(0, |(_, frames)| *frames);
-        now.readings += readings;
-        now.duplicates += duplicates;
-        now.waiting = (of(Stream::Raw), of(Stream::Activity));
-        now.spool_bytes = spool_bytes;
-        for heard in heard {
-            if now.phones.len() >= MAX_PHONES && !now.phones.contains_key(&heard.device) {
-                now.phones.retain(|_, phone| heard.at.saturating_duration_since(phone.heard) < FORGET);
-                if now.phones.len() >= MAX_PHONES {
-                    continue;
-                }
+        let shown = &mut known.shown;
+        shown.readings += readings;
+        shown.duplicates += duplicates;
+        shown.waiting = (waiting.raw, waiting.activity);
+        shown.spool_bytes = waiting.spool_bytes;
+        shown.disk_free = waiting.disk_free;
+        known.oldest = waiting.oldest.map(|age| (age, now));
+        known.drain.note(now, waiting.accepted, waiting.raw + waiting.activity);
+        for mut heard in heard {
+            if is_watched {
+                motions.push(heard.motion());
             }
-            let phone = now.phones.entry(heard.device).or_insert_with(|| Phone::new(heard.at));
-            if heard.readings > 0 {
-                phone.heard = heard.at;
-            }
-            phone.readings += heard.readings;
-            phone.running = heard.running;
+            known.hear(heard);
         }
+        drop(known);
+        self.changed.send_replace(());
+        for motion in motions {
+            // The last viewer may have gone meanwhile.
+            drop(self.motions.send(Arc::new(motion)));
+        }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.motions.receiver_count() > 0
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn hear(&mut self, heard: Heard) {
+        let (shown, behind) = (&mut self.shown.phones, &mut self.behind);
+        // A recording of before this start: its phone was not heard since.
+        if heard.is_silence && !shown.contains_key(&heard.device) {
+            return;
+        }
+        if shown.len() >= MAX_PHONES && !shown.contains_key(&heard.device) {
+            shown.retain(|_, phone| heard.at.saturating_duration_since(phone.heard) < FORGET);
+            behind.retain(|device, _| shown.contains_key(device));
+            if shown.len() >= MAX_PHONES {
+                return;
+            }
+        }
+        if !shown.contains_key(&heard.device) {
+            let before = self.before.remove(&heard.device);
+            let (session, run) =
+                before.map_or_else(Default::default, |Doing { session, stretch }| (session, stretch.into()));
+            shown.insert(heard.device.clone(), Phone { session, ..Phone::new(heard.at) });
+            behind.insert(heard.device.clone(), Behind { run, is_recalled: true, meters: Meters::default() });
+        }
+        if let (Some(phone), Some(behind)) = (shown.get_mut(&heard.device), behind.get_mut(&heard.device)) {
+            phone.hear(behind, heard);
+        }
+    }
+}
+
+impl Phone {
+    fn hear(&mut self, behind: &mut Behind, heard: Heard) {
+        let Heard { session, at, readings, running, present, closed, sent, holes, late, is_silence, .. } = heard;
+        let is_other = self.session != session;
+        if is_other && is_silence {
+            // The end of a former recording says nothing of the present one.
+            return;
+        }
+        if is_other {
+            self.session = session;
+            *behind = Behind::default();
+        }
+        if at.saturating_duration_since(self.heard) >= PAUSE {
+            behind.meters.clear();
+        }
+        if !is_silence {
+            self.heard = at;
+            behind.meters.take(sent);
+            self.sensors = behind.meters.shown();
+            self.rate = self.sensors.iter().map(|sensor| sensor.hertz).sum();
+            (self.holes, self.late) = (holes, late);
+        }
+        self.readings += readings;
+        for Closing { window, slide } in closed {
+            behind.take(Slice::of(&window, slide));
+        }
+        let mut run = Behind { run: behind.run.clone(), ..Behind::default() };
+        run.is_recalled = behind.is_recalled;
+        for slice in present {
+            run.take(slice);
+        }
+        self.since = running.as_ref().and_then(|_| run.run.now()).map(|stretch| stretch.start);
+        self.running = running;
+    }
+}
+
+impl Behind {
+    fn take(&mut self, slice: Slice) {
+        let gap = if std::mem::take(&mut self.is_recalled) { KILLED } else { 0 };
+        self.run.push_across(slice, gap);
     }
 }

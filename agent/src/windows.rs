@@ -32,6 +32,7 @@ use generation::{Generation, Progress};
 use message::{JUMP, Message, Panes};
 
 pub use message::{Batch, Sample, event_time, is_usable_time, lower_median};
+pub(crate) use params::LONGEST;
 pub use params::{Params, ParamsError};
 pub use state::StateError;
 
@@ -74,6 +75,8 @@ pub struct Closed {
     pub window: Window,
     /// The rule that labelled it.
     pub classifier: Threshold,
+    /// From its start to the next window's, ns.
+    pub slide: i64,
     /// Whether it may have been opened before this start of the agent.
     pub inherited: bool,
 }
@@ -200,10 +203,17 @@ impl SessionWindows {
 
     /// The youngest open window that is nearly as full as the fullest one: what the phone does now.
     pub fn running(&self) -> Option<Window> {
-        let open = self.closed(self.progress, |_| i64::MAX);
+        self.present().pop().map(|closed| closed.window)
+    }
+
+    /// The open windows up to the [`running`](Self::running) one, in order of their start, as they would be told now.
+    pub fn present(&self) -> Vec<Closed> {
+        let mut open = self.closed(self.progress, |_| i64::MAX);
         let rate = |window: &Window| window.count as f64 / (window.end - window.start) as f64;
         let fullest = open.iter().map(|closed| rate(&closed.window)).fold(0.0, f64::max);
-        open.into_iter().map(|closed| closed.window).rfind(|window| rate(window) >= NEARLY_FULL * fullest)
+        let running = open.iter().rposition(|closed| rate(&closed.window) >= NEARLY_FULL * fullest);
+        open.truncate(running.map_or(0, |running| running + 1));
+        open
     }
 
     /// Whether silence would tell a window.
@@ -233,6 +243,7 @@ impl SessionWindows {
             closed.extend(generation.windows(before, up_to(generation)).into_iter().map(|window| Closed {
                 inherited: Some(window.start) <= self.inherited_until,
                 classifier: generation.params.classifier(),
+                slide: generation.params.slide(),
                 window,
             }));
         }

@@ -23,23 +23,25 @@ use tokio::sync::{oneshot, watch};
 
 use crate::ingest::{Push, Refusal};
 use crate::metrics::AgentMetrics;
+use crate::recent::Feed;
 use crate::spool::damage::{self, Loss};
 use crate::spool::presence::Presence;
 use crate::spool::queue::SentMarks;
 use crate::spool::retold::Names;
 use crate::spool::rows::Rows;
 use crate::spool::schema;
-use crate::status::AgentStatus;
+use crate::status::{AgentStatus, Bin};
 use crate::uplink::SpoolState;
 
 mod accept;
+mod ages;
 mod closing;
 mod inbox;
 mod mending;
 pub(crate) mod news;
 mod sessions;
 pub mod state;
-mod upkeep;
+pub(crate) mod upkeep;
 
 pub use inbox::Inbox;
 use state::{Answer, State};
@@ -113,6 +115,8 @@ pub struct Received {
     pub received_at: i64,
     /// Whether the wall clock was synchronised.
     pub clock_synced: bool,
+    /// Its motion, if somebody looks.
+    pub bins: Vec<Bin>,
     /// The names of its frames in spools that were lost before it was answered; at first none.
     pub lost: Vec<Names>,
 }
@@ -135,6 +139,8 @@ pub struct Outlets {
     pub marks: watch::Sender<SentMarks>,
     /// For the live view.
     pub status: Arc<AgentStatus>,
+    /// For who looks at today; none where nobody keeps it.
+    pub recent: Option<Feed>,
     /// For Prometheus.
     pub metrics: AgentMetrics,
     /// For `/readyz`.
@@ -288,7 +294,7 @@ impl Writer<'_> {
                 // Before anybody is answered: whatever is cut from then on is noticed.
                 self.presence.measure();
                 let wrote = self.connection.total_changes() != before;
-                self.tell(answers, wrote);
+                self.tell(answers, wrote, now);
             }
             Err(error) => {
                 self.lost = self.presence.loss_in_commit().or_else(|| damage::of(&error).map(Loss::Damaged));
@@ -311,7 +317,7 @@ impl Writer<'_> {
     }
 
     /// The transaction is on the disk: everybody is told.
-    fn tell(&mut self, answers: Vec<Answer>, wrote: bool) {
+    fn tell(&mut self, answers: Vec<Answer>, wrote: bool, now: Instant) {
         let outlets = self.outlets;
         let room_again = self.state.has_room_again();
         match (&self.state.news.no_room, room_again) {
@@ -329,7 +335,7 @@ impl Writer<'_> {
         }
         let marks = self.state.sent_marks();
         outlets.marks.send_replace(marks.clone());
-        self.state.committed(&outlets.status, &outlets.metrics);
+        self.state.committed(outlets, now);
         for (command, answer) in self.batch.drain(..).zip(answers) {
             // Whoever asked may be gone: then nobody needs the answer.
             match (command, answer) {

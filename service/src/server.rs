@@ -4,6 +4,7 @@
 //! - One address cannot lock the others out: see `places`. What an address may hold elsewhere is bounded by its
 //!   [`Caller::share`].
 //! - Who is sent away hears why, and has time to read it.
+//! - Who takes nothing of its answer for 20 s is gone.
 //! - Answers under way at shutdown are finished, within five seconds.
 
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ mod parting;
 mod places;
 mod wire;
 
-pub use caller::Caller;
+pub use caller::{Answering, Caller};
 
 use crate::tls::Tls;
 

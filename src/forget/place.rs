@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gaitway_agent::phones::PhonesFile;
+use gaitway_agent::recent::{self, forget as today};
 use gaitway_agent::spool::forget as spool;
 use gaitway_service::clock;
 use gaitway_sink::sqlite::{forget as sqlite, set_aside_with};
@@ -22,6 +23,8 @@ const EVERY: Duration = Duration::from_secs(10);
 pub(super) enum Place {
     /// An agent's spool.
     Spool(PathBuf),
+    /// What an agent shows of today.
+    Recent(PathBuf),
     /// The list of phones in an agent's data directory.
     Phones(PathBuf),
     /// A local warehouse.
@@ -83,6 +86,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Spool(path) => write!(f, "spool {}", path.display()),
+            Self::Recent(path) => write!(f, "windows of these days {}", path.display()),
             Self::Phones(dir) => write!(f, "list of phones {}", PhonesFile::new(dir).path().display()),
             Self::File(path) => write!(f, "warehouse {}", path.display()),
             Self::Postgres(options) => write!(f, "PostgreSQL {}", options.url),
@@ -96,10 +100,11 @@ impl Place {
     /// Those that are there, in the order of a record's path; and those that are not.
     pub(super) fn all(places: &Places) -> (Vec<Self>, Vec<Self>) {
         let agent = places.spool.parent().unwrap_or(Path::new("")).to_owned();
-        let local = [Self::Spool(places.spool.clone()), Self::Phones(agent.clone())];
+        let local =
+            [Self::Spool(places.spool.clone()), Self::Recent(agent.join(recent::FILE)), Self::Phones(agent.clone())];
         let local = local.into_iter().chain(places.files.iter().cloned().map(Self::File));
         let (mut all, absent): (Vec<_>, Vec<_>) = local.partition(|place| match place {
-            Self::Spool(path) | Self::File(path) => path.exists(),
+            Self::Spool(path) | Self::Recent(path) | Self::File(path) => path.exists(),
             Self::Phones(dir) => PhonesFile::new(dir).path().exists(),
             Self::Postgres(_) | Self::Snowflake(_) | Self::SetAside { .. } => true,
         });
@@ -120,7 +125,7 @@ impl Place {
     /// The data directories whose locks it needs.
     pub(super) fn directories(&self) -> Vec<PathBuf> {
         match self {
-            Self::Spool(path) | Self::File(path) => vec![directory_of(path)],
+            Self::Spool(path) | Self::Recent(path) | Self::File(path) => vec![directory_of(path)],
             Self::Phones(dir) => vec![real(dir)],
             Self::SetAside { agent, warehouses } => {
                 let all = std::iter::once(real(agent)).chain(warehouses.iter().map(|file| directory_of(file)));
@@ -134,6 +139,7 @@ impl Place {
     pub(super) fn look(&self, device: &str) -> Result<Held, String> {
         match self {
             Self::Spool(path) => spool::look(path, device).map(Held::from),
+            Self::Recent(path) => today::look(path, device).map(Held::from),
             Self::Phones(dir) => {
                 let phones = PhonesFile::new(dir).current().map_err(|error| error.to_string())?;
                 let phones = phones.map(|phones| phones.of_device(device)).unwrap_or_default();
@@ -163,6 +169,7 @@ impl Place {
     pub(super) fn forget(&self, device: &str, set_aside: bool) -> Result<Held, String> {
         match self {
             Self::Spool(path) => spool::forget(path, device, clock::now_micros()).map(Held::from),
+            Self::Recent(path) => today::forget(path, device).map(Held::from),
             Self::Phones(dir) => {
                 let phones = PhonesFile::new(dir).forget(device).map_err(|error| error.to_string())?;
                 Ok(Held { phones, ..Held::default() })
@@ -217,6 +224,14 @@ impl From<spool::Held> for Held {
             (open, "with open windows"),
             (seen, "remembered pushes"),
         ];
+        Self { counts, ..Self::default() }
+    }
+}
+
+impl From<today::Held> for Held {
+    fn from(held: today::Held) -> Self {
+        let today::Held { windows, is_unreadable } = held;
+        let counts = vec![(windows, "windows"), (u64::from(is_unreadable), "file that cannot be read and goes whole")];
         Self { counts, ..Self::default() }
     }
 }

@@ -10,8 +10,13 @@ use crate::phones::Phones;
 use crate::status::{AgentSnapshot, Phone, Sensor};
 use crate::uplink::UplinkSnapshot;
 
+mod history;
+
+pub(crate) use history::{Activities, Motion, SessionWindow, ShownWindow, Windows};
+
 /// The agent at one moment.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
     /// The agent's name, once it has one.
@@ -42,6 +47,7 @@ pub(crate) struct Status {
 
 /// A push of the app's test button.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Test {
     /// Of the phone, if the push told it.
@@ -52,6 +58,7 @@ pub(crate) struct Test {
 
 /// What waits for the relay.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Spool {
     /// Frames: messages of readings, and sets of windows.
@@ -70,6 +77,7 @@ pub(crate) struct Spool {
 
 /// The link to the relay.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Relay {
     /// It takes frames.
@@ -82,14 +90,24 @@ pub(crate) struct Relay {
 
 /// From which mean magnitude on, m/s², a window has each label; below the first it is stationary.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Thresholds {
     pub(crate) walking: f64,
     pub(crate) running: f64,
     pub(crate) sprinting: f64,
 }
 
+/// The phones.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(crate) struct ShownPhones {
+    /// Phones heard since the agent's start, the last heard first.
+    pub(crate) phones: Vec<SeenPhone>,
+}
+
 /// One phone.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SeenPhone {
     /// As the phone tells it.
@@ -99,12 +117,14 @@ pub(crate) struct SeenPhone {
     /// Its last recording.
     pub(crate) session_id: String,
     /// Of its running window; none between recordings.
+    #[cfg_attr(test, schema(schema_with = crate::api::openapi::made::activity_or_none))]
     pub(crate) activity: Option<&'static str>,
     /// Probability that the activity is right.
     pub(crate) confidence: Option<f64>,
     /// Mean magnitude of its acceleration in the running window, m/s².
     pub(crate) magnitude: Option<f64>,
     /// When the activity began, phone's clock, RFC 3339.
+    #[cfg_attr(test, schema(format = DateTime))]
     pub(crate) since: Option<String>,
     /// Since it was last heard.
     pub(crate) seconds_ago: u64,

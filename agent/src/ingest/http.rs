@@ -61,7 +61,7 @@ pub struct Door {
     pub writer: mpsc::Sender<Command>,
     /// What is counted.
     pub metrics: AgentMetrics,
-    /// What is shown: of the test button.
+    /// What is shown: of the test button, and of a push's motion.
     pub status: Arc<AgentStatus>,
     /// Who may push.
     pub phones: Arc<PhonesFile>,
@@ -174,8 +174,9 @@ async fn take(shared: &Shared, token: Option<&str>, request: Request) -> Result<
     }
 
     let bytes = body.len() as u64;
+    let bins = shared.door.status.bins(&push);
     let (answer, answered) = oneshot::channel();
-    let received = Box::new(Received { push, body, received_at, clock_synced, lost: Vec::new() });
+    let received = Box::new(Received { push, body, received_at, clock_synced, bins, lost: Vec::new() });
     shared.door.writer.send(Command::Push(received, answer)).await.map_err(|_| Refusal::Closing)?;
     let accepted = answered.await.map_err(|_| Refusal::Closing)??;
     if !accepted.duplicate {

@@ -12,6 +12,7 @@ use super::json::{Json, Stop, value};
 use super::place::{self, Kept};
 use super::reading::Reader;
 use crate::phones::{Keep, Privacy};
+use crate::status::{self, Sent};
 use crate::windows::{Sample, lower_median};
 
 /// A push, read and packed; what is left to do needs the spool.
@@ -41,6 +42,8 @@ pub struct Push {
     pub samples: Vec<Sample>,
     /// Lower median of all usable times, nanoseconds since the Unix epoch.
     pub median_time: Option<i64>,
+    /// Which sensors it has readings of, where these have the app's form; for people who look, never stored.
+    pub sensors: Vec<Sent>,
     /// The app's test button: nothing is stored.
     pub test: bool,
 }
@@ -103,6 +106,8 @@ fn parse_as(body: &[u8], head: Head, privacy: Privacy) -> Result<Push, Refusal> 
     }
 
     let Payload { mut frame, readings, mut rounded, samples, mut times, test } = payload;
+    let median_time = lower_median(&mut times);
+    let sensors = status::sent(&frame, median_time);
     if privacy.keep == Keep::Activity {
         (frame, rounded) = (Builder::new(), 0);
     } else {
@@ -125,7 +130,8 @@ fn parse_as(body: &[u8], head: Head, privacy: Privacy) -> Result<Push, Refusal> 
         rounded,
         privacy,
         samples,
-        median_time: lower_median(&mut times),
+        median_time,
+        sensors,
         test,
     })
 }

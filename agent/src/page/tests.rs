@@ -2,29 +2,38 @@ use axum::body::Body;
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
+use tokio_util::sync::CancellationToken;
+
 use super::*;
+use crate::api::live::Live;
+use crate::api::{self, Api};
 use crate::readers::{Link, Right};
-use crate::setup::Held;
+use crate::recent::Recent;
 
 struct Site {
     dir: tempfile::TempDir,
+    status: Arc<AgentStatus>,
     router: Router,
 }
 
 impl Site {
     fn new(is_https: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let page = Page {
+        let (status, live) = (Arc::<AgentStatus>::default(), Arc::<Live>::default());
+        let page = Arc::new(Page {
             readers: Arc::new(KeptFile::new(dir.path())),
             phones: Arc::new(PhonesFile::new(dir.path())),
-            status: Arc::default(),
+            status: Arc::clone(&status),
             agent: watch::channel("home".parse().ok()).1,
             listener: "0.0.0.0:8000".parse().unwrap(),
             flag: String::new(),
             is_https,
-            setup: Setup { push_host: None, local: watch::channel(None).1, held: Held::default() },
-        };
-        Self { dir, router: under_own_names(router(page), Names::default()) }
+            setup: Setup::new(None, watch::channel(None).1),
+        });
+        let api = Api::new(Arc::clone(&page), Recent::of(dir.path()), Arc::clone(&live), CancellationToken::new());
+        let shown = Arc::clone(&page);
+        tokio::spawn(async move { live.tell(&shown.status, || shown.now(), CancellationToken::new()).await });
+        Self { dir, status, router: under_own_names(router(page, api::router(api)), Names::default()) }
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (StatusCode, String, String) {
@@ -86,6 +95,28 @@ async fn nothing_is_answered_under_a_name_that_somebody_else_may_have() {
 }
 
 #[tokio::test]
+async fn programs_are_told_problems_by_the_guards_too() {
+    let site = Site::new(false);
+    let is_told = |(status, head, said): &(StatusCode, String, String)| {
+        let problem: serde_json::Value = serde_json::from_str(said).unwrap();
+        assert!(head.contains("application/problem+json") && head.contains("no-store"), "{head}");
+        assert_eq!(problem["status"], status.as_u16(), "{said}");
+    };
+    for path in ["/api/v1/status", "/api/v1/events", "/api/v1/openapi.json", "/api/v1/phones/x", "/api/nothing", "/api"]
+    {
+        let stranger = site.ask("GET", path, &[]).await;
+        assert_eq!(stranger.0, StatusCode::FORBIDDEN, "{path}");
+        is_told(&stranger);
+        let misdirected = site.ask("GET", path, &[("host", "evil.example")]).await;
+        assert!(misdirected.0 == StatusCode::MISDIRECTED_REQUEST && misdirected.1.contains("application/problem+json"));
+    }
+    std::fs::write(site.dir.path().join("readers.json"), "{").unwrap();
+    let broken = site.ask("GET", "/api/v1/status", &[("cookie", "gaitway_8000=1")]).await;
+    assert_eq!(broken.0, StatusCode::INTERNAL_SERVER_ERROR);
+    is_told(&broken);
+}
+
+#[tokio::test]
 async fn pages_load_nothing_from_elsewhere_and_tell_no_address() {
     let site = Site::new(true);
     let link = invite(&site);
@@ -121,4 +152,23 @@ async fn a_list_that_cannot_be_read_lets_nobody_in() {
         );
         assert!(!head.contains("set-cookie"), "{head}");
     }
+}
+
+#[tokio::test]
+async fn who_is_no_reader_any_more_is_shown_nothing_more() {
+    let site = Site::new(false);
+    let link = invite(&site);
+    let (_, head, _) = site.ask("POST", &link, &[]).await;
+    let cookie = head.split_once("\"set-cookie\": \"").and_then(|(_, rest)| rest.split_once(';')).unwrap().0.to_owned();
+    let request = Request::get("/api/v1/events").header("cookie", &cookie).body(Body::empty()).unwrap();
+    let response = site.router.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let mut body = response.into_body();
+    for told in ["retry: ", "event: status"] {
+        let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(frame.starts_with(told.as_bytes()), "{frame:?}");
+    }
+    KeptFile::<Readers>::new(site.dir.path()).change(|readers| readers.revoke("anna")).unwrap().unwrap();
+    site.status.tested(None);
+    assert!(body.frame().await.is_none());
 }

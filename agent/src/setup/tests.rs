@@ -41,10 +41,15 @@ impl Site {
             listener: listener.parse().unwrap(),
             flag: String::new(),
             is_https,
-            setup: Setup { push_host: push_host.map(str::to_owned), local: receiver, held: Held::default() },
+            setup: Setup::new(push_host.map(str::to_owned), receiver),
         };
         let phones = PhonesFile::new(dir.path());
-        Self { router: page::under_own_names(page::router(page), Names::default()), dir, local, phones }
+        Self {
+            router: page::under_own_names(page::router(Arc::new(page), Router::new()), Names::default()),
+            dir,
+            local,
+            phones,
+        }
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {

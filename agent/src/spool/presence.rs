@@ -14,7 +14,7 @@ use super::schema::LOG_BYTES;
 const LOG_CUT: &str = "its log was emptied or cut short while in use";
 
 /// What tells one file from another at the same path.
-pub(super) type Identity = (u64, u64);
+pub(crate) type Identity = (u64, u64);
 
 /// The files of a spool that is in use.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ pub fn log_of(path: &Path) -> PathBuf {
 }
 
 /// `path` with `suffix` behind its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
@@ -126,13 +126,13 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 #[cfg(unix)]
-pub(super) fn identity(path: &Path) -> io::Result<Option<Identity>> {
+pub(crate) fn identity(path: &Path) -> io::Result<Option<Identity>> {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata(path).map(|metadata| Some((metadata.dev(), metadata.ino())))
 }
 
 #[cfg(not(unix))]
-pub(super) fn identity(path: &Path) -> io::Result<Option<Identity>> {
+pub(crate) fn identity(path: &Path) -> io::Result<Option<Identity>> {
     std::fs::metadata(path).map(|_| None)
 }
 

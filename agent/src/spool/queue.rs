@@ -267,6 +267,15 @@ impl Queue {
         std::mem::replace(&mut self.starts, later).into_keys().collect()
     }
 
+    /// The first start with frames that wait, and of each of its streams that has some the first of them.
+    pub fn oldest_waiting(&self) -> Option<(u64, Vec<(Stream, u64)>)> {
+        self.starts.iter().find_map(|(&ordinal, start)| {
+            let waiting = start.streams.iter().filter(|(_, positions)| positions.waits());
+            let firsts: Vec<_> = waiting.map(|(&stream, positions)| (stream, positions.acked + 1)).collect();
+            (!firsts.is_empty()).then_some((ordinal, firsts))
+        })
+    }
+
     /// How many frames wait for an acknowledgement.
     pub fn waiting(&self, stream: Stream) -> u64 {
         let streams = self.starts.values().filter_map(|start| start.streams.get(&stream));

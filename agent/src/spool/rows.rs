@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use gaitway_proto::frame::Frame;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::message::MAX_MESSAGE_ID;
 use gaitway_proto::topic::AgentId;
@@ -203,6 +204,16 @@ impl Rows<'_> {
             .prepare_cached("INSERT INTO raw(id, span, messages, readings, frame) VALUES(?1, 1, 1, ?2, ?3)")?
             .execute(params![id, readings, frame])
             .map(drop)
+    }
+
+    /// When the first push was accepted that a start still has from `seq` on, microseconds since the Unix epoch; none if
+    /// the wall clock was not synchronised then, or the frame is damaged.
+    pub fn received_at(&self, ordinal: u64, seq: u64) -> Result<Option<i64>> {
+        let sql = "SELECT frame FROM raw WHERE id BETWEEN ?1 AND ?2 AND frame IS NOT NULL ORDER BY id LIMIT 1";
+        let ids = [row_id(ordinal, seq), row_id(ordinal + 1, 0) - 1];
+        let frame: Option<Vec<u8>> = self.0.prepare_cached(sql)?.query_row(ids, |row| row.get(0)).optional()?;
+        let header = frame.and_then(|frame| Frame::header_in(&frame).ok());
+        Ok(header.filter(|header| header.clock_synced).map(|header| header.received_at))
     }
 
     /// Stores an activity frame; `inherited` if its windows may have been opened before this start.

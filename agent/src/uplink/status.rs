@@ -1,6 +1,6 @@
 //! How the uplink does: for the live view, `/readyz` and `/metrics`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use gaitway_service::health::Part;
@@ -8,6 +8,7 @@ use gaitway_service::metrics::Metrics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
+use tokio::sync::watch;
 
 use super::session::{Tally, Uplink};
 
@@ -15,6 +16,7 @@ use super::session::{Tally, Uplink};
 #[derive(Debug, Default)]
 pub struct UplinkStatus {
     now: Mutex<UplinkSnapshot>,
+    changed: Arc<watch::Sender<()>>,
 }
 
 /// The uplink at one moment.
@@ -33,6 +35,11 @@ pub struct UplinkSnapshot {
 }
 
 impl UplinkStatus {
+    /// One that tells `changed` of every change.
+    pub(crate) fn telling(changed: Arc<watch::Sender<()>>) -> Self {
+        Self { now: Mutex::default(), changed }
+    }
+
     /// The state now.
     pub fn snapshot(&self) -> UplinkSnapshot {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -40,6 +47,7 @@ impl UplinkStatus {
 
     fn set(&self, snapshot: UplinkSnapshot) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+        self.changed.send_replace(());
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) const SECOND: i64 = 1_000_000_000;
 const GRAIN: i64 = SECOND / 10;
 
 /// Greatest window and greatest lateness.
-pub(super) const LONGEST: i64 = 3600 * SECOND;
+pub(crate) const LONGEST: i64 = 3600 * SECOND;
 
 /// Most panes that the windows of one session may keep open.
 pub(super) const MAX_PANES: i64 = 1000;

@@ -211,7 +211,8 @@ impl Reference {
             confidence: params.classifier().confidence(mean, magnitudes.len() as f64 / expected),
             revision: 0,
         };
-        Closed { window, classifier: params.classifier(), inherited: Some(start) <= self.inherited_until }
+        let inherited = Some(start) <= self.inherited_until;
+        Closed { window, classifier: params.classifier(), slide: params.slide(), inherited }
     }
 }
 

@@ -11,7 +11,7 @@ use gaitway_proto::ledger::Stream;
 use gaitway_proto::message::Header;
 use rusqlite::Result;
 
-use super::news::{Heard, News};
+use super::news::{Closing, Heard};
 use super::state::State;
 use super::{Accepted, Received};
 use crate::ingest::{self, Refusal};
@@ -19,6 +19,7 @@ use crate::seen::Verdict;
 use crate::spool::cap::{Full, WhenFull, overflow, room_for};
 use crate::spool::queue::Queue;
 use crate::spool::rows::Rows;
+use crate::stretches::Slice;
 use crate::windows::{Batch, Closed};
 
 impl State {
@@ -117,9 +118,22 @@ impl State {
         news.late += observed.late;
         news.wild += observed.wild;
         news.held += u64::from(observed.held);
-        let running = session.windows.running();
-        news.heard.push(Heard { device: push.device.clone(), at: now, readings, running });
-        spool_windows(rows, &mut self.queue, news, (&push.device, &push.session), &observed.closed)?;
+        let present = session.windows.present();
+        news.heard.push(Heard {
+            device: push.device.clone(),
+            session: push.session.clone(),
+            at: now,
+            readings,
+            present: present.iter().map(|open| Slice::of(&open.window, open.slide)).collect(),
+            running: present.into_iter().next_back().map(|open| open.window),
+            closed: Closing::of(&observed.closed),
+            sent: push.sensors.clone(),
+            bins: received.bins.clone(),
+            holes: session.seen.holes(),
+            late: session.row.late,
+            is_silence: false,
+        });
+        spool_windows(rows, &mut self.queue, (&push.device, &push.session), &observed.closed)?;
         Ok(!lets_go)
     }
 
@@ -202,7 +216,6 @@ fn seal(received: &Received, message_id: Option<u64>, conflict: Option<&Packed>)
 pub(super) fn spool_windows(
     rows: &Rows<'_>,
     queue: &mut Queue,
-    news: &mut News,
     (device, session): (&str, &str),
     closed: &[Closed],
 ) -> Result<()> {
@@ -214,7 +227,6 @@ pub(super) fn spool_windows(
             windows: alike.iter().map(|closed| closed.window.clone()).collect(),
         };
         rows.insert_activity(queue.assign(Stream::Activity), alike[0].inherited, &frame.encode())?;
-        news.windows.extend(frame.windows);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use gaitway_proto::activity::ActivityFrame;
 use rusqlite::Result;
 
 use super::accept::spool_windows;
-use super::news::Heard;
+use super::news::{Closing, Heard};
 use super::state::State;
 use crate::spool::rows::Rows;
 
@@ -32,8 +32,22 @@ impl State {
             let closed = session.windows.flush();
             session.save(rows)?;
             let (device, name) = (session.row.device.clone(), session.row.session.clone());
-            spool_windows(rows, &mut self.queue, &mut self.news, (&device, &name), &closed)?;
-            self.news.heard.push(Heard { device, at: now, readings: 0, running: None });
+            let (holes, late) = (session.seen.holes(), session.row.late);
+            spool_windows(rows, &mut self.queue, (&device, &name), &closed)?;
+            self.news.heard.push(Heard {
+                device,
+                session: name,
+                at: now,
+                readings: 0,
+                running: None,
+                present: Vec::new(),
+                closed: Closing::of(&closed),
+                sent: Vec::new(),
+                bins: Vec::new(),
+                holes,
+                late,
+                is_silence: true,
+            });
             self.heard_now.push((id, None));
         }
         Ok(())

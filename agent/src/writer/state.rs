@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 use gaitway_proto::ledger::{Epoch, Stream};
 use rusqlite::Result;
 
-use super::news::News;
+use super::ages::Ages;
+use super::news::{Heard, News};
 use super::sessions::Sessions;
 use super::upkeep::{disk, file_bytes, log_bytes};
-use super::{Accepted, Command};
+use super::{Accepted, Command, Outlets};
 use crate::ingest::Refusal;
-use crate::metrics::AgentMetrics;
+use crate::recent::Told;
 use crate::spool::cap::{Room, SpoolConfig, WhenFull, log_excess, room_for};
 use crate::spool::queue::{Moved, Queue, SentMarks};
 use crate::spool::retold::Names;
 use crate::spool::rows::Rows;
 use crate::spool::schema::LOG_BYTES;
-use crate::status::AgentStatus;
+use crate::status::Waiting;
 use crate::uplink::SpoolState;
 use crate::windows::Params;
 
@@ -86,6 +87,9 @@ pub struct State {
     /// Bytes of the last push that found no room, until there is room for as much.
     pub(super) wanting: Option<u64>,
     pub(super) news: News,
+    ages: Ages,
+    /// When the oldest frame came, microseconds since the Unix epoch, if an earlier start took it under a synchronised clock.
+    oldest_received: Option<i64>,
 }
 
 /// What a failed transaction must give back.
@@ -132,6 +136,8 @@ impl State {
             settled: false,
             wanting: None,
             news: News::default(),
+            ages: Ages::default(),
+            oldest_received: None,
         })
     }
 
@@ -254,7 +260,7 @@ impl State {
     }
 
     /// The transaction is on the disk: what it changed in memory holds, and is told.
-    pub(super) fn committed(&mut self, status: &AgentStatus, metrics: &AgentMetrics) {
+    pub(super) fn committed(&mut self, outlets: &Outlets, now: Instant) {
         self.not_before = None;
         self.given.clear();
         for (id, heard) in self.heard_now.drain(..) {
@@ -264,9 +270,53 @@ impl State {
             }
         }
         let news = std::mem::take(&mut self.news);
-        let waiting = Stream::ALL.map(|stream| (stream, self.queue.waiting(stream)));
-        metrics.tell(&news, &waiting, self.room.used);
-        status.tell(news.heard, news.duplicates, &waiting, self.room.used);
+        let waiting = self.waiting(now);
+        outlets.metrics.tell(&news, &waiting);
+        if let Some(recent) = &outlets.recent {
+            for heard in news.heard.iter().filter(|heard| !heard.closed.is_empty()) {
+                let Heard { device, session, closed, .. } = heard;
+                recent.tell(Told { device: device.clone(), session: session.clone(), closed: closed.clone() });
+            }
+        }
+        outlets.status.tell(news.heard, news.duplicates, waiting);
+    }
+
+    fn waiting(&mut self, now: Instant) -> Waiting {
+        let accepted = Stream::ALL.map(|stream| {
+            let next = self.queue.next(stream);
+            self.ages.note(stream, next, now);
+            next - 1
+        });
+        Waiting {
+            raw: self.queue.waiting(Stream::Raw),
+            activity: self.queue.waiting(Stream::Activity),
+            accepted: accepted.iter().sum(),
+            spool_bytes: self.room.used,
+            disk_free: Some(self.room.disk_free).filter(|_| self.room.disk_total > 0),
+            oldest: self.oldest(now),
+        }
+    }
+
+    /// Age of the oldest frame that waits; of an earlier start's by the wall clock, if that was and is synchronised.
+    fn oldest(&mut self, now: Instant) -> Option<Duration> {
+        let (ordinal, firsts) = self.queue.oldest_waiting()?;
+        if ordinal == self.queue.present().0 {
+            let since = firsts.into_iter().filter_map(|(stream, first)| self.ages.of(stream, first)).min();
+            return since.map(|at| now.saturating_duration_since(at));
+        }
+        let received_at = self.oldest_received.filter(|_| firsts.iter().any(|(stream, _)| *stream == Stream::Raw))?;
+        let age = (self.settings.wall_clock)()?.checked_sub(received_at)?;
+        u64::try_from(age).ok().map(Duration::from_micros)
+    }
+
+    /// Looks when the oldest frame came, if an earlier start took it.
+    pub(super) fn look_at_oldest(&mut self, rows: &Rows<'_>) -> Result<()> {
+        let oldest = self.queue.oldest_waiting().filter(|(ordinal, _)| *ordinal != self.queue.present().0);
+        let raw = oldest.and_then(|(ordinal, firsts)| {
+            firsts.into_iter().find(|(stream, _)| *stream == Stream::Raw).map(|(_, first)| (ordinal, first))
+        });
+        self.oldest_received = raw.map_or(Ok(None), |(ordinal, first)| rows.received_at(ordinal, first))?;
+        Ok(())
     }
 
     fn take_acknowledgements(&mut self, rows: &Rows<'_>) -> Result<()> {

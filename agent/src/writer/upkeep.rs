@@ -52,6 +52,7 @@ impl State {
         }
 
         self.upkeep_at = now + EVERY;
+        self.look_at_oldest(rows)?;
         if self.deletions.is_empty() {
             for ordinal in self.queue.forget_drained() {
                 rows.forget_start(ordinal)?;
@@ -156,7 +157,7 @@ pub(super) fn file_bytes(path: &Path) -> u64 {
 }
 
 /// Free and total bytes of the disk that holds `path`; unlimited where it does not say.
-pub(super) fn disk(path: &Path) -> (u64, u64) {
+pub(crate) fn disk(path: &Path) -> (u64, u64) {
     match nix::sys::statvfs::statvfs(path) {
         Ok(disk) => {
             let size = disk.fragment_size();

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use gaitway_agent::ingest::{Refusal, parse_keeping};
 use gaitway_agent::metrics::AgentMetrics;
 use gaitway_agent::phones::Privacy;
+use gaitway_agent::recent::Recent;
 use gaitway_agent::spool::cap::SpoolConfig;
 use gaitway_agent::spool::reader::Reader;
 use gaitway_agent::spool::rows::Rows;
@@ -26,6 +27,7 @@ use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::message::Message;
 use gaitway_service::health::Health;
 use gaitway_service::metrics::Metrics;
+use prometheus_client::metrics::counter::Counter;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -37,11 +39,18 @@ pub(crate) struct Setup {
     pub(crate) spool: SpoolConfig,
     pub(crate) silence: Duration,
     pub(crate) wall_clock: fn() -> Option<i64>,
+    /// Closed windows go to `recent.db`, and what phones did before is remembered.
+    pub(crate) keeps_today: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { spool: SpoolConfig::default(), silence: Duration::from_secs(3600), wall_clock: || None }
+        Self {
+            spool: SpoolConfig::default(),
+            silence: Duration::from_secs(3600),
+            wall_clock: || None,
+            keeps_today: false,
+        }
     }
 }
 
@@ -50,8 +59,10 @@ pub(crate) struct Spooled {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) state: watch::Receiver<SpoolState>,
     pub(crate) metrics: Metrics,
+    pub(crate) status: Arc<AgentStatus>,
     reader: Reader,
     thread: std::thread::JoinHandle<Ended>,
+    today: Option<std::thread::JoinHandle<()>>,
     _runtime: Runtime,
 }
 
@@ -88,29 +99,40 @@ impl Spooled {
         let reader = Reader::open(&path, state_in.clone(), tracks.then_some(marks_in), commands.clone()).unwrap();
         let (counters, metrics) = (AgentMetrics::default(), Metrics::new());
         counters.register(&metrics);
+        let (status, recent) = (Arc::<AgentStatus>::default(), Recent::of(dir));
+        let (feed, today) = if setup.keeps_today {
+            status.recall(recent.doings().unwrap_or_default());
+            let (feed, keeper) = recent.filled(0.0, Counter::default());
+            let today = std::thread::Builder::new().name("today".to_owned());
+            (Some(feed), Some(today.spawn(move || keeper.run().unwrap()).unwrap()))
+        } else {
+            (None, None)
+        };
         let outlets = Outlets {
             state: state_out,
             marks: marks_out,
-            status: Arc::new(AgentStatus::default()),
+            status: status.clone(),
+            recent: feed,
             metrics: counters,
             health: Health::new().part("spool"),
         };
         let handle = runtime.handle().clone();
         let run = move || writer::run(connection, state, inbox, &handle, &outlets).unwrap();
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(run).unwrap();
-        Self { commands, state: state_in, metrics, reader, thread, _runtime: runtime }
+        Self { commands, state: state_in, metrics, status, reader, thread, today, _runtime: runtime }
     }
 
     /// Ends this start, everything kept.
     pub(crate) fn stop(self) {
-        let Self { commands, state, metrics: _, reader, thread, _runtime } = self;
+        let Self { commands, state, reader, thread, today, .. } = self;
         drop((commands, state, reader));
         thread.join().unwrap();
+        today.map_or(Ok(()), std::thread::JoinHandle::join).unwrap();
     }
 
     /// How it ends once nobody asks for anything more.
     pub(crate) fn closed(self) -> Ended {
-        let Self { commands, state, metrics: _, reader, thread, _runtime } = self;
+        let Self { commands, state, reader, thread, .. } = self;
         drop((commands, state, reader));
         thread.join().unwrap()
     }
@@ -148,7 +170,8 @@ impl Spooled {
         let body = Bytes::from(body.to_owned());
         let push = parse_keeping(&body, privacy).unwrap();
         let (answer, answered) = oneshot::channel();
-        let received = Box::new(Received { push, body, received_at, clock_synced, lost: Vec::new() });
+        let bins = self.status.bins(&push);
+        let received = Box::new(Received { push, body, received_at, clock_synced, bins, lost: Vec::new() });
         self.commands.blocking_send(Command::Push(received, answer)).unwrap();
         answered
     }
@@ -186,6 +209,15 @@ impl Spooled {
                 return state;
             }
             assert!(Instant::now() < end, "the spool never came to be as wanted: {state:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for something to be so.
+    pub(crate) fn await_that(&self, holds: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !holds(self) {
+            assert!(Instant::now() < end, "it never came to be so");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

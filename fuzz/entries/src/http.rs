@@ -70,6 +70,7 @@ impl House {
             let door = Door {
                 writer: commands.clone(),
                 metrics: AgentMetrics::default(),
+                status: Arc::default(),
                 phones: Arc::new(PhonesFile::new(folder.path())),
                 quotas: Quotas::new(&LimitsConfig::default()),
                 names: Names::default(),

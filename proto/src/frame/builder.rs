@@ -110,6 +110,11 @@ impl Builder {
         self.last = None;
     }
 
+    /// The names of its readings and their times so far; one name may come several times.
+    pub fn sensors(&self) -> impl Iterator<Item = (&str, &[i64])> {
+        self.blocks.iter().map(|block| (block.name.as_str(), block.times.as_slice()))
+    }
+
     /// The columns, compressed.
     pub fn finish(self) -> Packed {
         let odd = self.blocks.len() as u32;

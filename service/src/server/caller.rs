@@ -48,6 +48,13 @@ impl Caller {
         self.is(Doing::Working);
     }
 
+    /// The answer goes on, though its head has been written: as long as this is kept, the connection waits for this
+    /// service. To be called once the head is written.
+    pub fn answering(self) -> Answering {
+        self.is(Doing::Working);
+        Answering(self)
+    }
+
     /// Whether it is a program on this machine.
     pub fn is_here(&self) -> bool {
         self.is_here
@@ -66,6 +73,16 @@ impl Caller {
     /// Permits that all connections of this caller's address share, to bound what one address may hold.
     pub fn share(&self) -> &Arc<Semaphore> {
         &self.share
+    }
+}
+
+/// An answer without an end of its own, see [`Caller::answering`].
+#[derive(Debug)]
+pub struct Answering(Caller);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.is(Doing::Waiting);
     }
 }
 

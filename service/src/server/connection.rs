@@ -30,6 +30,10 @@ const HEAD: usize = 16 * 1024;
 /// What a connection may hold unread and unwritten, bytes each. A second's push of a phone mostly fits.
 const BUFFER: usize = 64 * 1024;
 
+/// How long a client may take nothing of what is written to it.
+#[cfg(target_os = "linux")]
+const TAKEN_WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// What a connection's task needs.
 pub(super) struct Connection {
     pub(super) caller: Caller,
@@ -46,6 +50,9 @@ impl Connection {
         let Self { caller, mut told, tls, lobby, shutdown } = self;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection cannot be made to answer at once");
+        }
+        if let Err(error) = give_up_on_the_deaf(&stream) {
+            tracing::debug!(%error, "a connection cannot be given up on");
         }
         let stream = match tls {
             None => Wire::Plain(stream),
@@ -116,6 +123,19 @@ impl Connection {
         };
         lobby.see_off(stream, parting.filter(|_| !silent)).await;
     }
+}
+
+/// The system ends the connection where nothing that was written is acknowledged for `TAKEN_WITHIN`, or no room is made
+/// for more.
+#[cfg(target_os = "linux")]
+fn give_up_on_the_deaf(stream: &TcpStream) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(TAKEN_WITHIN))
+}
+
+/// Other systems have a time-out of their own, of minutes.
+#[cfg(not(target_os = "linux"))]
+fn give_up_on_the_deaf(_: &TcpStream) -> io::Result<()> {
+    Ok(())
 }
 
 /// Why a connection has no TLS.

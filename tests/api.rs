@@ -1,0 +1,203 @@
+//! The agent's API over real processes: what it tells as it happens, whom it sends away, and what a fuzzer that reads its
+//! document makes of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod api {
+    pub(crate) mod viewer;
+}
+mod harness;
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use api::viewer::Viewer;
+use harness::phone::{Phone, Pushed, push};
+use harness::process::Process;
+use harness::{await_that, http};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// Viewers of one address, and of all.
+const OF_ONE: usize = 8;
+const ALL: usize = 32;
+
+/// An agent whose relay is away: what it shows needs none.
+struct Home {
+    process: Process,
+    push_url: String,
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap())
+    }
+
+    fn in_folder(dir: tempfile::TempDir) -> Self {
+        let mut process = Process::agent(dir.path(), "mqtt://127.0.0.1:9", &[]);
+        let push_url = process.agent_push_url();
+        Self { process, push_url, dir }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.push_url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/data")).unwrap().parse().unwrap()
+    }
+
+    fn push(&self, phone: &Phone, ids: impl IntoIterator<Item = u64>) {
+        push(&self.push_url, phone, ids, &mut Pushed::new());
+    }
+
+    fn get(&self, path: &str) -> (u16, Value) {
+        let (status, body) = http::get(&format!("http://{}{path}", self.address())).unwrap();
+        (status, serde_json::from_str(&body).unwrap())
+    }
+
+    /// Ends it as a service manager does; it is given ten seconds.
+    fn leave(self) -> tempfile::TempDir {
+        let began = Instant::now();
+        let status = self.process.terminate(Signal::SIGTERM);
+        assert!(status.success() && began.elapsed() < Duration::from_secs(10), "{status} after {:?}", began.elapsed());
+        self.dir
+    }
+}
+
+#[test]
+fn a_push_is_told_moments_after_its_200_and_a_shutdown_waits_for_no_viewer() {
+    let home = Home::new();
+    let mut viewer = Viewer::asking(home.address(), 1, None);
+    let (status, head) = viewer.head();
+    assert!(status == 200 && head.contains("content-type: text/event-stream\r\n"), "{head}");
+    let (name, first) = viewer.next().unwrap();
+    assert!(name == "status" && first["phones"] == Value::Array(vec![]), "{name}: {first}");
+    let phone = Phone::new(3, 7);
+    let mut longest = Duration::ZERO;
+    for id in 0..20 {
+        home.push(&phone, [id]);
+        let answered = Instant::now();
+        let motion = viewer.until(|name, _| name == "motion");
+        longest = longest.max(answered.elapsed());
+        assert_eq!((&motion["deviceId"], &motion["sessionId"]), (&"phone-3".into(), &"session-3".into()));
+        assert!(motion["bins"].as_array().unwrap().len() >= 9, "a second in tenths: {motion}");
+    }
+    println!("of 20 pushes each was told at most {longest:?} after its 200");
+    let readings = home.get("/api/v1/status").1["readings"].clone();
+    let shown = viewer.until(|name, data| name == "status" && data["readings"] == readings);
+    assert!(shown["phones"][0]["activity"].is_string(), "{shown}");
+
+    let mut viewers: Vec<_> = (0..OF_ONE - 1).map(|_| Viewer::asking(home.address(), 1, None)).collect();
+    for viewer in &mut viewers {
+        assert_eq!(viewer.head().0, 200);
+    }
+    let dir = home.leave();
+    assert!(std::iter::from_fn(|| viewer.next()).count() < 10, "the answer ends");
+
+    let again = Home::in_folder(dir);
+    let mut viewer = Viewer::asking(again.address(), 1, None);
+    assert_eq!(viewer.head().0, 200);
+    again.push(&phone, [20]);
+    let shown = viewer.until(|name, data| name == "status" && data["phones"][0]["deviceId"] == "phone-3");
+    assert_eq!(shown["phones"][0]["activity"].as_str().is_some(), true, "{shown}");
+    let (status, kept) = again.get("/api/v1/phones/phone-3/windows?limit=2");
+    assert!(status == 200 && kept["windows"].as_array().unwrap().len() == 2 && kept["next"].is_string(), "{kept}");
+    again.leave();
+}
+
+#[test]
+fn so_many_viewers_and_no_more_and_those_that_do_not_read_are_dropped() {
+    let home = Home::new();
+    let phone = Phone::new(1, 7);
+    let asking = |number| Viewer::asking(home.address(), number, Some(1));
+    let mut deaf: Vec<_> = (0..OF_ONE).map(|_| asking(2)).collect();
+    for viewer in &mut deaf {
+        assert_eq!(viewer.head().0, 200);
+    }
+    let refused = asking(2).problem();
+    assert!(refused["status"] == 429 && refused["detail"].as_str().unwrap().contains("/api/v1/status"), "{refused}");
+    let mut others: Vec<_> = (0..ALL - OF_ONE).map(|n| asking(3 + (n / OF_ONE) as u8)).collect();
+    for viewer in &mut others {
+        assert_eq!(viewer.head().0, 200);
+    }
+    let refused = asking(99).problem();
+    assert!(refused["status"] == 503 && refused["detail"].as_str().unwrap().contains("as many as may"), "{refused}");
+    let shown = home.get("/api/v1/status");
+    assert_eq!(shown.0, 200, "who finds no place asks now and then");
+
+    // Nobody reads any more; what is told fills the little room that each has.
+    let mut id = 0;
+    await_that("a place is free again", || {
+        home.push(&phone, id..id + 5);
+        id += 5;
+        std::thread::sleep(Duration::from_millis(250));
+        asking(99).head().0 == 200
+    });
+    println!("a viewer who reads nothing is dropped after {id} pushes");
+    assert!(home.process.memory("VmHWM") < 200 << 20);
+    home.leave();
+}
+
+/// A Python with the packages that this asks for, in a virtual environment below the target folder. Of several processes
+/// that need it one makes it.
+fn python() -> PathBuf {
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/requirements.txt");
+    let wanted = fs::read_to_string(&requirements).unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (folder, made) = (target.join("schemathesis"), target.join("schemathesis.made"));
+    let (lock, python) = (File::create(target.join("schemathesis.lock")).unwrap(), folder.join("bin/python"));
+    lock.lock().unwrap();
+    if fs::read_to_string(&made).ok().as_ref() != Some(&wanted) {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+        run(Command::new(&python).args(pip).arg(&requirements));
+        fs::write(&made, wanted).unwrap();
+    }
+    python
+}
+
+/// What it said. A program that is not there, or that fails, fails the test.
+fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {said}{errors}", output.status);
+    said
+}
+
+#[test]
+#[ignore = "needs schemathesis"]
+fn a_fuzzer_that_reads_the_document_finds_no_answer_beside_it() {
+    let python = python();
+    let home = Home::new();
+    let phones = [Phone::new(1, 7), Phone::new(2, 7)];
+    for phone in &phones {
+        home.push(phone, 0..40);
+    }
+    let base = format!("http://{}", home.address());
+    let (status, text) = http::get(&format!("{base}/api/v1/openapi.json")).unwrap();
+    assert_eq!(status, 200);
+    let folder = tempfile::tempdir().unwrap();
+    let (file, config) = (folder.path().join("openapi.json"), folder.path().join("schemathesis.toml"));
+    fs::write(&file, &text).unwrap();
+    run(Command::new(&python).args(["-m", "openapi_spec_validator"]).arg(&file));
+
+    // Half of what is asked is of phones that there are.
+    fs::write(&config, "[parameters]\n\"path.deviceId\" = \"phone-1\"\n").unwrap();
+    for known in [true, false] {
+        let mut fuzz = Command::new(python.with_file_name("schemathesis"));
+        fuzz.current_dir(folder.path());
+        if known {
+            fuzz.arg("--config-file").arg(&config);
+        }
+        // The events have no end, and a test of their own.
+        let said = run(fuzz
+            .args(["run", "--url", &base, "--exclude-path", "/api/v1/events", "--seed", "6"])
+            .args(["--max-examples", "100", "--phases", "examples,coverage,fuzzing", "--checks", "all", "--no-color"])
+            .arg(&file));
+        println!("{said}");
+        assert!(said.contains("No issues found"), "{said}");
+    }
+    home.leave();
+}
