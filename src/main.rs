@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use gaitway_service::dumps;
+use gaitway_service::{completions, dumps};
 
 /// Phone activity from pocket to warehouse, every accepted reading exactly once.
 #[derive(Debug, Parser)]
@@ -60,7 +60,11 @@ enum Command {
 
 fn main() -> ExitCode {
     dumps::forbid();
-    match run(Cli::parse().command) {
+    let cli = match completions::parse::<Cli>() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("gaitway: {error:#}");

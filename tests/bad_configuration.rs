@@ -107,6 +107,10 @@ fn every_key_of_the_agent_says_what_it_allows() {
             "[agent]\nagent_id = 'My Pi'",
             &["FILE:2: `agent.agent_id` is \"My Pi\"", "1 to 63 characters of a-z, 0-9"],
         ),
+        file(
+            "[agent.mdns]\nname = 'attic.local'",
+            &["FILE:2: `agent.mdns.name` is \"attic.local\", must be a name without .local", "at most 55"],
+        ),
         file("[agent.relay]\naddress = 'mqtts://pi'", &["FILE:2: `agent.relay.address`", "runs a relay of its own"]),
         file("[agent.spool]\nmax_bytes = 'lots'", &["FILE:2: `agent.spool.max_bytes` is \"lots\"", "a size like 2GiB"]),
         file("[agent.spool]\nmax_bytes = '2 parsecs'", &["is \"2 parsecs\"", "a size like 2GiB"]),

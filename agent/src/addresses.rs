@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use crate::config::AgentConfig;
+use crate::mdns::{self, Announced};
 
 /// Push URLs for phones, without a token; otherwise as [`urls`].
 pub fn push_urls(listener: SocketAddr, is_https: bool, host: Option<&str>) -> Vec<String> {
@@ -19,6 +20,14 @@ pub fn urls(listener: SocketAddr, is_https: bool, host: Option<&str>) -> Vec<Str
     }
     let addresses = if listener.ip().is_unspecified() { lan_addresses(listener) } else { vec![listener.ip()] };
     addresses.into_iter().map(|ip| format!("{scheme}://{}", SocketAddr::new(ip, listener.port()))).collect()
+}
+
+/// The URL by name, without a path, of the agent of `data_dir`, if it was found in its network when it last ran: `http://attic.local:8000`.
+/// While it runs, [`AgentStatus::local_name`](crate::status::AgentStatus::local_name) knows.
+pub fn local_url(data_dir: &Path, listener: SocketAddr, is_https: bool) -> Option<String> {
+    let scheme = if is_https { "https" } else { "http" };
+    let name = mdns::kept::last(data_dir).filter(|_| Announced::is_reached(listener))?;
+    Some(format!("{scheme}://{name}.local:{}", listener.port()))
 }
 
 /// Where an agent listens.

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::classify::Threshold;
 use crate::identity::Route;
+use crate::mdns;
 use crate::spool::cap::SpoolConfig;
 use crate::uplink::RelayAddress;
 use crate::windows::{Params, ParamsError};
@@ -59,6 +60,8 @@ pub struct AgentConfig {
     pub agent_id: Option<AgentId>,
     /// The relay.
     pub relay: RelayConfig,
+    /// The agent's name in the local network.
+    pub mdns: MdnsConfig,
     /// How much each phone may push.
     pub limits: LimitsConfig,
     /// The spool.
@@ -78,6 +81,16 @@ pub struct HttpsConfig {
     pub certificate_file: Option<PathBuf>,
     /// Its private key in PEM form, which nobody but the agent may read.
     pub key_file: Option<PathBuf>,
+}
+
+/// `[mdns]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MdnsConfig {
+    /// The agent is found in the local network as `NAME.local`, if it listens on more than loopback.
+    pub enabled: bool,
+    /// That name, without `.local`; the agent's id if it is not told. Where it is another's, a number is added.
+    pub name: Option<String>,
 }
 
 /// `[limits]`, of each phone, or of each address while there is no list of phones.
@@ -136,11 +149,18 @@ impl Default for AgentConfig {
             push_host: None,
             agent_id: None,
             relay: RelayConfig::default(),
+            mdns: MdnsConfig::default(),
             limits: LimitsConfig::default(),
             spool: SpoolConfig::default(),
             windows: WindowsConfig::default(),
             open_is_told: false,
         }
+    }
+}
+
+impl Default for MdnsConfig {
+    fn default() -> Self {
+        Self { enabled: true, name: None }
     }
 }
 
@@ -184,6 +204,11 @@ impl Check for AgentConfig {
                 "push_host",
                 "must be a host's name or address, without a port, such as pi.example.org",
             ));
+        }
+        if self.mdns.name.as_ref().is_some_and(|name| !mdns::is_name(name)) {
+            let problem =
+                format!("must be a name without .local: letters, digits and dashes inside, at most {}", mdns::LONGEST);
+            return Err(Wrong::new("mdns.name", problem));
         }
         self.limits.check()?;
         let SpoolConfig { max_bytes, min_free_percent, when_full: _, remember } = &self.spool;
@@ -329,7 +354,7 @@ mod tests {
             change(&mut config);
             config.check().unwrap_err().to_string()
         };
-        let cases: [(Spoil, &str); 24] = [
+        let cases: [(Spoil, &str); 26] = [
             (|c| c.limits.pushes_per_second = 0.0, "`limits.pushes_per_second` must be from 0.1 to 1000000.0"),
             (|c| c.limits.bytes_per_second = 0, "`limits.bytes_per_second` must be from 1KiB to"),
             (|c| c.limits.sessions_per_hour = f64::NAN, "`limits.sessions_per_hour` must be from 1.0 to"),
@@ -337,6 +362,8 @@ mod tests {
             (|c| c.push_host = Some("pi:8000".into()), "`push_host` must be a host's name"),
             (|c| c.push_host = Some("http://pi".into()), "`push_host`"),
             (|c| c.push_host = Some("[::x]".into()), "`push_host`"),
+            (|c| c.mdns.name = Some("attic.local".into()), "`mdns.name` must be a name without .local"),
+            (|c| c.mdns.name = Some("a".repeat(56)), "`mdns.name`"),
             (|c| c.data_dir = PathBuf::new(), "`data_dir` must be"),
             (|c| c.spool.max_bytes = LEAST_SPOOL - 1, "`spool.max_bytes` must be from 9MiB to"),
             (|c| c.spool.min_free_percent = f64::NAN, "`spool.min_free_percent` must be from 0.0 to 90.0"),

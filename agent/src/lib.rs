@@ -7,8 +7,8 @@
 //! 3. [`uplink`] reads frames from the spool and sends them over MQTT, activity first; [`identity`] says who sends them.
 //! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
 //!
-//! `page` shows [`status`] to [`readers`], [`setup`] sets their phones up, `api` tells it programs, [`metrics`] is for Prometheus,
-//! [`config`] what can be told.
+//! `mdns` has it found as `NAME.local`; `page` shows [`status`] to [`readers`], [`setup`] sets their phones up, `api` tells it programs,
+//! [`metrics`] is for Prometheus, [`config`] what can be told.
 
 pub mod addresses;
 mod api;
@@ -18,6 +18,10 @@ pub mod config;
 pub mod identity;
 pub mod ingest;
 mod kept;
+#[cfg(feature = "fuzzing")]
+pub mod mdns;
+#[cfg(not(feature = "fuzzing"))]
+mod mdns;
 pub mod metrics;
 pub mod names;
 mod page;

@@ -52,6 +52,8 @@ pub struct AgentStatus {
     motions: broadcast::Sender<Arc<Motion>>,
     /// The link to the relay.
     pub uplink: Arc<UplinkStatus>,
+    /// The agent's name in the local network, such as `attic.local`, while it is in force.
+    pub local_name: watch::Sender<Option<String>>,
 }
 
 /// The state and what the next one is computed from.
@@ -220,7 +222,13 @@ impl Default for AgentStatus {
     fn default() -> Self {
         let changed = Arc::new(watch::Sender::new(()));
         let uplink = Arc::new(UplinkStatus::telling(changed.clone()));
-        Self { known: Mutex::default(), changed, motions: broadcast::Sender::new(MOTIONS), uplink }
+        Self {
+            known: Mutex::default(),
+            changed,
+            motions: broadcast::Sender::new(MOTIONS),
+            uplink,
+            local_name: watch::Sender::default(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use gaitway_relay::command::{self, Args};
 use gaitway_relay::{EXIT_FENCED, Fenced};
-use gaitway_service::dumps;
+use gaitway_service::{completions, dumps};
 
 #[derive(Debug, Parser)]
 #[command(name = "gaitway-relay", version, about)]
@@ -17,7 +17,11 @@ struct Cli {
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     dumps::forbid();
-    match command::run(Cli::parse().args).await {
+    let cli = match completions::parse::<Cli>() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match command::run(cli.args).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("gaitway-relay: {error:#}");

@@ -11,12 +11,13 @@
 //!
 //! [`broker`] and [`mqtt_address`] are how a service is a client of a broker that is not ours.
 //!
-//! [`clock`] is the one module that reads the wall clock, [`table`] is for commands that show people something,
+//! [`completions`] reads every command line. [`clock`] is the one module that reads the wall clock, [`table`] is for commands that show people something,
 //! [`checkup`] for those that look whether things are as they should be, [`file_bytes`] for the one that must leave nothing.
 
 pub mod broker;
 pub mod checkup;
 pub mod clock;
+pub mod completions;
 pub mod config;
 pub mod dumps;
 pub mod file_bytes;

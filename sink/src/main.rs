@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gaitway_service::dumps;
+use gaitway_service::{completions, dumps};
 use gaitway_sink::command::{self, Args};
 
 #[derive(Debug, Parser)]
@@ -16,7 +16,11 @@ struct Cli {
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {
     dumps::forbid();
-    match command::run(Cli::parse().args).await {
+    let cli = match completions::parse::<Cli>() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    match command::run(cli.args).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("gaitway-sink: {error:#}");

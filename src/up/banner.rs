@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf, absolute};
 
-use gaitway_agent::addresses::{data_dir_flag, urls};
+use gaitway_agent::addresses::{data_dir_flag, local_url, urls};
 use gaitway_agent::config::AgentConfig;
 use gaitway_agent::phones::{PhonesFile, Token};
 use gaitway_agent::readers::{self, Link, Right};
@@ -16,7 +16,7 @@ const MOST_URLS: usize = 4;
 
 /// What there is to say.
 struct Banner {
-    /// URLs of the agent without a path, the likeliest first.
+    /// URLs of the agent without a path, the likeliest first, the one by name last.
     reached: Vec<String>,
     listener: SocketAddr,
     is_https: bool,
@@ -30,8 +30,10 @@ struct Banner {
 /// Prints it on a terminal, logs it otherwise.
 pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent: &AgentConfig) -> io::Result<()> {
     let is_https = agent.https.key_file.is_some();
+    let by_name =
+        local_url(&agent.data_dir, listener, is_https).filter(|_| agent.mdns.enabled && agent.push_host.is_none());
     let banner = Banner {
-        reached: urls(listener, is_https, agent.push_host.as_deref()),
+        reached: urls(listener, is_https, agent.push_host.as_deref()).into_iter().chain(by_name).collect(),
         listener,
         is_https,
         is_open: PhonesFile::new(&agent.data_dir).current().is_ok_and(|phones| phones.is_none()),

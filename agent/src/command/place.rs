@@ -64,9 +64,12 @@ impl Place {
     }
 
     /// URLs of the agent without a path: of `listener` if that is told, else where it listens or did when it last ran, else as
-    /// configured.
+    /// configured. The one by its name in the network comes last, for not every phone knows such names.
     pub(super) fn urls(&self, listener: Option<SocketAddr>) -> Vec<String> {
-        self.listens(listener).urls()
+        let listens = self.listens(listener);
+        let by_name =
+            listens.host.is_none().then(|| addresses::local_url(&self.dir, listens.address, listens.is_https));
+        listens.urls().into_iter().chain(by_name.flatten()).collect()
     }
 
     /// Whether other machines reach that listener.

@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(held.of("a", now), Some(("anna".to_owned(), one, Duration::ZERO)));
         assert_eq!(held.of("c", now), None);
         assert_eq!(held.of("a", now + HELD_FOR), None);
-        assert_eq!(held.of("b", now + HELD_FOR), Some(("ben".to_owned(), other, HELD_FOR - Duration::from_secs(1))));
+        assert_eq!(held.of("b", now + HELD_FOR), Some(("ben".to_owned(), other, Duration::from_secs(3599))));
         assert_eq!(held.0.lock().unwrap().len(), 1, "what is over is erased");
     }
 

@@ -60,13 +60,14 @@ const MIB: usize = 1024 * 1024;
 ///
 /// Three doors unpack. A gzip of an input's size holds 4 MiB: the agent's reader makes values of them, and a replay sorts them
 /// in memory if they are in disorder. Of a frame the columns are bounded, whatever they say.
-pub const ENTRIES: [Entry; 9] = [
+pub const ENTRIES: [Entry; 10] = [
     Entry { name: "acks", run: envelopes::acks, most: MIB },
     Entry { name: "configuration", run: configuration::configuration, most: MIB },
     Entry { name: "enrolment", run: enrolment::enrolment, most: MIB },
     Entry { name: "envelopes", run: envelopes::envelopes, most: MIB },
     Entry { name: "frame", run: frame::frame, most: 8 * limits::MAX_FRAME_DECODED },
     Entry { name: "http", run: http::http, most: 8 * limits::MAX_BODY },
+    Entry { name: "mdns", run: gaitway_agent::mdns::fuzzing::talk, most: MIB },
     Entry { name: "mqtt", run: gaitway_relay::fuzzing::mqtt, most: MIB },
     Entry { name: "push", run: push::push, most: MIB },
     Entry { name: "recordings", run: replay::recordings, most: 384 * MIB },

@@ -77,6 +77,11 @@ fn no_frame_breaks_who_reads_it() {
 }
 
 #[test]
+fn no_neighbour_breaks_the_name() {
+    replay("mdns");
+}
+
+#[test]
 fn no_request_breaks_the_door() {
     replay("http");
 }

@@ -1,0 +1,5 @@
+#![no_main]
+
+use gaitway_fuzz_entries::Entry;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| Entry::named("mdns").run(bytes));
