@@ -83,7 +83,7 @@ pub(crate) struct Pass {
 impl Pass {
     /// Whether it still may.
     pub(crate) fn holds(&self) -> bool {
-        self.look().is_ok_and(|viewer| viewer.is_some())
+        matches!(self.look(), Ok(Some(_)))
     }
 
     fn look(&self) -> Result<Option<Viewer>, Unusable> {
@@ -143,8 +143,8 @@ async fn only_readers(State(page): State<Arc<Page>>, mut request: Request, next:
             if let Some(caller) = caller {
                 caller.vouch();
             }
-            request.extensions_mut().insert(viewer);
             request.extensions_mut().insert(pass);
+            request.extensions_mut().insert(viewer);
             next.run(request).await
         }
         Ok(None) if is_for_programs => Problem::new(StatusCode::FORBIDDEN, CLOSED).into_response(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use axum::Router;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::health::{Health, Part};
 use gaitway_service::lock::DataDir;
@@ -34,7 +35,7 @@ use crate::names::Names;
 use crate::page::{self, Page};
 use crate::phones::PhonesFile;
 use crate::recent::{Feed, Recent};
-use crate::setup::{Held, Setup};
+use crate::setup::Setup;
 use crate::spool::damage::{self, Loss};
 use crate::spool::presence::Presence;
 use crate::spool::quarantine;
@@ -101,9 +102,9 @@ pub async fn run(
     let (routes_out, routes) = watch::channel(route);
     let (agent_out, agent) = watch::channel(None);
     let (shown_agent, shown_status, status_at_door) = (agent.clone(), Arc::clone(&status), Arc::clone(&status));
+    let (mdns, local_name, shown_name) =
+        (config.mdns.clone(), status.local_name.clone(), status.local_name.subscribe());
     let (push_host, open_is_told) = (config.push_host.clone(), config.open_is_told);
-    let (mdns, local_name) = (config.mdns.clone(), status.local_name.clone());
-    let shown_name = local_name.subscribe();
     let names = Names::of_this_machine(push_host.as_deref());
     let wanted = Arc::default();
     let identities = identity::Keeper {
@@ -116,14 +117,7 @@ pub async fn run(
     };
     let recent = Recent::of(&data_dir);
     let (feed, filling) = recent.filled(settings.spool.min_free_percent, agent_metrics.forgone_windows.clone());
-    let remembered = recent.clone();
-    match tokio::task::spawn_blocking(move || remembered.doings()).await? {
-        Ok(doings) => status.recall(doings),
-        Err(error) => tracing::warn!(
-            error = format!("{:#}", anyhow::Error::from(error)),
-            "what phones did before this start is not known"
-        ),
-    }
+    recall(recent.clone(), &status).await?;
     let keeper = Keeper {
         settings,
         recent: feed,
@@ -152,10 +146,9 @@ pub async fn run(
     }
     // It ends once the writer has, with what that told last.
     tasks.spawn_blocking("today's windows", move || filling.run())?;
+    let wanted = mdns.name.unwrap_or_else(|| begun.agent.to_string());
+    let announced = Announced { wanted, listener: address, is_https: tls.is_some(), data_dir: data_dir.clone() };
     if mdns.enabled && Announced::is_reached(address) {
-        let wanted = mdns.name.unwrap_or_else(|| begun.agent.to_string());
-        let (is_https, data_dir) = (tls.is_some(), data_dir.clone());
-        let announced = Announced { wanted, listener: address, is_https, data_dir };
         tasks.spawn("mdns", mdns::run(announced, local_name, shutdown.clone()));
     } else {
         mdns::kept::forget(&data_dir);
@@ -173,7 +166,7 @@ pub async fn run(
         listener: address,
         flag: flag.clone(),
         is_https: tls.is_some(),
-        setup: Setup { push_host, local: shown_name, held: Held::default() },
+        setup: Setup::new(push_host, shown_name),
     });
     let live = Arc::new(Live::default());
     let api = Api::new(Arc::clone(&page), recent, Arc::clone(&live), shutdown.clone());
@@ -182,11 +175,27 @@ pub async fn run(
     let shown = page::router(page, api::router(api)).merge(gaitway_service::http::router(health, metrics));
     let shown = page::under_own_names(shown, names.clone());
     let door = Door { writer: commands, metrics: agent_metrics, status: status_at_door, phones, quotas, names };
-    let router = http::router(door).merge(shown);
+    serve(&mut tasks, listener, http::router(door).merge(shown), tls, &shutdown);
+    tasks.join(shutdown).await
+}
+
+/// Tells `status` what phones did before this start.
+async fn recall(recent: Recent, status: &AgentStatus) -> anyhow::Result<()> {
+    match tokio::task::spawn_blocking(move || recent.doings()).await? {
+        Ok(doings) => status.recall(doings),
+        Err(error) => tracing::warn!(
+            error = format!("{:#}", anyhow::Error::from(error)),
+            "what phones did before this start is not known"
+        ),
+    }
+    Ok(())
+}
+
+/// Serves `router` and tells the service manager that it is there.
+fn serve(tasks: &mut Tasks, listener: TcpListener, router: Router, tls: Option<Tls>, shutdown: &CancellationToken) {
     tasks.spawn("http", http::serve(listener, router, tls, shutdown.clone()));
     tasks.spawn("watchdog", notify::watchdog(shutdown.clone()));
     notify::ready();
-    tasks.join(shutdown).await
 }
 
 /// The configuration with the name under which the agent has enrolled.

@@ -34,7 +34,7 @@ mod terminal;
 mod view;
 
 pub use code::Code;
-pub(crate) use held::Held;
+use held::Held;
 pub use terminal::beside;
 
 use light::Light;
@@ -59,6 +59,13 @@ pub(crate) struct Setup {
     pub(crate) local: watch::Receiver<Option<String>>,
     /// Tokens that are being shown.
     pub(crate) held: Held,
+}
+
+impl Setup {
+    /// One that shows no token yet.
+    pub(crate) fn new(push_host: Option<String>, local: watch::Receiver<Option<String>>) -> Self {
+        Self { push_host, local, held: Held::default() }
+    }
 }
 
 /// The routes for readers.
@@ -110,7 +117,7 @@ async fn add(
         Ok(Ok(Ok(()))) => {
             tracing::info!(phone = name, "a phone was added on the set-up page");
             let links = links(&page, &headers, Some(&token), sensors);
-            let whose = For::Phone { name: &name, once: true };
+            let whose = For::Phone { name: &name, ago: 0, once: true };
             respond(&page, &viewer, StatusCode::OK, (whose, Some(links), None), sensors)
         }
         Ok(Ok(Err(why))) => {
@@ -137,12 +144,14 @@ fn show(
     let held = browser.and_then(|browser| page.setup.held.of(&browser.token_sha256, Instant::now()));
     // What was taken out of force since is of no use to anybody.
     let held =
-        held.filter(|(_, token)| matches!(&listed, Ok(Some(phones)) if phones.with_token(token.reveal()).is_some()));
+        held.filter(|(_, token, _)| matches!(&listed, Ok(Some(phones)) if phones.with_token(token.reveal()).is_some()));
     let (whose, links, problem) = match (&listed, &held) {
         (Err(_), _) => (For::Nobody, None, problem.or_else(|| Some(UNUSABLE.to_owned()))),
-        (_, Some((name, token))) => {
-            (For::Phone { name, once: false }, Some(links(page, headers, Some(token), sensors)), problem)
-        }
+        (_, Some((name, token, ago))) => (
+            For::Phone { name, ago: ago.as_secs(), once: false },
+            Some(links(page, headers, Some(token), sensors)),
+            problem,
+        ),
         (Ok(None), None) => (For::Anybody, Some(links(page, headers, None, sensors)), problem),
         (Ok(Some(_)), None) if viewer.may_add => (For::Adding, None, problem),
         (Ok(Some(_)), None) => match browser.and_then(|browser| browser.of_phone.as_deref()) {
@@ -162,7 +171,7 @@ fn respond(
 ) -> Response {
     let name = if let For::Phone { name, .. } | For::Forgotten(name) = whose { Some(name) } else { None };
     let shown = Shown {
-        light: Light::of(&page.now(), name),
+        light: Light::of(&page.now(), name, if let For::Phone { ago, .. } = whose { Some(ago) } else { None }),
         whose,
         links,
         sensors,

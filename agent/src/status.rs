@@ -223,8 +223,13 @@ impl Default for AgentStatus {
     fn default() -> Self {
         let changed = Arc::new(watch::Sender::new(()));
         let uplink = Arc::new(UplinkStatus::telling(changed.clone()));
-        let local_name = watch::Sender::default();
-        Self { known: Mutex::default(), changed, motions: broadcast::Sender::new(MOTIONS), uplink, local_name }
+        Self {
+            known: Mutex::default(),
+            changed,
+            motions: broadcast::Sender::new(MOTIONS),
+            uplink,
+            local_name: watch::Sender::default(),
+        }
     }
 }
 

@@ -65,9 +65,9 @@ fn endless() -> Body {
 /// A door without a list of phones.
 fn door_of(writer: mpsc::Sender<Command>) -> Door {
     Door {
-        status: Arc::default(),
         writer,
         metrics: AgentMetrics::default(),
+        status: Arc::default(),
         phones: Arc::new(PhonesFile::new(Path::new("there is no such folder"))),
         quotas: Quotas::new(&LimitsConfig::default()),
         names: Names::default(),

@@ -16,7 +16,7 @@ const MOST_URLS: usize = 4;
 
 /// What there is to say.
 struct Banner {
-    /// URLs of the agent without a path, the likeliest first.
+    /// URLs of the agent without a path, the likeliest first, the one by name last.
     reached: Vec<String>,
     listener: SocketAddr,
     is_https: bool,
@@ -114,11 +114,12 @@ impl Banner {
         let mut lines = setup::beside(&code, &beside, columns)?;
         let below = [format!("Without a camera: {url}{}", readers::path(link)), self.kept(), ENDS.to_owned()];
         let height: usize = below.iter().map(|line| line.chars().count().div_ceil(columns)).sum();
-        let live = 1;
-        (lines.len() + height + live <= rows).then(|| {
-            lines.extend(below);
-            lines
-        })
+        let (wrapped, live) = (height - below.len(), 1);
+        lines.extend(below);
+        if lines.len() + wrapped + live < rows {
+            lines.push(String::new());
+        }
+        (lines.len() + wrapped + live <= rows).then_some(lines)
     }
 
     fn in_words(&self, link: Option<&Token>) -> Vec<String> {

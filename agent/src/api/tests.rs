@@ -18,7 +18,7 @@ use super::*;
 use crate::kept::KeptFile;
 use crate::phones::PhonesFile;
 use crate::recent::Told;
-use crate::setup::{Held, Setup};
+use crate::setup::Setup;
 use crate::status::{AgentStatus, Waiting};
 use crate::writer::news::{Closing, Heard};
 
@@ -88,7 +88,7 @@ impl Site {
             listener: "127.0.0.1:8000".parse().unwrap(),
             flag: String::new(),
             is_https: false,
-            setup: Setup { push_host: None, local: watch::channel(None).1, held: Held::default() },
+            setup: Setup::new(None, watch::channel(None).1),
         });
         let (live, shutdown) = (Arc::new(Live::default()), CancellationToken::new());
         let api = Api::new(Arc::clone(&page), Recent::of(dir.path()), Arc::clone(&live), shutdown.clone());

@@ -9,7 +9,6 @@ use crate::api::live::Live;
 use crate::api::{self, Api};
 use crate::readers::{Link, Right};
 use crate::recent::Recent;
-use crate::setup::Held;
 
 struct Site {
     dir: tempfile::TempDir,
@@ -29,7 +28,7 @@ impl Site {
             listener: "0.0.0.0:8000".parse().unwrap(),
             flag: String::new(),
             is_https,
-            setup: Setup { push_host: None, local: watch::channel(None).1, held: Held::default() },
+            setup: Setup::new(None, watch::channel(None).1),
         });
         let api = Api::new(Arc::clone(&page), Recent::of(dir.path()), Arc::clone(&live), CancellationToken::new());
         let shown = Arc::clone(&page);

@@ -39,11 +39,13 @@ impl Held {
         held.push_back(One { browser_sha256, phone, token, since: now });
     }
 
-    /// The phone that the browser with this hash sets up, and its token.
-    pub(crate) fn of(&self, browser_sha256: &str, now: Instant) -> Option<(String, Token)> {
+    /// The phone that the browser with this hash sets up, its token, and for how long that has been held.
+    pub(crate) fn of(&self, browser_sha256: &str, now: Instant) -> Option<(String, Token, Duration)> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|one| one.is_held(now));
-        held.iter().find(|one| one.browser_sha256 == browser_sha256).map(|one| (one.phone.clone(), one.token.clone()))
+        held.iter()
+            .find(|one| one.browser_sha256 == browser_sha256)
+            .map(|one| (one.phone.clone(), one.token.clone(), now.saturating_duration_since(one.since)))
     }
 }
 
@@ -63,10 +65,10 @@ mod tests {
         let (one, other) = (Token::random().unwrap(), Token::random().unwrap());
         held.hold("a".to_owned(), "anna".to_owned(), one.clone(), now);
         held.hold("b".to_owned(), "ben".to_owned(), other.clone(), now + Duration::from_secs(1));
-        assert_eq!(held.of("a", now), Some(("anna".to_owned(), one)));
+        assert_eq!(held.of("a", now), Some(("anna".to_owned(), one, Duration::ZERO)));
         assert_eq!(held.of("c", now), None);
         assert_eq!(held.of("a", now + HELD_FOR), None);
-        assert_eq!(held.of("b", now + HELD_FOR), Some(("ben".to_owned(), other)));
+        assert_eq!(held.of("b", now + HELD_FOR), Some(("ben".to_owned(), other, Duration::from_secs(3599))));
         assert_eq!(held.0.lock().unwrap().len(), 1, "what is over is erased");
     }
 

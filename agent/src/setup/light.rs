@@ -34,30 +34,35 @@ pub(super) struct Light {
     pub(super) text: String,
     /// What comes next.
     pub(super) hint: &'static str,
+    /// The agent's uptime in seconds before which a test push was another phone's.
+    pub(super) since: Option<u64>,
 }
 
 impl Light {
-    /// What `status` shows of the phone `name`, or of whichever phone was heard last.
-    pub(super) fn of(status: &Status, name: Option<&str>) -> Self {
+    /// What `status` shows of the phone `name`, which has its token for so many seconds, or of whichever phone was heard last.
+    pub(super) fn of(status: &Status, name: Option<&str>, for_seconds: Option<u64>) -> Self {
+        let since = for_seconds.map(|seconds| status.uptime_seconds.saturating_sub(seconds));
         let is_it = |phone: &&SeenPhone| name.is_none() || phone.name.as_deref() == name;
         let phone = status.phones.iter().find(is_it);
-        let test = status.test.as_ref().filter(|test| test.seconds_ago < TESTED_FOR);
+        let test = status
+            .test
+            .as_ref()
+            .filter(|test| test.seconds_ago < TESTED_FOR.min(for_seconds.map_or(u64::MAX, |seconds| seconds + 1)));
         // The test push names no phone, so of two it may be another's: readings say more, unless they are older.
         let is_newer = |seconds: u64| phone.is_none_or(|phone| seconds < phone.seconds_ago);
         if test.is_some_and(|test| is_newer(test.seconds_ago)) {
             let hint = "Sensor Logger reaches this agent. Now tap “Start Recording” on the Logger page.";
-            return Self { state: State::Tested, text: "The test push arrived.".to_owned(), hint };
+            return Self { state: State::Tested, text: "The test push arrived.".to_owned(), hint, since };
         }
-        match phone {
-            Some(phone) => {
-                Self { state: State::Seen, text: seen(phone), hint: "It works: every reading that arrives is kept." }
-            }
-            None => Self {
-                state: State::Waiting,
-                text: "Waiting for the phone…".to_owned(),
-                hint: "Tap “Tap to Test Pushing” in the app, or start a recording.",
-            },
-        }
+        let (state, text, hint) = match phone {
+            Some(phone) => (State::Seen, seen(phone), "It works: every reading that arrives is kept."),
+            None => (
+                State::Waiting,
+                "Waiting for the phone…".to_owned(),
+                "Tap “Tap to Test Pushing” in the app, or start a recording.",
+            ),
+        };
+        Self { state, text, hint, since }
     }
 }
 
@@ -91,9 +96,12 @@ mod tests {
         phones[0]["device"] = "d1".into();
         let phones: Phones = serde_json::from_value(phones).unwrap();
         let status = Status::of(None, snapshot, &UplinkSnapshot::default(), Ok(Some(&phones)), "", now);
-        let Light { state, text, .. } = Light::of(&status, name);
+        let Light { state, text, .. } = Light::of(&status, name, name.map(|_| 400));
         (state, text)
     }
+
+    /// When so many seconds ago was.
+    type Ago<'a> = &'a dyn Fn(u64) -> Instant;
 
     fn heard(snapshot: &mut AgentSnapshot, device: &str, at: Instant, hertz: &[f64]) {
         let sensor = |(number, hertz): (usize, &f64)| Sensor { name: number.to_string(), hertz: *hertz };
@@ -104,7 +112,6 @@ mod tests {
     #[test]
     fn the_light_waits_for_the_phone_and_says_what_it_sends() {
         assert_eq!(light(|_, _| {}, None).0, State::Waiting);
-        type Ago<'a> = &'a dyn Fn(u64) -> Instant;
         let three = |snapshot: &mut AgentSnapshot, ago: Ago<'_>| heard(snapshot, "d1", ago(0), &[1.0, 99.7, 50.0]);
         let seen = (State::Seen, "Phone seen: 3 sensors, 100 Hz".to_owned());
         assert_eq!((light(three, None), light(three, Some("anna"))), (seen.clone(), seen));
@@ -120,11 +127,18 @@ mod tests {
         let state = |test_ago: Option<u64>, heard_ago: Option<u64>| {
             let change = |snapshot: &mut AgentSnapshot, ago: &dyn Fn(u64) -> Instant| {
                 snapshot.test = test_ago.map(|seconds| Test { device: None, at: ago(seconds) });
-                heard_ago.into_iter().for_each(|seconds| heard(snapshot, "d1", ago(seconds), &[1.0]));
+                if let Some(seconds) = heard_ago {
+                    heard(snapshot, "d1", ago(seconds), &[1.0]);
+                }
             };
             light(change, Some("anna")).0
         };
-        assert_eq!((state(Some(5), None), state(Some(TESTED_FOR), None)), (State::Tested, State::Waiting));
+        assert_eq!((state(Some(5), None), state(Some(400), None)), (State::Tested, State::Tested));
+        assert_eq!(state(Some(401), None), State::Waiting, "it was another phone's");
+        let long_ago = |snapshot: &mut AgentSnapshot, ago: &dyn Fn(u64) -> Instant| {
+            snapshot.test = Some(Test { device: None, at: ago(TESTED_FOR) });
+        };
+        assert_eq!(light(long_ago, None).0, State::Waiting);
         assert_eq!((state(Some(60), Some(1)), state(Some(5), Some(300))), (State::Seen, State::Tested));
     }
 }

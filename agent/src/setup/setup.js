@@ -13,10 +13,11 @@ function seen({ sensors }) {
   return `Phone seen: ${sensors.length} ${sensors.length === 1 ? "sensor" : "sensors"}, ${fastest} Hz`;
 }
 
-function read({ phones, test }) {
-  const name = light.dataset.phone;
+function read({ phones, test, uptimeSeconds }) {
+  const { phone: name, since = 0 } = light.dataset;
   const phone = phones.find((phone) => name === undefined || phone.name === name);
-  if (test && test.secondsAgo < TESTED_FOR && (!phone || test.secondsAgo < phone.secondsAgo)) {
+  const isTested = test && test.secondsAgo < TESTED_FOR && uptimeSeconds - test.secondsAgo >= Number(since);
+  if (isTested && (!phone || test.secondsAgo < phone.secondsAgo)) {
     return ["tested", "The test push arrived.", "Sensor Logger reaches this agent. Now tap “Start Recording” on the Logger page."];
   }
   if (phone) return ["seen", seen(phone), "It works: every reading that arrives is kept."];

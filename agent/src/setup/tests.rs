@@ -33,7 +33,7 @@ impl Site {
     fn new(listener: &str, is_https: bool, push_host: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (local, receiver) = watch::channel(None);
-        let page = Arc::new(Page {
+        let page = Page {
             readers: Arc::new(KeptFile::new(dir.path())),
             phones: Arc::new(PhonesFile::new(dir.path())),
             status: Arc::default(),
@@ -41,10 +41,15 @@ impl Site {
             listener: listener.parse().unwrap(),
             flag: String::new(),
             is_https,
-            setup: Setup { push_host: push_host.map(str::to_owned), local: receiver, held: Held::default() },
-        });
+            setup: Setup::new(push_host.map(str::to_owned), receiver),
+        };
         let phones = PhonesFile::new(dir.path());
-        Self { router: page::under_own_names(page::router(page, Router::new()), Names::default()), dir, local, phones }
+        Self {
+            router: page::under_own_names(page::router(Arc::new(page), Router::new()), Names::default()),
+            dir,
+            local,
+            phones,
+        }
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {

@@ -27,8 +27,8 @@ pub(super) struct Links {
 pub(super) enum For<'a> {
     /// Any phone: there is no list.
     Anybody,
-    /// The phone of this name; `once`: it is shown this once.
-    Phone { name: &'a str, once: bool },
+    /// The phone of this name, whose token was first shown so many seconds `ago`; `once`: it is shown this once.
+    Phone { name: &'a str, ago: u64, once: bool },
     /// Who may add a phone to the list.
     Adding,
     /// The browser of this phone, whose token is not known here any more.
@@ -80,7 +80,7 @@ pub(super) fn page(shown: &Shown<'_>) -> Markup {
                     code { "--http 0.0.0.0:8000" } " to let phones in."
                 }
             }
-            (light(&shown.light, name))
+            (light(shown, name))
             (whose(shown))
             @if let Some(links) = &shown.links { (linked(links, shown)) }
             @if shown.may_add && matches!(shown.whose, For::Anybody | For::Adding) {
@@ -93,9 +93,10 @@ pub(super) fn page(shown: &Shown<'_>) -> Markup {
     document("gaitway: set up a phone", &head, &body)
 }
 
-fn light(light: &Light, name: Option<&str>) -> Markup {
+fn light(shown: &Shown<'_>, name: Option<&str>) -> Markup {
+    let Shown { light, .. } = shown;
     html! {
-        section #light data-state=(light.state.as_str()) data-phone=[name] role="status" aria-live="polite" {
+        section #light data-state=(light.state.as_str()) data-phone=[name] data-since=[light.since] role="status" aria-live="polite" {
             span.lamp aria-hidden="true" {}
             p.said { (light.text) }
             p.hint { (light.hint) }
@@ -112,7 +113,7 @@ fn whose(shown: &Shown<'_>) -> Markup {
                 @if shown.may_add { a href="#add" { "Give each phone a token" } " to let in only those that you know." }
                 @else { "To let in only phones that you know: " code { "gaitway agent phone add NAME" (flag) } }
             },
-            For::Phone { name, once } => p.aside {
+            For::Phone { name, once, .. } => p.aside {
                 "The link holds the token of " strong { (name) } ": the first phone that pushes with it is the only one that can. "
                 @if once { "It is shown this once: set the phone up before you leave this page." }
                 @else { "This browser can come back to it for an hour, as long as the agent runs." }
@@ -141,17 +142,19 @@ fn linked(links: &Links, shown: &Shown<'_>) -> Markup {
                 a.open-app href=(**own) { "Open in Sensor Logger" }
                 p { "This is for the phone that you hold. Sensor Logger asks before it takes the settings." }
             }
-            div.codes {
-                (code(&links.ios, "ios", "iPhone"))
-                (code(&links.android, "android", "Android"))
-            }
-            p.how { "Scan the code with the phone's camera, then let Sensor Logger open it." }
             p.careful {
                 strong { "It replaces the app's settings" }
                 ", sensors and streaming included. This was not yet confirmed on every version of the app: if nothing opens, "
                 a href="#steps" { "type the push URL" } "."
             }
             (chosen(shown.sensors, is_once))
+        }
+        section.codes {
+            div {
+                (code(&links.ios, "ios", "iPhone"))
+                (code(&links.android, "android", "Android"))
+            }
+            p.how { "Scan the code with the phone's camera, then let Sensor Logger open it." }
         }
     }
 }
