@@ -7,9 +7,11 @@
 //! 3. [`uplink`] reads frames from the spool and sends them over MQTT, activity first; [`identity`] says who sends them.
 //! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
 //!
-//! `page` shows [`status`] to [`readers`], [`metrics`] is for Prometheus, [`config`] what can be told.
+//! `page` shows [`status`] to [`readers`], [`metrics`] is for Prometheus, [`config`] what can be told. [`checkup`] looks whether all of it is as it
+//! should be.
 
 pub mod addresses;
+pub mod checkup;
 pub mod classify;
 pub mod command;
 pub mod config;
