@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use gaitway_service::checkup::folder::{self, Folder};
+use gaitway_service::checkup::folder::{self, Folder, Work};
 use gaitway_service::checkup::ntp::NtpServer;
 use gaitway_service::checkup::port::Own;
 use gaitway_service::checkup::{Checkup, time};
@@ -53,8 +53,8 @@ pub(crate) struct Args {
 }
 
 /// Looks, shows. Starts a runtime of its own.
-pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { config, config_only, data_dir, ntp, json, .. } = &args;
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let Args { config, config_only, data_dir, ntp, json, .. } = args;
     let flags = Flags {
         #[cfg(feature = "kafka")]
         brokers: args.kafka.clone(),
@@ -131,5 +131,5 @@ fn look(configured: &Configured, ntp: &NtpServer, runtime: &Handle, checkup: &mu
 /// The folder of a local warehouse, whose own look knows its disk's floor.
 fn of_folder(warehouse: &Path, checkup: &mut Checkup) {
     let path = warehouse.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    folder::examine(Folder { path, min_free_percent: 0.0, below: ("", ""), answers_phones: false }, checkup);
+    folder::examine(Folder { path, min_free_percent: 0.0, below: ("", ""), work: Work::Commits }, checkup);
 }

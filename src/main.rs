@@ -81,7 +81,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(args),
         #[cfg(feature = "kafka")]
         Command::Audit(args) => audit::run(args),
-        Command::Doctor(args) => doctor::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         #[cfg(feature = "kafka")]
         Command::Forget(args) => forget::run(args),
         #[cfg(feature = "kafka")]

@@ -11,7 +11,7 @@ mod route;
 mod spool;
 
 use gaitway_service::checkup::Checkup;
-use gaitway_service::checkup::folder::{self, Folder};
+use gaitway_service::checkup::folder::{self, Folder, Work};
 use gaitway_service::checkup::port::Own;
 
 use crate::config::AgentConfig;
@@ -44,7 +44,7 @@ pub async fn examine(config: &AgentConfig, run: Run, checkup: &mut Checkup) {
             path: data_dir,
             min_free_percent: config.spool.min_free_percent,
             below: ("spool.min_free_percent", below),
-            answers_phones: true,
+            work: Work::Pushes,
         },
         checkup,
     );

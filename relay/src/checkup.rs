@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use gaitway_service::checkup::broker::{self, Broker};
-use gaitway_service::checkup::folder::{self, Folder};
+use gaitway_service::checkup::folder::{self, Folder, Work};
 use gaitway_service::checkup::port::{self, Own, Port};
 use gaitway_service::checkup::{Checkup, certificate, reach};
 use gaitway_service::clock;
@@ -23,25 +23,22 @@ pub async fn examine(config: &RelayConfig, own: Option<Own>, checkup: &mut Check
     checkup.begin(SECTION);
     let wants_tls = config.broker.is_none() && config.wants_tls(config.mqtt);
     let own = own.unwrap_or(if wants_tls { Own::holding(&config.data_dir) } else { Own::Unknown });
-    match &config.broker {
-        Some(configured) => {
-            let access = configured.access();
-            if let Some(address) = &configured.url {
-                let (client_id, table) = (configured.client_id.as_str(), "relay.broker");
-                broker::examine(Broker { address, access: &access, client_id, table }, checkup).await;
-            }
+    if let Some(configured) = &config.broker {
+        let access = configured.access();
+        if let Some(address) = &configured.url {
+            let (client_id, table) = (configured.client_id.as_str(), "relay.broker");
+            broker::examine(Broker { address, access: &access, client_id, table }, checkup).await;
         }
-        None => {
-            let (subject, address, key) = ("port for agents", config.mqtt, "--mqtt or the key mqtt");
-            port::examine(Port { subject, address, key, own, is_http: false }, checkup).await;
-        }
+    } else {
+        let (subject, address, key) = ("port for agents", config.mqtt, "--mqtt or the key mqtt");
+        port::examine(Port { subject, address, key, own, is_http: false }, checkup).await;
     }
     if let Some(address) = config.admin {
         of_admin(address, own, checkup).await;
     }
     if wants_tls {
         let path = config.data_dir.as_path();
-        folder::examine(Folder { path, min_free_percent: 0.0, below: ("", ""), answers_phones: false }, checkup);
+        folder::examine(Folder { path, min_free_percent: 0.0, below: ("", ""), work: Work::Little }, checkup);
         of_identities(path, checkup);
     }
     if let Some(public) = &config.public_address {

@@ -136,13 +136,11 @@ impl Configured {
         }
         // A key that nobody reads there tells that it is another service's file.
         let mut known = errors.iter().filter(|error| !matches!(error, ConfigError::UnknownKey { .. }));
-        match (known.next(), known.next()) {
-            (Some(error), None) => bail!("{error}"),
-            _ => {
-                let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
-                bail!("neither an agent's, a relay's nor a sink's configuration: {}", said.join("; "))
-            }
+        if let (Some(error), None) = (known.next(), known.next()) {
+            bail!("{error}");
         }
+        let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        bail!("neither an agent's, a relay's nor a sink's configuration: {}", said.join("; "))
     }
 
     fn add_standard(&mut self, directory: &Path, flags: &Flags, checkup: &mut Checkup) {

@@ -51,7 +51,7 @@ async fn of_parts(address: SocketAddr, checkup: &mut Checkup) {
             checkup.warn("data moves", format!("the agent says: {}", lame.join("; ")));
         }
         Ok((status, _)) => {
-            checkup.warn("data moves", format!("/readyz answers {status}: another version of gaitway runs"))
+            checkup.warn("data moves", format!("/readyz answers {status}: another version of gaitway runs"));
         }
         Err(error) => checkup.warn("data moves", format!("the agent does not say whether it is ready: {error}")),
     }

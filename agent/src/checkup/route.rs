@@ -11,11 +11,16 @@ use gaitway_service::checkup::broker::{self, Broker};
 use gaitway_service::checkup::{Checkup, certificate, reach};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::config::AgentConfig;
 use crate::identity::{Identity, Route, Security, explain};
 use crate::service::kept_id;
+
+/// How an agent gets another certificate.
+const RENEW: &str =
+    "the agent does so by itself while its relay answers; else enrol again with a new code, gaitway agent enroll";
 
 /// Looks at it.
 pub(super) async fn examine(config: &AgentConfig, checkup: &mut Checkup) {
@@ -51,9 +56,7 @@ pub(super) async fn examine(config: &AgentConfig, checkup: &mut Checkup) {
 
 fn of_identity(config: &AgentConfig, identity: Option<&Identity>, checkup: &mut Checkup) {
     let Some(identity) = identity else { return };
-    const ENROL: &str =
-        "the agent does so by itself while its relay answers; else enrol again with a new code, gaitway agent enroll";
-    certificate::expiry("identity", &format!("{} at its relay, ", identity.agent), identity.validity, ENROL, checkup);
+    certificate::expiry("identity", &format!("{} at its relay, ", identity.agent), identity.validity, RENEW, checkup);
     if let Some(configured) = config.agent_id.as_ref().filter(|configured| **configured != identity.agent) {
         let enrolled = &identity.agent;
         let said = format!(
@@ -83,7 +86,9 @@ fn not_enrolled(relay: &str, dir: &Path) -> String {
 async fn of_tls(stream: TcpStream, config: Arc<ClientConfig>, subject: &str, checkup: &mut Checkup) {
     let name = ServerName::try_from(RELAY_NAME).expect("a constant that is a DNS name");
     match reach::handshake(stream, config, name).await {
-        Ok(secured) => {
+        Ok(mut secured) => {
+            // The relay need not take it for an accident.
+            let _ = secured.stream.shutdown().await;
             checkup.ok(subject, "it is the relay that this agent knows, and lets it in; no word of MQTT was spoken");
             if let Some(good) = secured.chain.first().and_then(certificate::validity) {
                 let renew =

@@ -92,17 +92,13 @@ async fn ask(server: &NtpServer) -> io::Result<i64> {
         let sent = clock::now_micros();
         socket.send(&question(sent)).await?;
         let mut answer = [0; LENGTH];
-        match timeout(AGAIN, socket.recv(&mut answer)).await {
-            Ok(received) => {
-                let received = received?;
-                let now = clock::now_micros();
-                if received == LENGTH
-                    && let Some(judged) = judge(&answer, sent, now)
-                {
-                    return judged.map_err(io::Error::other);
-                }
+        if let Ok(received) = timeout(AGAIN, socket.recv(&mut answer)).await {
+            let (received, now) = (received?, clock::now_micros());
+            if let Some(judged) =
+                Some(&answer).filter(|_| received == LENGTH).and_then(|answer| judge(answer, sent, now))
+            {
+                return judged.map_err(io::Error::other);
             }
-            Err(_) => continue,
         }
     }
 }
@@ -129,7 +125,7 @@ fn judge(answer: &[u8; LENGTH], sent: i64, now: i64) -> Option<Result<i64, &'sta
         return Some(Err("the server is not synchronised itself"));
     }
     let (received, answered) = (to_unix(stamp(32)), to_unix(stamp(40)));
-    Some(Ok(((received - sent) + (answered - now)) / 2))
+    Some(Ok(i64::midpoint(received - sent, answered - now)))
 }
 
 fn to_ntp(micros: i64) -> u64 {
