@@ -66,7 +66,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (configured, is_whole) = match found {
         Ok(configured) => (configured, checkup.exit_code() == ExitCode::SUCCESS),
         Err(error) if *config_only => {
-            checkup.fail("configuration", format!("{error:#}"));
+            let named = config.as_ref().map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
+            checkup.fail(named, format!("{error:#}"));
             (Configured::default(), false)
         }
         Err(error) => {

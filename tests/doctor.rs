@@ -72,7 +72,7 @@ fn configuration_alone_is_checked_before_a_start_and_nothing_else_is_touched() {
     let good = write(dir.path(), "agent.toml", &text);
     let (code, shown) = doctor(&["--config-only", "--config", &good]);
     assert_eq!(code, Some(0), "{shown}");
-    assert!(shown.starts_with("ok    configuration  ") && shown.lines().count() == 3, "{shown}");
+    assert!(shown.starts_with("ok  configuration  ") && shown.lines().count() == 3, "{shown}");
     assert!(shown.contains("agent.toml") && shown.contains("agent's, every key makes sense"), "{shown}");
     assert!(!data.exists());
 
@@ -100,7 +100,7 @@ fn a_clock_that_is_off_is_found_and_one_that_nobody_can_tell_is_no_fault() {
     let at = |ntp: &str| report(&["--config", &config, "--ntp", ntp]);
     let clock = ("machine", "clock");
     assert_told(&at(&Liar::off_by(3_600).address), clock, "fail", &["60 min slow", "certificates", "set the clock"]);
-    assert_told(&at(&Liar::off_by(-172_800).address), clock, "fail", &["48 h fast", "timedatectl set-ntp true"]);
+    assert_told(&at(&Liar::off_by(-200_000).address), clock, "fail", &["2 days fast", "timedatectl set-ntp true"]);
     assert_told(&at(&Liar::off_by(-5).address), clock, "warn", &["s fast", "timedatectl set-ntp true"]);
     // Nobody listens there.
     assert_told(&at("127.0.0.1:1"), clock, "warn", &["127.0.0.1:1 could not be asked", "--ntp"]);
@@ -142,7 +142,7 @@ fn frames_that_wait_are_counted_and_damaged_ones_among_them_found() {
     let mut running = Process::start(&["agent", "--config", &agent]);
     push(&running.agent_push_url(), &Phone::new(3, 7), 0..12, &mut Pushed::new());
     let seen = report(&["--config", &agent]);
-    assert_told(&seen, ("agent", "waiting"), "ok", &["12 frames", "readings) wait for the relay, the oldest for"]);
+    assert_told(&seen, ("agent", "waiting"), "ok", &["frames (600 readings) wait for the relay, the oldest for"]);
     assert_told(&seen, ("agent", "data moves"), "warn", &["relay link"]);
     assert_told(&seen, ("agent", "relay 127.0.0.1:1"), "fail", &["port closed", "is it running, is the port right?"]);
     assert!(running.terminate(Signal::SIGTERM).success());
@@ -394,6 +394,8 @@ fn a_whole_path_is_in_order_from_before_it_starts_until_it_runs() {
     let kafka = |table: &str| format!("[{table}]\nbrokers = \"{broker}\"\n[{table}.topics]\n{topics}");
     let config = format!("{}[sink]\ngroup = \"{group}\"\n{}", kafka("relay.kafka"), kafka("sink.kafka"));
     let config = format!("[agent]\nhttp = \"127.0.0.1:0\"\n[relay]\nmqtt = \"127.0.0.1:0\"\n{config}");
+    // Less than any disk of a machine that runs this has.
+    let config = format!("{config}[sink.sqlite]\nmax_bytes = \"100MiB\"\nmin_free_percent = 0\n");
     let config = write(dir.path(), "some.toml", &config);
     let args = ["--config", &config, "--data-dir", data_dir];
     let of = |report: &Value, what: &str| grades(report, ("kafka", what));

@@ -257,7 +257,7 @@ mod tests {
 
     fn said_of(purpose: Purpose, found: Found) -> Vec<(Weight, String)> {
         let wanted = wanted(&KafkaConfig::default(), 3, "t", purpose);
-        let survey = Survey { brokers: 3, topics: [("t".to_owned(), found)].into() };
+        let survey = Survey { brokers: 3, topics: [("t".to_owned(), found)].into(), ..Survey::default() };
         judge(&[wanted], &survey).into_iter().map(|finding| (finding.weight, finding.to_string())).collect()
     }
 

@@ -68,12 +68,14 @@ pub(super) struct Flags {
 /// A flag in the shape of a service's configuration.
 #[derive(Debug, Default, Serialize)]
 struct Keys {
+    #[cfg(feature = "kafka")]
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<Address>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
 }
 
+#[cfg(feature = "kafka")]
 #[derive(Debug, Serialize)]
 struct Address {
     brokers: String,
@@ -82,15 +84,20 @@ struct Address {
 impl Flags {
     /// What relay and sink take.
     fn kafka(&self) -> Keys {
-        #[cfg(feature = "kafka")]
-        return Keys { kafka: self.brokers.clone().map(|brokers| Address { brokers }), data_dir: None };
-        #[cfg(not(feature = "kafka"))]
-        Keys::default()
+        Keys {
+            #[cfg(feature = "kafka")]
+            kafka: self.brokers.clone().map(|brokers| Address { brokers }),
+            data_dir: None,
+        }
     }
 
     /// What an agent by itself takes.
     fn data_dir(&self) -> Keys {
-        Keys { kafka: None, data_dir: self.data_dir.clone() }
+        Keys {
+            #[cfg(feature = "kafka")]
+            kafka: None,
+            data_dir: self.data_dir.clone(),
+        }
     }
 
     fn of_up(&self) -> PathBuf {

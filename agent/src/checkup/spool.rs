@@ -16,6 +16,7 @@ use gaitway_service::config::bytes;
 use crate::config::AgentConfig;
 use crate::spool::check;
 use crate::spool::look::{Held, Look};
+use crate::spool::presence::log_of;
 use crate::spool::quarantine;
 
 /// How long pages, and then frames, are looked at.
@@ -31,7 +32,8 @@ pub(super) fn examine(config: &AgentConfig, checkup: &mut Checkup) {
     let (dir, path) = (config.data_dir.as_path(), config.data_dir.join("spool.db"));
     of_what_was_set_aside(dir, checkup);
     let size = |path: &Path| std::fs::metadata(path).map(|file| file.len());
-    let Ok(file) = size(&path) else {
+    let log = size(&log_of(&path)).unwrap_or(0);
+    let Ok(file) = size(&path).map(|file| file + log) else {
         if dir.is_dir() {
             checkup.warn(SUBJECT, format!("{} is not there yet: the agent makes it when it starts", path.display()));
         }
@@ -179,7 +181,7 @@ fn of_depth(depth: &Depth, file: u64, config: &AgentConfig, checkup: &mut Checku
     let most = config.spool.max_bytes;
     let [size, most_shown] =
         [file, most].map(|size| bytes::shown(if size < 1 << 20 { size } else { size >> 20 << 20 }));
-    let sizes = format!("the file has {size}, {most_shown} are the most");
+    let sizes = format!("file and log have {size}, {most_shown} are the most");
     if frames == 0 {
         return checkup.ok("waiting", format!("nothing waits for the relay; {sizes}"));
     }
@@ -221,7 +223,9 @@ mod tests {
     fn what_waits_long_or_nearly_fills_the_spool_is_said() {
         let ago = |seconds: i64| Some(clock::now_micros() - seconds * 1_000_000);
         let waits = |oldest| Depth { frames: 12, readings: 3_600, oldest, ..Depth::default() };
-        assert!(told(&Depth::default(), 5 << 20).1.contains("nothing waits for the relay; the file has 5MiB, 2GiB"));
+        assert!(
+            told(&Depth::default(), 5 << 20).1.contains("nothing waits for the relay; file and log have 5MiB, 2GiB")
+        );
         let (worst, said) = told(&waits(ago(30)), 5 << 20);
         assert!(
             worst == Some(Grade::Ok) && said.contains("12 frames (3600 readings) wait for the relay, the oldest for 3"),

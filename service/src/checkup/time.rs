@@ -2,8 +2,6 @@
 //!
 //! - Nothing here decides by it: it stamps what people read, and certificates are judged by it.
 
-use std::time::Duration;
-
 use super::Checkup;
 use super::ntp::{self, NtpServer};
 use crate::clock;
@@ -16,9 +14,6 @@ const NOTICED: i64 = 1_000_000;
 /// From here on certificates may look as if they had ended or not begun, microseconds: as long as TLS peers allow each other.
 const WRONG: i64 = 60_000_000;
 
-/// How long the machine's own time service is waited for.
-const SERVICE_WITHIN: Duration = Duration::from_secs(2);
-
 /// What it means that nobody vouches for the clock.
 const UNVOUCHED: &str =
     "times in readings are the phones' own, but receivedAt is the agent's, and is marked as unsynchronised";
@@ -29,14 +24,9 @@ pub async fn examine(server: &NtpServer, checkup: &mut Checkup) {
     judge(synchronised, server, offset, checkup);
 }
 
-/// Where chrony is asked its answer comes later.
+/// Chrony may take some seconds to say so.
 async fn synchronised() -> bool {
-    let asked = tokio::time::timeout(SERVICE_WITHIN, async {
-        while !clock::synchronised() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    asked.await.is_ok()
+    tokio::task::spawn_blocking(clock::ask).await.unwrap_or(false)
 }
 
 fn judge(synchronised: bool, server: &NtpServer, offset: Result<i64, String>, checkup: &mut Checkup) {
@@ -87,12 +77,13 @@ fn judge(synchronised: bool, server: &NtpServer, offset: Result<i64, String>, ch
 /// `3.2 s slow`
 fn away(offset: i64) -> String {
     let size = offset.unsigned_abs();
+    let whole = |unit: u64| (size + unit / 2) / unit;
     let size = match size {
-        0..1_000_000 => format!("{} ms", size / 1_000),
-        1_000_000..120_000_000 => format!("{}.{} s", size / 1_000_000, size / 100_000 % 10),
-        120_000_000..7_200_000_000 => format!("{} min", size / 60_000_000),
-        7_200_000_000..172_800_000_000 => format!("{} h", size / 3_600_000_000),
-        _ => format!("{} days", size / 86_400_000_000),
+        0..1_000_000 => format!("{} ms", whole(1_000)),
+        1_000_000..120_000_000 => format!("{}.{} s", whole(100_000) / 10, whole(100_000) % 10),
+        120_000_000..7_200_000_000 => format!("{} min", whole(60_000_000)),
+        7_200_000_000..172_800_000_000 => format!("{} h", whole(3_600_000_000)),
+        _ => format!("{} days", whole(86_400_000_000)),
     };
     // What must be added is what it lacks.
     format!("{size} {}", if offset < 0 { "fast" } else { "slow" })
@@ -112,7 +103,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_off_says_by_how_much_and_what_to_do() {
         for (offset, grade, says) in [
-            (3_600_000_000, Grade::Fail, "is 60 min slow by pool.ntp.org"),
+            (3_599_900_000, Grade::Fail, "is 60 min slow by pool.ntp.org"),
             (-172_800_000_000, Grade::Fail, "is 2 days fast"),
             (1_500_000, Grade::Warn, "is 1.5 s slow"),
             (-12_000, Grade::Ok, "synchronised; 12 ms fast"),
