@@ -2,7 +2,6 @@
 
 #[cfg(feature = "kafka")]
 mod audit;
-#[cfg(feature = "kafka")]
 mod doctor;
 #[cfg(feature = "kafka")]
 mod forget;
@@ -47,8 +46,7 @@ enum Command {
     /// Hold what was accepted against what is in spool, Kafka and warehouse
     #[cfg(feature = "kafka")]
     Audit(audit::Args),
-    /// Look at Kafka and the warehouse and say what is missing or wrong
-    #[cfg(feature = "kafka")]
+    /// Look at everything that is configured on this machine and say what is missing or wrong
     Doctor(doctor::Args),
     /// Delete what one device sent, in spool and warehouse, and say where else it may be
     #[cfg(feature = "kafka")]
@@ -87,8 +85,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(args),
         #[cfg(feature = "kafka")]
         Command::Audit(args) => audit::run(args),
-        #[cfg(feature = "kafka")]
-        Command::Doctor(args) => doctor::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         #[cfg(feature = "kafka")]
         Command::Forget(args) => forget::run(args),
         #[cfg(feature = "kafka")]

@@ -19,7 +19,7 @@ use gaitway_agent::config::AgentConfig;
 use gaitway_agent::status::AgentStatus;
 use gaitway_proto::ledger::Ledger;
 use gaitway_relay::{Doors, RelayConfig, RelayStatus};
-use gaitway_service::config::ConfigFile;
+use gaitway_service::config::{ConfigError, ConfigFile, Loaded};
 use gaitway_service::health::Health;
 use gaitway_service::lock::DataDir;
 use gaitway_service::metrics::Metrics;
@@ -92,7 +92,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let agent = file.read::<AgentConfig>("agent", Some("agent"), AgentFlags { http: *http })?;
     let relay = file.read::<RelayConfig>("relay", Some("relay"), relay_flags)?;
     let sink = file.read::<SinkConfig>("sink", Some("sink"), NoFlags {})?;
-    together::check(&agent, &relay, &sink)?;
+    check(&agent, &relay, &sink)?;
     let https = agent.config.https.load().map_err(|wrong| agent.refuse(wrong))?;
     #[cfg(feature = "kafka")]
     let kafka = kafka::chosen(&relay, &sink)?;
@@ -145,6 +145,18 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("summary", live.log(shutdown.clone()));
     }
     tasks.join(shutdown).await
+}
+
+/// Refuses configurations that do not go together. Pure.
+pub(crate) fn check(
+    agent: &Loaded<AgentConfig>,
+    relay: &Loaded<RelayConfig>,
+    sink: &Loaded<SinkConfig>,
+) -> Result<(), ConfigError> {
+    together::check(agent, relay, sink)?;
+    #[cfg(feature = "kafka")]
+    kafka::chosen(relay, sink)?;
+    Ok(())
 }
 
 /// The relay's doors, and in `agent` how its own agent comes in: as agents on this machine do where these need no certificate, else

@@ -291,7 +291,7 @@ fn no_secret_is_in_what_a_full_run_prints_at_trace_level_or_shows_of_itself() {
     agent.end();
     sink.end();
     relay.end();
-    run.command(&["doctor", "--config", &sink_toml], false);
+    run.command(&["doctor", "--ntp", "127.0.0.1:1", "--config", &sink_toml], false);
     run.holds_no_secret();
 }
 

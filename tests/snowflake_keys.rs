@@ -77,7 +77,10 @@ fn a_key_and_its_passphrase_come_from_files_variables_and_credentials() {
     ];
     let doctor = |secrets: &[(&str, OsString)]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gaitway"));
-        command.args(["doctor", "--config"]).arg(&config).env("GAITWAY_SINK__WAREHOUSE", "snowflake");
+        command
+            .args(["doctor", "--ntp", "127.0.0.1:1", "--config"])
+            .arg(&config)
+            .env("GAITWAY_SINK__WAREHOUSE", "snowflake");
         let variables = common.iter().map(|(name, value)| (*name, OsString::from(value)));
         for (name, value) in variables.chain(secrets.iter().cloned()) {
             command.env(format!("GAITWAY_SINK__SNOWFLAKE__{name}"), value);

@@ -15,6 +15,7 @@ use gaitway_service::{config, logs, signals};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::checkup;
 use crate::config::AgentConfig;
 use crate::identity;
 use crate::service::kept_id;
@@ -75,6 +76,8 @@ enum Task {
     /// Say which browsers may look at the agent's page
     #[command(subcommand)]
     Reader(ReaderCommand),
+    /// Look at clock, disk, spool, ports, certificates and the way to the relay, and say what is wrong and what to do
+    Doctor(checkup::Args),
 }
 
 /// An address to listen on, as a flag.
@@ -117,6 +120,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Some(Task::Reader(command)) => {
             return reader::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
+        }
+        Some(Task::Doctor(args)) => {
+            let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
+            return checkup::run(args, file.as_deref(), flags).await;
         }
         None => {}
     }

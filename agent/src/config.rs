@@ -262,7 +262,7 @@ impl LimitsConfig {
 
 impl HttpsConfig {
     /// The files, if they are set.
-    fn pair(&self) -> Option<Pair> {
+    pub(crate) fn pair(&self) -> Option<Pair> {
         Some(Pair { certificate: self.certificate_file.clone()?, key: self.key_file.clone()? })
     }
 

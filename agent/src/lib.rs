@@ -9,10 +9,11 @@
 //!
 //! What was committed, [`status`] shows and [`recent`] keeps for two days, as [`stretches`] of one activity.
 //! `page` shows [`status`] to [`readers`], [`setup`] sets their phones up, `api` tells it programs, `mdns` has it found as
-//! `NAME.local`, [`metrics`] is for Prometheus, [`config`] what can be told.
+//! `NAME.local`, [`metrics`] is for Prometheus, [`config`] what can be told. [`checkup`] looks whether all of it is as it should be.
 
 pub mod addresses;
 mod api;
+pub mod checkup;
 pub mod classify;
 pub mod command;
 pub mod config;

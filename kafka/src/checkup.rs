@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::KafkaConfig;
 use crate::client::{self, Context, Trouble};
 use crate::progress::{self, ASK};
+use crate::rights::{self, Right};
 use crate::topics::{self, Found, Purpose, Survey, Wanted, Weight};
 
 /// The client's name at the brokers.
@@ -73,7 +74,7 @@ pub fn examine(config: &KafkaConfig, users: Users<'_>, checkup: &mut Checkup) ->
     };
     let brokers = survey.brokers;
     checkup.ok(kafka, format!("{brokers} broker{} answer{}", plural(brokers), if brokers == 1 { "s" } else { "" }));
-    of_topics(config, &wanted, &survey, checkup);
+    of_topics(config, users, &wanted, &survey, checkup);
     if users.relay && survey.topics.contains_key(&config.topics.progress) {
         of_progress(config, checkup);
     }
@@ -100,13 +101,17 @@ fn consumer(config: &KafkaConfig, group: &str, context: Context) -> Result<BaseC
     client::reader(config, CLIENT)?.set("group.id", group).create_with_context(context)
 }
 
-fn of_topics(config: &KafkaConfig, wanted: &[Wanted], survey: &Survey, checkup: &mut Checkup) {
+fn of_topics(config: &KafkaConfig, users: Users<'_>, wanted: &[Wanted], survey: &Survey, checkup: &mut Checkup) {
     let findings = topics::judge(wanted, survey);
     for topic in wanted {
         let subject = format!("topic {}", topic.name);
         let Some(found) = survey.topics.get(&topic.name) else {
-            let (grade, said) = absent(config, topic);
-            checkup.add(grade, subject, said);
+            if survey.hidden.contains(&topic.name) {
+                checkup.fail(subject, hidden(config, users, topic));
+            } else {
+                let (grade, said) = absent(config, topic);
+                checkup.add(grade, subject, said);
+            }
             continue;
         };
         let mut said = findings.iter().filter(|finding| finding.topic == topic.name).peekable();
@@ -133,6 +138,13 @@ fn absent(config: &KafkaConfig, topic: &Wanted) -> (Grade, String) {
         settings.concat()
     );
     (Grade::Fail, said)
+}
+
+/// Each right implies that of seeing it (`deploy/kafka` lists what relay and sink need).
+fn hidden(config: &KafkaConfig, users: Users<'_>, topic: &Wanted) -> String {
+    let writes = users.relay || topic.purpose == Purpose::DeadLetters;
+    let right = if writes { Right::Write(&topic.name) } else { Right::Read(&topic.name) };
+    format!("cannot be seen: {}", rights::lacks(config, right))
 }
 
 fn size(found: &Found) -> String {
@@ -267,18 +279,37 @@ fn letters(config: &KafkaConfig, survey: &Survey, trouble: &Trouble, checkup: &m
 mod tests {
     use super::*;
 
+    const RELAY: Users<'static> = Users { relay: true, group: None };
+
+    #[test]
+    fn a_topic_that_this_user_may_not_see_is_not_missing() {
+        let config = KafkaConfig::default();
+        let wanted = topics::written_by_relay(&config, 1);
+        let hidden = wanted.iter().map(|topic| topic.name.clone()).collect();
+        let survey = Survey { brokers: 1, hidden, ..Survey::default() };
+        for (users, right) in [
+            (RELAY, "--operation Write --topic gaitway_gaps"),
+            (Users { relay: false, group: Some("g") }, "--operation Read --topic gaitway_gaps"),
+        ] {
+            let mut checkup = Checkup::new();
+            of_topics(&config, users, &wanted, &survey, &mut checkup);
+            assert_eq!(checkup.count(Grade::Fail), 4, "{checkup}");
+            assert!(checkup.to_string().contains(right), "{checkup}");
+        }
+    }
+
     #[test]
     fn a_missing_topic_is_somebodys_task() {
         let mut config = KafkaConfig::default();
         let wanted = topics::written_by_relay(&config, 1);
         let survey = Survey { brokers: 1, ..Survey::default() };
         let mut checkup = Checkup::new();
-        of_topics(&config, &wanted, &survey, &mut checkup);
+        of_topics(&config, RELAY, &wanted, &survey, &mut checkup);
         assert_eq!(checkup.count(Grade::Warn), 4, "{checkup}");
         assert!(checkup.to_string().contains("gaitway relay creates it"), "{checkup}");
         config.create.enabled = false;
         let mut checkup = Checkup::new();
-        of_topics(&config, &wanted, &survey, &mut checkup);
+        of_topics(&config, RELAY, &wanted, &survey, &mut checkup);
         assert_eq!(checkup.count(Grade::Fail), 4, "{checkup}");
         assert!(
             checkup.to_string().contains(
@@ -297,11 +328,14 @@ mod tests {
             replication: 3,
             settings: Some(topic.settings.clone()),
         };
-        let mut survey =
-            Survey { brokers: 3, topics: wanted.iter().map(|topic| (topic.name.clone(), whole(topic))).collect() };
+        let mut survey = Survey {
+            brokers: 3,
+            topics: wanted.iter().map(|topic| (topic.name.clone(), whole(topic))).collect(),
+            ..Survey::default()
+        };
         let graded = |survey: &Survey| {
             let mut checkup = Checkup::new();
-            of_topics(&config, &wanted, survey, &mut checkup);
+            of_topics(&config, RELAY, &wanted, survey, &mut checkup);
             (checkup.count(Grade::Ok), checkup.count(Grade::Warn), checkup.count(Grade::Fail))
         };
         assert_eq!(graded(&survey), (4, 0, 0));

@@ -3,7 +3,7 @@
 //! - [`judge`] is pure; [`look`] asks the brokers; [`ensure`] creates what is missing.
 //! - A topic that is there is never changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use gaitway_proto::limits;
@@ -64,6 +64,8 @@ pub struct Survey {
     pub brokers: i32,
     /// Topics by name.
     pub topics: BTreeMap<String, Found>,
+    /// Topics that this user may not see.
+    pub hidden: BTreeSet<String>,
 }
 
 /// How bad a finding is.
@@ -137,7 +139,7 @@ pub(crate) fn as_created(config: &KafkaConfig) -> (Vec<Wanted>, Survey) {
         (wanted.name.clone(), Found { partitions, replication, settings: Some(settings) })
     });
     let topics = topics.collect();
-    (wanted, Survey { brokers, topics })
+    (wanted, Survey { brokers, topics, hidden: BTreeSet::new() })
 }
 
 /// What is to be said of topics that are there.
@@ -255,7 +257,7 @@ mod tests {
 
     fn said_of(purpose: Purpose, found: Found) -> Vec<(Weight, String)> {
         let wanted = wanted(&KafkaConfig::default(), 3, "t", purpose);
-        let survey = Survey { brokers: 3, topics: [("t".to_owned(), found)].into() };
+        let survey = Survey { brokers: 3, topics: [("t".to_owned(), found)].into(), ..Survey::default() };
         judge(&[wanted], &survey).into_iter().map(|finding| (finding.weight, finding.to_string())).collect()
     }
 

@@ -9,6 +9,7 @@ mod attempts;
 mod authority;
 mod book;
 mod desk;
+mod overview;
 mod pending;
 mod store;
 
@@ -18,5 +19,6 @@ pub(crate) use authority::Authority;
 pub(crate) use authority::Request;
 pub(crate) use book::{Book, Serial, Standing};
 pub(crate) use desk::{Clerk, Desk};
+pub(crate) use overview::Overview;
 pub(crate) use store::Line;
 pub use store::{Added, Store, StoreError};

@@ -15,6 +15,8 @@
 //! `agents` keeps what people ask of each agent, and shows it at `/agents` beside health and metrics.
 //! Beside this path, `registry` tells a schema registry what the records look like, if one is configured.
 //!
+//! [`checkup`] looks whether all of it is as it should be.
+//!
 //! [`run`] puts it all to work on a listener from [`bind`]. Which ledger it is, is the caller's: [`kafka`] has the one
 //! of a relay in the cloud.
 
@@ -38,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 mod agents;
 mod broker;
+pub mod checkup;
 pub mod command;
 mod commit;
 mod config;

@@ -1,13 +1,28 @@
 //! What a command finds when it looks at things instead of using them: one line each, with what to do.
 //!
-//! - A look changes nothing.
+//! - A look changes nothing that stays.
 //! - Text from elsewhere cannot move a terminal's cursor.
+//!
+//! What any service has is looked at here: the clock ([`time`], by [`ntp`]), its data directory ([`folder`]), where it listens ([`port`]), the
+//! way to where it connects ([`reach`]), certificates ([`certificate`]), a broker that is not ours ([`broker`]).
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
 use crate::table::{Side, Table};
+
+pub mod ask;
+pub mod broker;
+pub mod certificate;
+pub mod folder;
+mod fsync;
+mod mount;
+pub mod ntp;
+pub mod port;
+pub mod reach;
+mod show;
+pub mod time;
 
 /// How a thing stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -36,6 +51,9 @@ impl fmt::Display for Grade {
 pub struct Line {
     /// How it stands.
     pub grade: Grade,
+    /// What it belongs to: a service, or the machine; empty where that is clear.
+    #[serde(rename = "of", skip_serializing_if = "String::is_empty")]
+    pub section: String,
     /// Which thing.
     #[serde(rename = "what")]
     pub subject: String,
@@ -47,12 +65,18 @@ pub struct Line {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checkup {
     lines: Vec<Line>,
+    section: String,
 }
 
 impl Checkup {
     /// Nothing was looked at yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What is looked at from here on belongs to this.
+    pub fn begin(&mut self, section: impl Into<String>) {
+        self.section = plain(&section.into());
     }
 
     /// `subject` is as it should be.
@@ -72,7 +96,8 @@ impl Checkup {
 
     /// A line of any grade. What was said before of the same subject is not said again.
     pub fn add(&mut self, grade: Grade, subject: impl Into<String>, said: impl Into<String>) {
-        let line = Line { grade, subject: plain(&subject.into()), said: plain(&said.into()) };
+        let section = self.section.clone();
+        let line = Line { grade, section, subject: plain(&subject.into()), said: plain(&said.into()) };
         if !self.lines.contains(&line) {
             self.lines.push(line);
         }
@@ -96,9 +121,13 @@ impl Checkup {
 
 impl fmt::Display for Checkup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::bare(&[Side::Left, Side::Left, Side::Left]);
-        for Line { grade, subject, said } in &self.lines {
-            table.push(vec![grade.to_string(), subject.clone(), said.clone()]);
+        // Without sections there is no column of them.
+        let first = usize::from(self.lines.iter().all(|line| line.section.is_empty()));
+        let mut table = Table::bare(&[Side::Left; 4][first..]);
+        for Line { grade, section, subject, said } in &self.lines {
+            let [section, subject, said] = [section, subject, said].map(String::clone);
+            let cells = [vec![grade.to_string()], [section, subject, said][first..].to_vec()];
+            table.push(cells.concat());
         }
         table.fmt(f)
     }
@@ -129,5 +158,13 @@ mod tests {
         assert_eq!((checkup.worst(), checkup.count(Grade::Ok)), (Some(Grade::Fail), 1));
         let json = serde_json::to_string(&checkup).unwrap();
         assert!(json.starts_with(r#"[{"grade":"ok","what":"Kafka a:1","said":"answers"}"#), "{json}");
+        checkup.begin("sink");
+        checkup.ok("port", "free");
+        assert_eq!(checkup.to_string().lines().last(), Some("ok    sink  port       free"));
+        assert!(
+            serde_json::to_string(&checkup)
+                .unwrap()
+                .ends_with(r#"{"grade":"ok","of":"sink","what":"port","said":"free"}]"#)
+        );
     }
 }

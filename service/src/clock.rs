@@ -40,6 +40,11 @@ pub fn synchronised() -> bool {
     if cfg!(target_os = "linux") { WATCH.synchronised(Instant::now()) } else { true }
 }
 
+/// As [`synchronised`], as of now. Blocks for some seconds where chrony runs and does not answer.
+pub fn ask() -> bool {
+    !cfg!(target_os = "linux") || exists(TIMESYNCD.as_ref()) || (exists(CHRONY.as_ref()) && ask_chrony())
+}
+
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

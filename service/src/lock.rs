@@ -67,6 +67,13 @@ impl DataDir {
         create(path).map_err(|source| LockError::Create { path: path.to_owned(), source })
     }
 
+    /// The process that has its lock, if one has, as far as Linux tells (`/proc/locks`); the lock itself is not touched.
+    pub fn holder(path: impl AsRef<Path>) -> Option<u32> {
+        use std::os::unix::fs::MetadataExt as _;
+        let inode = fs::metadata(path.as_ref().join(LOCK_FILE)).ok()?.ino();
+        holding(&fs::read_to_string("/proc/locks").ok()?, inode)
+    }
+
     /// Creates the directory where it is missing (for its owner only) and takes its lock.
     pub fn lock(path: impl AsRef<Path>) -> Result<Locked, LockError> {
         let path = path.as_ref();
@@ -161,6 +168,17 @@ fn note_holder(file: &mut File) -> io::Result<()> {
     write!(file, "{} (process {})", name.as_deref().unwrap_or("gaitway"), std::process::id())
 }
 
+/// Whoever has a lock as these are, by `flock`, on the file with this inode: `1: FLOCK  ADVISORY  WRITE 4711 08:02:123 0 EOF`.
+fn holding(locks: &str, inode: u64) -> Option<u32> {
+    locks.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (kind, pid, file) = (fields.get(1)?, fields.get(4)?, fields.get(5)?);
+        let is_it = *kind == "FLOCK" && file.rsplit(':').next()?.parse() == Ok(inode);
+        // In another namespace of processes it has no number here.
+        is_it.then(|| pid.parse().ok().filter(|pid| *pid > 0))?
+    })
+}
+
 /// Who wrote the file; a lock may be seen before its holder's note is.
 fn holder(file: &mut File) -> String {
     let mut note = String::new();
@@ -192,6 +210,20 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         drop(DataDir::lock(temp.path()).unwrap());
         DataDir::lock(temp.path()).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn who_holds_a_lock_is_told_without_touching_it() {
+        let temp = tempfile::tempdir().unwrap();
+        assert_eq!(DataDir::holder(temp.path()), None);
+        let locked = DataDir::lock(temp.path()).unwrap();
+        assert_eq!(DataDir::holder(temp.path()), Some(std::process::id()));
+        drop(locked);
+        assert_eq!(DataDir::holder(temp.path()), None, "its note is still there");
+        let locks = "1: POSIX  ADVISORY  WRITE 12 08:02:99 0 EOF\n2: FLOCK  ADVISORY  WRITE 13 08:02:99 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 0 08:02:7 0 EOF\n";
+        assert_eq!([99, 7, 8].map(|inode| holding(locks, inode)), [Some(13), None, None]);
     }
 
     #[cfg(unix)]

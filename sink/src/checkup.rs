@@ -1,4 +1,4 @@
-//! Whether the partitions of a group can be read into a warehouse, for `gaitway doctor`. Pure.
+//! Whether the partitions of a group can be read into a warehouse, for `gaitway doctor`. Pure, but for the look at a port.
 //!
 //! - It is judged as a sink does when it begins to read, and told in its sentences.
 //! - Of partitions that stop for one reason the first is told, with how many there are.
@@ -6,10 +6,21 @@
 use gaitway_kafka::checkup::Partition;
 use gaitway_proto::ledger::Source;
 use gaitway_service::checkup::Checkup;
+use gaitway_service::checkup::port::{self, Own, Port};
 
+use crate::SinkConfig;
 use crate::consume::told_in;
 use crate::ledgers::Marks;
 use crate::partition::{Hint, Stop, Survey, begin};
+
+/// Looks at where this sink serves health and metrics.
+pub async fn examine(config: &SinkConfig, checkup: &mut Checkup) {
+    checkup.begin("sink");
+    if let Some(address) = config.admin {
+        let (subject, key) = ("port for health", "--admin or the key admin");
+        port::examine(Port { subject, address, key, own: Own::Unknown, is_http: true }, checkup).await;
+    }
+}
 
 /// Holds the warehouse's `marks` against `partitions`: the group's offsets, read before the marks, and first offset and end,
 /// read after them. `adopt`: as [`adopt_from_group`](crate::SinkConfig::adopt_from_group).

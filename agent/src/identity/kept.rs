@@ -129,6 +129,11 @@ impl Kept {
 }
 
 impl Identity {
+    /// The certificate of the relay's authority.
+    pub(crate) fn authority(&self) -> &CertificateDer<'static> {
+        &self.authority
+    }
+
     /// Removes what a process left behind in `dir` that was killed while it kept an identity.
     pub fn sweep(dir: &Path) -> Result<(), KeyFileError> {
         key_file::sweep(&path(dir))

@@ -79,7 +79,7 @@ pub struct Hold {
 
 /// Why SQLite cannot open a file.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WhyNot {
+pub(crate) enum WhyNot {
     #[error("it is damaged: {0}")]
     Damaged(String),
     /// It is not the file's fault.
@@ -116,7 +116,7 @@ impl Hold {
 }
 
 /// Opens the file at `path` so that nothing of it changes, whether an agent uses it or none does.
-pub(super) fn reading(path: &Path) -> Result<Connection, WhyNot> {
+pub(crate) fn reading(path: &Path) -> Result<Connection, WhyNot> {
     let damaged = |what: &str| Err(WhyNot::Damaged(what.to_owned()));
     // Of an empty file, even one that is only read, SQLite deletes the log: which holds all there is.
     match std::fs::metadata(path) {

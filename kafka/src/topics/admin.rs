@@ -3,7 +3,7 @@
 //! - Nobody serves an admin client's events, so what it has to say of brokers that it cannot reach is lost. What is there is therefore asked
 //!   by a client that is served, and asked first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
@@ -120,10 +120,16 @@ impl<'a> Desk<'a> {
     fn survey(&self, wanted: &[Wanted]) -> Result<Survey, String> {
         let (brokers, mut topics) = self.topics()?;
         topics.retain(|name, _| wanted.iter().any(|wanted| wanted.name == *name));
+        let mut hidden = BTreeSet::new();
+        for topic in wanted.iter().filter(|topic| !topics.contains_key(&topic.name)) {
+            if self.is_hidden(topic)? {
+                hidden.insert(topic.name.clone());
+            }
+        }
         let names: Vec<_> = topics.keys().cloned().collect();
         let asked: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         if asked.is_empty() {
-            return Ok(Survey { brokers, topics });
+            return Ok(Survey { brokers, topics, hidden });
         }
         let options = AdminOptions::new().request_timeout(Some(ASK));
         let doing = "look at the topics' settings (kafka.inspect = false does without)";
@@ -138,20 +144,25 @@ impl<'a> Desk<'a> {
                 found.settings = Some(settings.collect());
             }
         }
-        Ok(Survey { brokers, topics })
+        Ok(Survey { brokers, topics, hidden })
     }
 
     /// A topic that this user may not see is not missing. The error is a sentence.
     fn unless_hidden(&self, missing: &[Wanted]) -> Result<(), String> {
         for topic in missing {
-            let metadata = self.ask(Some(&topic.name))?;
-            let code = metadata.topics().first().and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
-            if code == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
+            if self.is_hidden(topic)? {
                 let lacks = rights::lacks(self.config, Right::Write(&topic.name));
                 return Err(format!("cannot see the topic {} at Kafka {}: {lacks}", topic.name, self.config.brokers));
             }
         }
         Ok(())
+    }
+
+    /// Whether this user may not see it, so that nobody here knows whether it is there.
+    fn is_hidden(&self, topic: &Wanted) -> Result<bool, String> {
+        let metadata = self.ask(Some(&topic.name))?;
+        let code = metadata.topics().first().and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
+        Ok(code == Some(RDKafkaErrorCode::TopicAuthorizationFailed))
     }
 
     fn create(&self, missing: &[Wanted]) -> Result<(), String> {

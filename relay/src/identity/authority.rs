@@ -26,8 +26,8 @@ use zeroize::Zeroizing;
 use super::Serial;
 
 /// Its files in the relay's data directory.
-const KEY: &str = "ca.key";
-const CERTIFICATE: &str = "ca.pem";
+pub(super) const KEY: &str = "ca.key";
+pub(super) const CERTIFICATE: &str = "ca.pem";
 
 /// How long the authority's own certificate lasts: longer than any machine here.
 const LIFE: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

@@ -19,7 +19,7 @@ use super::book::{Book, Entry, Serial};
 use super::pending::Pending;
 
 /// The file in the relay's data directory.
-const FILE: &str = "identities.db";
+pub(super) const FILE: &str = "identities.db";
 
 /// `application_id`: "gwid".
 const APPLICATION_ID: i64 = 0x6777_6964;
@@ -356,7 +356,7 @@ impl Store {
 }
 
 /// How long codes last, in SQLite's numbers.
-const CODE_SECONDS: i64 = gaitway_proto::enrolment::CODE_LIFE.as_secs() as i64;
+pub(super) const CODE_SECONDS: i64 = gaitway_proto::enrolment::CODE_LIFE.as_secs() as i64;
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY)?;

@@ -1,0 +1,86 @@
+//! How long a disk takes to have something for good: small appends, each synced, in a file of its own that is removed again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Appends at most, and for how long at most.
+const MOST: usize = 100;
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Bytes of each: a page of a file system.
+const APPEND: [u8; 4096] = [0x67; 4096];
+
+/// How long syncs took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pace {
+    /// Half of them took no longer.
+    pub(super) median: Duration,
+    /// All but one in a hundred took no longer.
+    pub(super) p99: Duration,
+    /// How many there were.
+    pub(super) count: usize,
+}
+
+/// Measures in `dir`, which is as it was when this returns.
+pub(super) fn measure(dir: &Path) -> io::Result<Pace> {
+    let path = dir.join(format!(".doctor-{}", std::process::id()));
+    let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+    let _removed = Removed(path);
+    let mut took = Vec::with_capacity(MOST);
+    let begun = Instant::now();
+    while took.len() < MOST && (took.is_empty() || begun.elapsed() < LONGEST) {
+        took.push(append(&file)?);
+    }
+    Ok(Pace::of(took))
+}
+
+fn append(mut file: &File) -> io::Result<Duration> {
+    let begun = Instant::now();
+    file.write_all(&APPEND)?;
+    file.sync_data()?;
+    Ok(begun.elapsed())
+}
+
+impl Pace {
+    /// Of one sync at least.
+    fn of(mut took: Vec<Duration>) -> Self {
+        took.sort_unstable();
+        // The nearest rank.
+        let rank = |percent: usize| took[(took.len() * percent).div_ceil(100).max(1) - 1];
+        Self { median: rank(50), p99: rank(99), count: took.len() }
+    }
+}
+
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // What was measured counts, whether the file can be removed or not.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let pace = measure(dir.path()).unwrap();
+        assert!(pace.count > 0 && pace.median <= pace.p99, "{pace:?}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(measure(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn ranks_are_the_nearest_ones() {
+        let of = |count: u64| Pace::of((1..=count).rev().map(Duration::from_millis).collect());
+        assert_eq!(of(100), Pace { median: Duration::from_millis(50), p99: Duration::from_millis(99), count: 100 });
+        assert_eq!(of(1), Pace { median: Duration::from_millis(1), p99: Duration::from_millis(1), count: 1 });
+        assert_eq!(of(40).p99, Duration::from_millis(40));
+    }
+}
