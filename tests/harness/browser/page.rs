@@ -58,9 +58,18 @@ impl Page {
 
     /// `light` or `dark`; nothing moves that need not.
     pub(crate) fn wear(&self, scheme: &str) {
+        self.prefer(scheme, "reduce");
+    }
+
+    /// All that would move for a person moves.
+    pub(crate) fn let_move(&self) {
+        self.prefer("light", "no-preference");
+    }
+
+    fn prefer(&self, scheme: &str, motion: &str) {
         let features = json!([
             {"name": "prefers-color-scheme", "value": scheme},
-            {"name": "prefers-reduced-motion", "value": "reduce"}
+            {"name": "prefers-reduced-motion", "value": motion}
         ]);
         self.ask("Emulation.setEmulatedMedia", &json!({"features": features}));
     }
