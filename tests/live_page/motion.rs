@@ -51,23 +51,23 @@ impl Drop for Replay {
     }
 }
 
-/// Notes each new large word of a phone from now on, and when it was shown, ms.
+/// Notes the large word of a phone in each frame from now on where it is another than before, and when, ms.
 fn note_words(page: &Page, device: &str) {
     page.run(&format!(
-        "window.words = [];
-         window.note = () => {{
+        "{{ window.words = [];
+         const note = words => {{
+             if (words !== window.words) return;
              const word = document.querySelector('article.phone[data-device=\"{device}\"] .activity')?.dataset.activity;
              if (word && words.at(-1)?.[0] !== word) words.push([word, Date.now()]);
+             requestAnimationFrame(() => note(words));
          }};
-         new MutationObserver(note).observe(document, {{subtree: true, childList: true, attributes: true}});
-         note(); 0"
+         note(window.words); }} 0"
     ));
 }
 
-/// Noted words, and when they were shown, µs.
+/// Noted words, and when they were shown, ms.
 fn words(page: &Page) -> Vec<(String, i64)> {
-    let words: Vec<(String, i64)> = serde_json::from_value(page.run("words")).unwrap();
-    words.into_iter().map(|(word, at)| (word, at * 1_000)).collect()
+    serde_json::from_value(page.run("words")).unwrap()
 }
 
 fn follows(words: &[(String, i64)], order: &[&str]) -> bool {
@@ -128,18 +128,21 @@ fn walking_then_running_changes_the_large_word_in_order_with_the_running_window(
             page.wait(&format!("push {turn} is shown as {word}"), &format!("words.length > {turn}"));
             let shown = &words(page)[turn];
             assert_eq!(shown.0, word);
-            delays.push(shown.1 - pushed);
+            delays.push(shown.1 - pushed / 1_000);
         }
     }
-    delays.sort_unstable();
-    let of = |at: usize| delays[at] as f64 / 1e3;
+    let (first, later) = delays.split_at_mut(pages.len());
+    later.sort_unstable();
     println!(
-        "from push to page, {} times: median {:.0} ms, at most {:.0} ms",
-        delays.len(),
-        of(delays.len() / 2),
-        of(delays.len() - 1)
+        "from push to word, {} times: median {} ms, at most {} ms; of a phone's first push {} and {} ms",
+        later.len(),
+        later[later.len() / 2],
+        later[later.len() - 1],
+        first[0],
+        first[1]
     );
     for (size, page) in &pages {
+        assert_eq!(words(page).len(), TIMED, "no word but those that were pushed: {:?}", words(page));
         page.screenshot(&format!("live-two-phones-{size}"));
         page.assert_quiet();
     }

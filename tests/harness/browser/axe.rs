@@ -41,10 +41,10 @@ impl Page {
     pub(crate) fn assert_accessible_but_for(&self, broken: &[&str], state: &str) {
         for scheme in ["dark", "light"] {
             self.wear(scheme);
-            if self.run("typeof axe") != "object" {
-                self.run(&format!("{}; 0", script()));
-            }
-            let found: Vec<(String, String)> = serde_json::from_value(self.run(RUN)).expect("rules and what they say");
+            let run = format!("if (typeof axe !== 'object') {{ {} }} {RUN}", script());
+            // A page that loads itself again takes the checker along.
+            let found = (0..5).find_map(|_| self.try_run(&run).ok()).unwrap_or_else(|| self.run(&run));
+            let found: Vec<(String, String)> = serde_json::from_value(found).expect("rules and what they say");
             let found: Vec<String> =
                 found.into_iter().filter(|(id, _)| !broken.contains(&id.as_str())).map(|(_, said)| said).collect();
             assert!(found.is_empty(), "{state}, {scheme}:\n{}", found.join("\n"));

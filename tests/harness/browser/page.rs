@@ -28,6 +28,9 @@ pub(crate) struct Frames {
     pub(crate) longest: f64,
 }
 
+/// What Chromium says of a page that is no more.
+const GONE: [&str; 3] = ["target navigated", "context was destroyed", "Cannot find context"];
+
 impl Page {
     pub(super) fn new(pipe: Arc<Pipe>, screen: Screen) -> Self {
         let ask = |method: &str, params: &Value| pipe.ask(None, method, params).unwrap();
@@ -74,9 +77,9 @@ impl Page {
         self.ask("Emulation.setEmulatedMedia", &json!({"features": features}));
     }
 
-    /// From now on no script of a page runs; those of the test do.
-    pub(crate) fn without_script(&self) {
-        self.ask("Emulation.setScriptExecutionDisabled", &json!({"value": true}));
+    /// Whether scripts of pages run from now on; those of the test do in any case.
+    pub(crate) fn allow_script(&self, is_allowed: bool) {
+        self.ask("Emulation.setScriptExecutionDisabled", &json!({"value": !is_allowed}));
     }
 
     /// From now on all requests come as from behind a proxy on this machine, so from a stranger.
@@ -99,7 +102,7 @@ impl Page {
         self.pipe.await_event(&self.session, "Page.loadEventFired", seen);
     }
 
-    fn try_run(&self, script: &str) -> Result<Value, String> {
+    pub(super) fn try_run(&self, script: &str) -> Result<Value, String> {
         let params = json!({"expression": script, "awaitPromise": true, "returnByValue": true, "userGesture": true});
         let mut answer = self.pipe.ask(Some(&self.session), "Runtime.evaluate", &params)?;
         match answer.get("exceptionDetails") {
@@ -108,9 +111,17 @@ impl Page {
         }
     }
 
-    /// What an expression is in the page, which need not allow scripts. A promise is waited for.
+    /// What an expression is in the page, which need not allow scripts. A promise is waited for, and where the page is
+    /// loaded again meanwhile it is asked there.
     pub(crate) fn run(&self, script: &str) -> Value {
-        self.try_run(script).unwrap()
+        let mut ran = self.try_run(script);
+        for _ in 0..5 {
+            match &ran {
+                Err(said) if GONE.iter().any(|gone| said.contains(gone)) => ran = self.try_run(script),
+                _ => break,
+            }
+        }
+        ran.unwrap()
     }
 
     /// Waits until an expression is true, whatever the page does meanwhile; `what` says what it waits for.
