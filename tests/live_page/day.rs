@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gaitway_service::clock;
+use serde_json::Value;
 
-use crate::harness::Random;
 use crate::harness::browser::{DESKTOP, PHONE};
 use crate::harness::pushes::Kept;
+use crate::harness::{Random, await_that, http};
 use crate::house::House;
 use crate::walker::{RUNNING, STANDING, WALKING, Walker};
 
@@ -26,9 +26,10 @@ const P99_WITHIN: f64 = 1_000.0;
 /// Bytes that the page's scripts may hold.
 const HEAP_WITHIN: u64 = 64 << 20;
 
-/// Pushes the day that ends now, each activity for some minutes; gives the number of changes.
-fn push_a_day(phone: &mut Walker, address: &str) -> u32 {
-    phone.set_clock((clock::now_micros() / 1_000_000 - DAY) * 1_000_000_000);
+/// Pushes the day that ends now, each activity for some minutes; gives the number of changes once all can be asked for.
+fn push_a_day(phone: &mut Walker, origin: &str) -> u32 {
+    phone.set_clock(DAY);
+    let address = origin.strip_prefix("http://").unwrap();
     let mut connection = Kept::open(address.parse().unwrap(), None).unwrap();
     let (mut random, mut left, mut magnitude, mut changes) = (Random::new(7), 0, STANDING, 0);
     for _ in 0..DAY / PIECE {
@@ -42,6 +43,12 @@ fn push_a_day(phone: &mut Walker, address: &str) -> u32 {
         let (status, said) = connection.post("/data", &body).unwrap();
         assert_eq!(status, 200, "{said}");
     }
+    let url = format!("{origin}/api/v1/phones/{}/activities", phone.device);
+    await_that("the whole day can be asked for", || {
+        let told: Value = serde_json::from_str(&http::get(&url).unwrap().1).unwrap();
+        let seconds: f64 = told["seconds"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
+        seconds > DAY as f64 - 60.0
+    });
     changes
 }
 
@@ -64,7 +71,7 @@ fn a_day_long_session_stays_smooth() {
     old.open(&house.at("/"));
     old.await_element("#connection[data-state=live]");
     let empty = old.heap();
-    let changes = push_a_day(&mut phone, house.origin().strip_prefix("http://").unwrap());
+    let changes = push_a_day(&mut phone, house.origin());
     let new = house.browser.page(DESKTOP);
     new.open(&house.at("/"));
     let pages = [("phone", old), ("desktop", new)];

@@ -91,12 +91,19 @@ fn the_pages_are_accessible_and_work_by_keyboard_in_light_and_dark() {
         assert_reached_by_keyboard(page, &format!("/, empty, {size}"));
         page.assert_quiet();
     }
-    for (name, magnitude) in
-        [("phone-anna", WALKING), ("phone-ben", RUNNING), ("phone-carla", STANDING), ("phone-dan", SPRINTING)]
-    {
-        house.walker(name).push_three_sensors(magnitude);
+    let people = [("phone-anna", WALKING), ("phone-ben", RUNNING), ("phone-carla", STANDING), ("phone-dan", SPRINTING)];
+    let mut people = people.map(|(name, magnitude)| (house.walker(name), magnitude));
+    for (phone, magnitude) in &mut people {
+        phone.set_clock(60);
+        for _ in 0..60 {
+            phone.push(*magnitude);
+        }
     }
-    for (size, page) in &house.both("/") {
+    let pages = house.both("/");
+    for (phone, magnitude) in &mut people {
+        phone.push_three_sensors(*magnitude);
+    }
+    for (size, page) in &pages {
         page.wait("all phones are shown", "document.querySelectorAll('article.phone').length === 4");
         page.await_element("#connection[data-state=live]");
         page.assert_accessible(&format!("/, four phones, {size}"));

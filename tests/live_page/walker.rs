@@ -1,5 +1,6 @@
 //! A phone that moves as it is told.
 
+use gaitway_service::clock;
 use serde_json::{Value, json};
 
 use crate::harness::http;
@@ -12,7 +13,7 @@ pub(crate) const SPRINTING: f64 = 28.0;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// See the module. Its clock begins at a fixed time and goes on with what it pushes.
+/// See the module. Its clock begins a quarter of an hour ago and goes on with what it pushes.
 pub(crate) struct Walker {
     pub(crate) device: String,
     push_url: String,
@@ -23,12 +24,13 @@ pub(crate) struct Walker {
 
 impl Walker {
     pub(crate) fn new(device: &str, push_url: &str) -> Self {
-        Self { device: device.to_owned(), push_url: push_url.to_owned(), next: 0, time: 1_760_000_000 * SECOND }
+        let time = (clock::now_micros() / 1_000_000 - 900) * SECOND;
+        Self { device: device.to_owned(), push_url: push_url.to_owned(), next: 0, time }
     }
 
-    /// From now on its clock shows this, ns.
-    pub(crate) fn set_clock(&mut self, time: i64) {
-        self.time = time;
+    /// From now on its clock is so many seconds slow.
+    pub(crate) fn set_clock(&mut self, slow: i64) {
+        self.time = (clock::now_micros() / 1_000_000 - slow) * SECOND;
     }
 
     /// Nothing is pushed for so many seconds of its clock.

@@ -241,6 +241,8 @@ impl Page {
 
     /// Keeps what the whole page looks like as `target/screenshots/NAME.png`.
     pub(crate) fn screenshot(&self, name: &str) {
+        // Some frames for what was just changed.
+        std::thread::sleep(Duration::from_millis(100));
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         std::fs::create_dir_all(&folder).unwrap();
         let size = self.ask("Page.getLayoutMetrics", &json!({}));
