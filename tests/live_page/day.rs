@@ -17,7 +17,7 @@ const PIECE: i64 = 100;
 const DAY: i64 = 86_400;
 
 /// How long frames are watched, ms.
-const WATCHED: u32 = 6_000;
+const WATCHED: u32 = 4_000;
 
 /// Far beyond what a person would bear, for machines that do much else, ms: what is measured is printed.
 const MEDIAN_WITHIN: f64 = 100.0;

@@ -108,6 +108,7 @@ fn the_pages_are_accessible_and_work_by_keyboard_in_light_and_dark() {
         page.await_element("#connection[data-state=live]");
         page.assert_accessible(&format!("/, four phones, {size}"));
         assert_reached_by_keyboard(page, &format!("/, four phones, {size}"));
+        page.run("document.activeElement.blur()");
         page.wear("dark");
         page.screenshot(&format!("live-four-phones-{size}-dark"));
         page.wear("light");

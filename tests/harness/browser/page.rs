@@ -42,13 +42,7 @@ impl Page {
         for domain in ["Page", "Runtime", "Log", "Network", "Audits"] {
             page.ask(&format!("{domain}.enable"), &json!({}));
         }
-        page.ask(
-            "Emulation.setDeviceMetricsOverride",
-            &json!({
-                "width": screen.width, "height": screen.height, "deviceScaleFactor": screen.density,
-                "mobile": screen.is_touched
-            }),
-        );
+        page.be_tall(screen.height);
         page.ask("Emulation.setTouchEmulationEnabled", &json!({"enabled": screen.is_touched}));
         page.ask("Emulation.setFocusEmulationEnabled", &json!({"enabled": true}));
         page.wear("light");
@@ -239,16 +233,25 @@ impl Page {
         sent.filter_map(body).collect()
     }
 
+    fn be_tall(&self, height: u32) {
+        let Screen { width, density, is_touched, .. } = self.screen;
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            &json!({"width": width, "height": height, "deviceScaleFactor": density, "mobile": is_touched}),
+        );
+    }
+
     /// Keeps what the whole page looks like as `target/screenshots/NAME.png`.
     pub(crate) fn screenshot(&self, name: &str) {
-        // Some frames for what was just changed.
-        std::thread::sleep(Duration::from_millis(100));
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         std::fs::create_dir_all(&folder).unwrap();
+        // A page draws what is in view: all of it, for some frames.
         let size = self.ask("Page.getLayoutMetrics", &json!({}));
-        let height = size["cssContentSize"]["height"].as_f64().expect("a height").max(f64::from(self.screen.height));
-        let clip = json!({"x": 0, "y": 0, "width": self.screen.width, "height": height, "scale": 1});
-        let drawn = self.ask("Page.captureScreenshot", &json!({"clip": clip, "captureBeyondViewport": true}));
+        let height = size["cssContentSize"]["height"].as_f64().expect("a height").ceil() as u32;
+        self.be_tall(height.max(self.screen.height));
+        std::thread::sleep(Duration::from_millis(150));
+        let drawn = self.ask("Page.captureScreenshot", &json!({}));
+        self.be_tall(self.screen.height);
         let path = folder.join(format!("{name}.png"));
         std::fs::write(path, from_base64(drawn["data"].as_str().expect("an image"))).unwrap();
     }
