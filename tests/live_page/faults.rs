@@ -4,13 +4,13 @@ use crate::deaf::Deaf;
 use crate::harness::browser::{Browser, DESKTOP, PHONE};
 use crate::harness::process::Process;
 use crate::harness::proxy::Proxy;
-use crate::house::{House, origin};
+use crate::house::{House, folder, origin};
 use crate::walker::{RUNNING, STANDING, WALKING, Walker};
 
 #[test]
 #[ignore = "needs chromium"]
 fn a_killed_relay_is_told_and_a_restarted_agent_is_found_again() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = folder();
     let (agent_dir, relay_dir) = (dir.path().join("agent"), dir.path().join("relay"));
     let proxy = Proxy::new();
     let mut relay = Process::up(&relay_dir, &[]);

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::statvfs::statvfs;
+
 use crate::harness::browser::{Browser, DESKTOP, PHONE, Page};
 use crate::harness::process::Process;
 use crate::walker::Walker;
@@ -18,7 +20,7 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = folder();
         let mut up = Process::up(dir.path(), &[]);
         let push_url = up.push_url();
         Self { browser: Browser::start(), _up: up, dir, push_url }
@@ -52,6 +54,13 @@ impl House {
     pub(crate) fn invite(&self, name: &str) -> String {
         invite(&self.dir.path().join("agent"), name)
     }
+}
+
+/// A folder of the test, in memory where that has room: how fast a disk syncs is no part of these tests.
+pub(crate) fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let free = statvfs(memory).map_or(0, |disk| disk.blocks_available() * disk.fragment_size());
+    if free < 1 << 30 { tempfile::tempdir().unwrap() } else { tempfile::tempdir_in(memory).unwrap() }
 }
 
 /// `http://HOST:PORT` of a push URL.

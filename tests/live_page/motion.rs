@@ -88,10 +88,9 @@ fn walking_then_running_changes_the_large_word_in_order_with_the_running_window(
     }
 
     let replay = Replay::start(&house.push_url, "16");
-    let shown = |activity: &str| format!("article.phone[data-device={DEVICE}] .activity[data-activity={activity}]");
     for activity in ["stationary", "walking", "running"] {
         for (size, page) in &pages {
-            page.await_element(&shown(activity));
+            page.wait(&format!("it is {activity}"), &format!("words.some(([word]) => word === '{activity}')"));
             page.screenshot(&format!("live-{activity}-{size}"));
         }
     }
