@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gaitway_proto::schema::rfc3339;
 use serde_json::Value;
 
 use crate::harness::browser::{DESKTOP, PHONE};
@@ -29,6 +30,7 @@ const HEAP_WITHIN: u64 = 64 << 20;
 /// Pushes the day that ends now, each activity for some minutes; gives the number of changes once all can be asked for.
 fn push_a_day(phone: &mut Walker, origin: &str) -> u32 {
     phone.set_clock(DAY);
+    let begin = rfc3339(phone.clock());
     let address = origin.strip_prefix("http://").unwrap();
     let mut connection = Kept::open(address.parse().unwrap(), None).unwrap();
     let (mut random, mut left, mut magnitude, mut changes) = (Random::new(7), 0, STANDING, 0);
@@ -43,7 +45,7 @@ fn push_a_day(phone: &mut Walker, origin: &str) -> u32 {
         let (status, said) = connection.post("/data", &body).unwrap();
         assert_eq!(status, 200, "{said}");
     }
-    let url = format!("{origin}/api/v1/phones/{}/activities", phone.device);
+    let url = format!("{origin}/api/v1/phones/{}/activities?from={begin}", phone.device);
     await_that("the whole day can be asked for", || {
         let told: Value = serde_json::from_str(&http::get(&url).unwrap().1).unwrap();
         let seconds: f64 = told["seconds"].as_object().unwrap().values().filter_map(Value::as_f64).sum();

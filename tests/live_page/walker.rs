@@ -33,6 +33,11 @@ impl Walker {
         self.time = (clock::now_micros() / 1_000_000 - slow) * SECOND;
     }
 
+    /// What its clock shows, ns.
+    pub(crate) fn clock(&self) -> i64 {
+        self.time
+    }
+
     /// Nothing is pushed for so many seconds of its clock.
     pub(crate) fn rest(&mut self, seconds: i64) {
         self.time += seconds * SECOND;
