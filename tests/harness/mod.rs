@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 
 pub(crate) mod authority;
+pub(crate) mod browser;
 pub(crate) mod certificate;
 pub(crate) mod crowd;
 pub(crate) mod house;
