@@ -37,7 +37,9 @@ pub(super) fn page(status: &Status) -> Markup {
             nav { a href="/setup" { "Add a phone" } }
         }
         main {
-            ul #notices aria-label="Notices" { @for notice in &status.notices { li.notice { (words::capital(notice)) } } }
+            ul #notices aria-label="Notices" {
+                @for notice in &status.notices { li.notice { (words::capital(notice)) } }
+            }
             @if phones.is_empty() { (no_phone(status.test.as_ref())) }
             div #phones data-size=(size) { @for phone in phones { (card(Some(phone))) } }
             (way(&status.relay, &status.spool))
@@ -83,7 +85,8 @@ fn card(phone: Option<&SeenPhone>) -> Markup {
                 }
             }
             figure.minute {
-                canvas.chart role="img" aria-label="Acceleration over the last minute, over the bands of the activities" {}
+                canvas.chart role="img"
+                    aria-label="Acceleration over the last minute, over the bands of the activities" {}
                 figcaption.measured { "Nothing measured in the last minute" }
             }
             section.today {
@@ -124,7 +127,9 @@ fn no_phone(test: Option<&Test>) -> Markup {
             p { "As soon as a phone sends, this page shows what it does." }
             ol {
                 li { "Install the app " b { "Sensor Logger" } " on the phone." }
-                li { "Open " a href="/setup" { "the set-up page" } " on it, or scan the code there: that sets the app up." }
+                li {
+                    "Open " a href="/setup" { "the set-up page" } " on it, or scan the code there: both set up the app."
+                }
                 li { "Start a recording." }
             }
             p.tested role="status" {
