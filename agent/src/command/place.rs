@@ -126,7 +126,13 @@ mod tests {
         assert!(find().is_reached(None) && !find().is_reached(other));
         let host = Some("pi.example.org".to_owned());
         addresses::note(dir.path(), &Listens { address: "0.0.0.0:8443".parse().unwrap(), is_https: true, host });
+        std::fs::write(dir.path().join("local-name"), "attic\nattic-2\n").unwrap();
         assert_eq!(find().urls(None), ["https://pi.example.org:8443"]);
         assert_eq!(find().urls(other), ["https://pi.example.org:9"]);
+        let everywhere = Listens { address: "0.0.0.0:8000".parse().unwrap(), is_https: false, host: None };
+        addresses::note(dir.path(), &everywhere);
+        let urls = find().urls(None);
+        assert!(urls.len() > 1 && urls[urls.len() - 1] == "http://attic-2.local:8000", "{urls:?}");
+        assert_eq!(find().urls(other), ["http://127.0.0.1:9"], "where nobody else reaches it");
     }
 }
