@@ -84,7 +84,7 @@ enum What {
     Other(&'static str, &'static str),
 }
 
-const TRIED: [What; 25] = [
+const TRIED: [What; 27] = [
     What::Push("/data", Token::InPath),
     What::Push("/data", Token::Bare),
     What::Push("/data", Token::Bearer),
@@ -108,6 +108,8 @@ const TRIED: [What; 25] = [
     What::Other("GET", "/"),
     What::Other("POST", "/"),
     What::Other("GET", "/api/v1/status"),
+    What::Other("GET", "/setup"),
+    What::Other("POST", "/setup"),
     What::Other("GET", "/enter/0123456789abcdefghjk"),
     What::Other("POST", "/enter/0123456789abcdefghjk"),
 ];
@@ -131,16 +133,19 @@ fn allowed(is_https: bool, who: Who, what: What) -> Answer {
         (Who::Rebound, What::Other(_, path)) if is_shown(path) => Some(421),
         (_, What::Other("GET", "/healthz" | "/readyz" | "/metrics")) => Some(200),
         (_, What::Other(_, path)) if path.starts_with("/enter/") => Some(403),
-        (Who::Proxied, What::Other(_, "/" | "/api/v1/status")) => Some(403),
+        (Who::Proxied, What::Other(_, "/" | "/api/v1/status" | "/setup")) => Some(403),
+        // A phone is added by the page's own form alone.
+        (_, What::Other("POST", "/setup")) => Some(403),
         (_, What::Other("POST", "/" | "/metrics")) => Some(405),
-        (_, What::Other("GET", "/" | "/api/v1/status")) => Some(200),
+        (_, What::Other("GET", "/" | "/api/v1/status" | "/setup")) => Some(200),
         (_, What::Other(..)) => Some(404),
     }
 }
 
 /// What the agent shows, under its own names alone.
 fn is_shown(path: &str) -> bool {
-    matches!(path, "/" | "/api/v1/status" | "/healthz" | "/readyz" | "/metrics") || path.starts_with("/enter/")
+    matches!(path, "/" | "/api/v1/status" | "/setup" | "/healthz" | "/readyz" | "/metrics")
+        || path.starts_with("/enter/")
 }
 
 /// The rule for the relay's admin address: what it has is for whoever reaches it, and nothing can be changed there.
