@@ -24,7 +24,8 @@ fn the_pages_pure_modules_keep_their_promises_in_a_browser() {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
     let page = format!(
-        "<!doctype html><meta charset=utf-8><title>nothing ran</title><script type=application/json id=told>{WORDS}</script>\
+        "<!doctype html><meta charset=utf-8><title>nothing ran</title>\
+         <script type=application/json id=told>{WORDS}</script>\
          <script type=module src=checks.js></script>"
     );
     std::fs::write(dir.path().join("page.html"), page).unwrap();

@@ -25,6 +25,8 @@ const FOOT = 18;
 /** @typedef {{walking: number, running: number, sprinting: number}} Thresholds */
 
 const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+/** Changes with the style sheet's colours. */
+export const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
 /** The style sheet's colours; asked again when they change. @type {Record<string, string> | null} */
 let colours = null;
@@ -306,7 +308,7 @@ class Stage {
       colours = null;
       this.redraw();
     };
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+    dark.addEventListener("change", again);
     window.addEventListener("resize", () => this.redraw());
     document.addEventListener("visibilitychange", () => this.wake());
     still.addEventListener("change", again);

@@ -10,7 +10,7 @@ use super::words;
 use crate::api::shape::{Relay, SeenPhone, Spool, Status, Test};
 
 /// Seconds until a browser without scripts asks again.
-const AGAIN: u32 = 5;
+const AGAIN: u32 = 10;
 
 /// What main.js loads, so that a browser need not find out one by one.
 const MODULES: [&str; 8] = ["phone", "way", "stream", "chart", "ribbon", "series", "stretches", "words"];
@@ -37,7 +37,9 @@ pub(super) fn page(status: &Status) -> Markup {
             nav { a href="/setup" { "Add a phone" } }
         }
         main {
-            ul #notices aria-label="Notices" { @for notice in &status.notices { li.notice { (words::capital(notice)) } } }
+            ul #notices aria-label="Notices" {
+                @for notice in &status.notices { li.notice { (words::capital(notice)) } }
+            }
             @if phones.is_empty() { (no_phone(status.test.as_ref())) }
             div #phones data-size=(size) { @for phone in phones { (card(Some(phone))) } }
             (way(&status.relay, &status.spool))
@@ -83,7 +85,8 @@ fn card(phone: Option<&SeenPhone>) -> Markup {
                 }
             }
             figure.minute {
-                canvas.chart role="img" aria-label="Acceleration over the last minute, over the bands of the activities" {}
+                canvas.chart role="img"
+                    aria-label="Acceleration over the last minute, over the bands of the activities" {}
                 figcaption.measured { "Nothing measured in the last minute" }
             }
             section.today {
@@ -124,7 +127,9 @@ fn no_phone(test: Option<&Test>) -> Markup {
             p { "As soon as a phone sends, this page shows what it does." }
             ol {
                 li { "Install the app " b { "Sensor Logger" } " on the phone." }
-                li { "Open " a href="/setup" { "the set-up page" } " on it, or scan the code there: that sets the app up." }
+                li {
+                    "Open " a href="/setup" { "the set-up page" } " on it, or scan the code there: both set up the app."
+                }
                 li { "Start a recording." }
             }
             p.tested role="status" {
@@ -142,7 +147,9 @@ fn way(relay: &Relay, spool: &Spool) -> Markup {
         (true, _) => ("linked", "Linked", "It takes what comes."),
         (false, why) => ("away", "Away", why.unwrap_or_default()),
     };
-    let age = spool.oldest_seconds.map(|age| format!(", the oldest for {}", words::duration(age))).unwrap_or_default();
+    let age =
+        spool.oldest_seconds.filter(|age| *age >= 5).map(|age| format!(", the oldest for {}", words::duration(age)));
+    let age = age.unwrap_or_default();
     let room = if spool.max_bytes > 0 { format!(" of {}", words::size(spool.max_bytes)) } else { String::new() };
     let (waits, depth) = match spool.frames {
         0 => ("Nothing".to_owned(), String::new()),
@@ -265,7 +272,7 @@ mod tests {
     #[test]
     fn without_scripts_the_browser_asks_again() {
         let page = shown(AgentSnapshot::default(), &UplinkSnapshot::default(), Instant::now());
-        assert!(page.contains("<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>"), "{page}");
+        assert!(page.contains("<noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript>"), "{page}");
         assert!(!page.contains("style=") && !page.contains("://") && !page.contains("onclick"), "{page}");
     }
 }

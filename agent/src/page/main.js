@@ -57,7 +57,8 @@ function show(status) {
     card.update(phone, status.thresholds, state === "polling");
     noticed(card, before);
   }
-  arrange(status);
+  arrange();
+  say(/** @type {Element} */ (empty.querySelector(".tested")), tested(status));
   say(find("#about"), about(status));
 }
 
@@ -68,12 +69,13 @@ function made(device) {
   );
   phones.append(article);
   const card = new Card(article, device);
+  card.call(device);
   cards.set(device, card);
   return card;
 }
 
-/** By name, as the agent renders them. @param {Status} status */
-function arrange(status) {
+/** By name, as the agent renders them. */
+function arrange() {
   const order = [...cards.values()].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   order.forEach((card, at) => {
     if (phones.children[at] !== card.article) phones.insertBefore(card.article, phones.children[at] ?? null);
@@ -82,7 +84,6 @@ function arrange(status) {
   phones.dataset.size = size <= 1 ? "one" : size === 2 ? "two" : size <= 8 ? "few" : "many";
   if (size) empty.remove();
   else if (!empty.isConnected) phones.before(empty);
-  if (!size) say(/** @type {Element} */ (empty.querySelector(".tested")), tested(status));
   const [only] = cards.values();
   document.title = size === 1 && only.activity ? `${capital(only.activity)} · gaitway` : "gaitway";
 }
@@ -135,8 +136,10 @@ follow({
   status: show,
   connection: connected,
   motion(motion) {
-    const card = cards.get(motion.deviceId);
-    if (!card) return;
+    // The first push of a phone comes before the status that tells of it.
+    const isNew = !cards.has(motion.deviceId);
+    const card = cards.get(motion.deviceId) ?? made(motion.deviceId);
+    if (isNew) arrange();
     const before = card.activity;
     card.motion(motion);
     noticed(card, before);

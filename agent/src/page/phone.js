@@ -8,7 +8,20 @@
  */
 import { Chart, SPAN_MS } from "./chart.js";
 import { Ribbon } from "./ribbon.js";
-import { ago, activityWord, duration, exact, full, late, lost, midnight, sensor, sure, thousands } from "./words.js";
+import {
+  ago,
+  activityWord,
+  clock,
+  duration,
+  exact,
+  full,
+  late,
+  lost,
+  midnight,
+  sensor,
+  sure,
+  thousands,
+} from "./words.js";
 
 /** @typedef {import("./stream.js").Phone} Phone */
 /** @typedef {import("./stream.js").Motion} Motion */
@@ -17,6 +30,8 @@ import { ago, activityWord, duration, exact, full, late, lost, midnight, sensor,
 const SILENT_MS = 10_000;
 /** Elements of a card that are kept up to date, by class. */
 const PARTS = ["name", "activity", "confidence", "since", "heard", "rate", "sensors", "holes", "late", "measured"];
+/** From asking for a day to asking again: the first time, and then. */
+const [SOON_MS, LATER_MS] = [30_000, 600_000];
 /** Windows kept while the day is being asked for. */
 const EARLY = 64;
 /** Days asked for at once, of all phones: the browser has six connections, and news needs one. */
@@ -49,6 +64,7 @@ export class Card {
   /** Windows that closed while the day is asked for. @type {import("./stretches.js").Stretch[] | null} */
   #early = null;
   #wasAsked = false;
+  /** When to ask for its day again, ms of the browser. */ #askAt = Infinity;
   #isLost = false;
   #ticks = 0;
   /** @type {Record<string, HTMLElement>} */ #parts = {};
@@ -81,17 +97,22 @@ export class Card {
     this.article.remove();
   }
 
+  /** @param {string} name What people call it. */
+  call(name) {
+    this.name = name;
+    say(this.#parts.name, name);
+    this.#parts.name.title = this.#device;
+    this.#ribbon.name(name);
+    this.#chart.name(name);
+  }
+
   /**
    * @param {Phone} phone
    * @param {import("./chart.js").Thresholds} thresholds
    * @param {boolean} isAll Nothing else is told of it: the line of the chart is made of this.
    */
   update(phone, thresholds, isAll) {
-    this.name = phone.name ?? phone.deviceId;
-    say(this.#parts.name, this.name);
-    this.#parts.name.title = phone.deviceId;
-    this.#ribbon.name(this.name);
-    this.#chart.name(this.name);
+    this.call(phone.name ?? phone.deviceId);
     this.heardAt = Date.now() - phone.secondsAgo * 1000;
     this.#chart.thresholds = thresholds;
     this.#since = phone.since === null ? null : Date.parse(phone.since);
@@ -148,19 +169,23 @@ export class Card {
         await this.#past();
       } finally {
         this.#early = null;
+        // What the agent had heard and not yet noted, and later what a slow connection missed.
+        this.#askAt = Date.now() + (this.#askAt === Infinity ? SOON_MS : LATER_MS);
       }
     });
   }
 
   async #past() {
     const path = `/api/v1/phones/${encodeURIComponent(this.#device)}`;
-    /** @type {{windows: import("./stream.js").Window[]}} */
-    const { windows } = await asked(`${path}/windows`);
-    const last = windows.at(-1);
-    if (last && this.#ahead === null) this.#ahead = Date.parse(last.end) - this.heardAt;
-    if (!this.#chart.means.last) {
-      for (const window of windows.slice(-60)) this.#chart.means.add(Date.parse(window.end), window.magnitude);
-      this.#chart.isDirty = true;
+    if (this.#ahead === null || !this.#chart.means.last) {
+      /** @type {{windows: import("./stream.js").Window[]}} */
+      const { windows } = await asked(`${path}/windows`);
+      const last = windows.at(-1);
+      if (last && this.#ahead === null) this.#ahead = Date.parse(last.end) - this.heardAt;
+      if (!this.#chart.means.last) {
+        for (const window of windows.slice(-60)) this.#chart.means.add(Date.parse(window.end), window.magnitude);
+        this.#chart.isDirty = true;
+      }
     }
     const now = Date.now() + (this.#ahead ?? 0);
     const from = new Date(midnight(now)).toISOString();
@@ -188,6 +213,7 @@ export class Card {
       say(this.#parts.heard, silent >= SILENT_MS ? `last heard ${ago(silent / 1000)}` : "heard just now");
       this.#lasting();
     }
+    if (!isLost && Date.now() > this.#askAt) this.renew();
     if (this.#ticks % 4 === 0) this.#measured();
     if (this.#ticks % 20 === 0) this.#ribbon.at(Date.now() + (this.#ahead ?? 0));
   }
@@ -210,7 +236,10 @@ export class Card {
       return;
     }
     const seconds = (Date.now() + (this.#ahead ?? 0) - since) / 1000;
-    say(this.#parts.since, seconds < 3 ? "just begun" : `for ${duration(seconds)}`);
+    // Of a phone whose clock is not known and not the browser's nobody can say for how long.
+    const isStrange = this.#ahead === null && (seconds < -60 || seconds > 86_400);
+    const lasting = seconds < 3 ? "just begun" : `for ${duration(seconds)}`;
+    say(this.#parts.since, isStrange ? `since ${clock(since)}` : lasting);
     this.#parts.since.title = `Since ${full(since)}`;
     this.#parts.since.setAttribute("datetime", new Date(since).toISOString());
   }

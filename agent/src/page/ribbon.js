@@ -5,7 +5,7 @@
  * - Colour never stands alone: height tells the activity too, and the list beside it names each.
  * - It is drawn at most once for what changed, and not while it is out of view.
  */
-import { palette } from "./chart.js";
+import { dark, palette } from "./chart.js";
 import { Day } from "./stretches.js";
 import { ACTIVITIES, capital, clock, day as dayOf, duration, exact, midnight } from "./words.js";
 
@@ -135,6 +135,7 @@ export class Ribbon {
     frame.addEventListener("blur", () => this.#look(null), { signal });
     frame.addEventListener("keydown", (event) => this.#step(event.key) && event.preventDefault(), { signal });
     document.addEventListener("visibilitychange", () => this.redraw(), { signal });
+    dark.addEventListener("change", () => this.redraw(), { signal });
   }
 
   /** @param {number} clientX @returns {number} */

@@ -19,7 +19,8 @@ function tell(id, value, more = "") {
 export function showWay({ relay, spool }) {
   part("relay").dataset.state = relay.isLinked ? "linked" : "away";
   tell("relay", relay.isLinked ? "Linked" : "Away", relay.isLinked ? "It takes what comes." : (relay.waitingFor ?? ""));
-  const age = spool.oldestSeconds === null ? "" : `, the oldest for ${duration(spool.oldestSeconds)}`;
+  const oldest = spool.oldestSeconds ?? 0;
+  const age = oldest < 5 ? "" : `, the oldest for ${duration(oldest)}`;
   const room = spool.maxBytes ? ` of ${size(spool.maxBytes)}` : "";
   tell(
     "spool",
