@@ -85,6 +85,7 @@ enum What {
 }
 
 const TRIED: [What; 29] = [
+const TRIED: [What; 27] = [
     What::Push("/data", Token::InPath),
     What::Push("/data", Token::Bare),
     What::Push("/data", Token::Bearer),
@@ -112,6 +113,8 @@ const TRIED: [What; 29] = [
     What::Other("GET", "/api/v1/phones/nobody/windows"),
     What::Other("GET", "/api/v1/openapi.json"),
     What::Other("GET", "/api/v2"),
+    What::Other("GET", "/setup"),
+    What::Other("POST", "/setup"),
     What::Other("GET", "/enter/0123456789abcdefghjk"),
     What::Other("POST", "/enter/0123456789abcdefghjk"),
 ];
@@ -138,6 +141,11 @@ fn allowed(is_https: bool, who: Who, what: What) -> Answer {
         (Who::Proxied, What::Other(_, path)) if path == "/" || path.starts_with("/api/") => Some(403),
         (_, What::Other("POST", "/" | "/metrics")) => Some(405),
         (_, What::Other("GET", "/" | "/api/v1/status" | "/api/v1/phones" | "/api/v1/openapi.json")) => Some(200),
+        (Who::Proxied, What::Other(_, "/" | "/api/v1/status" | "/setup")) => Some(403),
+        // A phone is added by the page's own form alone.
+        (_, What::Other("POST", "/setup")) => Some(403),
+        (_, What::Other("POST", "/" | "/metrics")) => Some(405),
+        (_, What::Other("GET", "/" | "/api/v1/status" | "/setup")) => Some(200),
         (_, What::Other(..)) => Some(404),
     }
 }
@@ -146,6 +154,8 @@ fn allowed(is_https: bool, who: Who, what: What) -> Answer {
 fn is_shown(path: &str) -> bool {
     let is_page = path.starts_with("/enter/") || path.starts_with("/api/");
     is_page || matches!(path, "/" | "/healthz" | "/readyz" | "/metrics")
+    matches!(path, "/" | "/api/v1/status" | "/setup" | "/healthz" | "/readyz" | "/metrics")
+        || path.starts_with("/enter/")
 }
 
 /// The rule for the relay's admin address: what it has is for whoever reaches it, and nothing can be changed there.

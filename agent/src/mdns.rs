@@ -1,11 +1,12 @@
-//! The agent's name in the local network: `NAME.local` (mDNS, RFC 6762), and its page as a service that browsers of services
-//! show (DNS-SD, RFC 6763).
+//! The agent's name in the local network: `NAME.local` (mDNS, RFC 6762), and its page as a service that browsers of
+//! services show (DNS-SD, RFC 6763).
 //!
-//! - `name` says what it may be called, `links` where it is told, `records` what is told, `responder` when; this file has the sockets.
-//! - Nothing is told of a listener on loopback, and nothing ends the agent: where there is no network, or the port is another's
-//!   alone, it warns once and tries again.
-//! - The responder is the agent's own on purpose: a name must be given up or kept as RFC 6762 says, beside an Avahi on the same
-//!   machine, and what neighbours send must not grow. Libraries keep what they hear, for as long as it says.
+//! - `name` says what it may be called, `links` where it is told, `records` what is told, `responder` when; this file
+//!   has the sockets.
+//! - Nothing is told of a listener on loopback, and nothing ends the agent: where there is no network, or the port is
+//!   another's alone, it warns once and tries again.
+//! - The responder is the agent's own on purpose: a name must be given up or kept as RFC 6762 says, beside an Avahi on
+//!   the same machine, and what neighbours send must not grow. Libraries keep what they hear, for as long as it says.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -186,7 +187,8 @@ impl Shell {
         if let Some(error) = trouble.filter(|_| !self.in_trouble) {
             tracing::warn!(
                 %error,
-                "the agent's name cannot be told on every link, which is tried again (mDNS, UDP port {}); its addresses work",
+                "the agent's name cannot be told on every link, which is tried again (mDNS, UDP port {}); its \
+                 addresses work",
                 responder::PORT
             );
         }
@@ -206,7 +208,8 @@ impl Shell {
                 Effect::InForce(name) => self.take(name),
                 Effect::Renamed { from, to } => {
                     tracing::warn!(
-                        "{from}.local is another's in this network, so this agent will be {to}.local: set mdns.name to choose"
+                        "{from}.local is another's in this network, so this agent will be {to}.local: set mdns.name to \
+                         choose"
                     );
                 }
             }

@@ -10,8 +10,8 @@ use clap_complete::Shell;
 const COMPLETIONS: &str = "completions";
 const SHELL: &str = "shell";
 
-/// The command line. `Err` is how the process ends where completions were asked for and printed; a command line that makes no
-/// sense ends it at once.
+/// The command line. `Err` is how the process ends where completions were asked for and printed; a command line that
+/// makes no sense ends it at once.
 pub fn parse<C: Parser>() -> Result<C, ExitCode> {
     let mut command = with_completions(C::command());
     let matches = command.clone().get_matches();
@@ -40,8 +40,8 @@ fn print(shell: Shell, command: Command) -> ExitCode {
 
 fn script(shell: Shell, mut command: Command) -> String {
     let name = command.get_name().to_owned();
-    // In a script for bash the commands of a binary with a dash in its name would not be found: so the dash stands where bash is told
-    // of the name, at the ends of lines, and nowhere else.
+    // In a script for bash the commands of a binary with a dash in its name would not be found: so the dash stands
+    // where bash is told of the name, at the ends of lines, and nowhere else.
     let plain = if shell == Shell::Bash { name.replace('-', "_") } else { name.clone() };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, plain.clone(), &mut script);

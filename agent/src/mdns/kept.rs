@@ -1,4 +1,5 @@
-//! The name that was last in force, beside the spool: phones push to it, so the next start asks for it first, and commands print it.
+//! The name that was last in force, beside the spool: phones push to it, so the next start asks for it first, and
+//! commands print it.
 
 use std::io;
 use std::path::Path;

@@ -255,7 +255,9 @@ fn a_kept_place_is_tried_first() {
 proptest! {
     #[test]
     fn no_packet_panics_and_none_makes_many(
-        noise in prop::collection::vec((any::<usize>(), any::<u8>()), 0..8), cut in any::<usize>(), port in any::<u16>(),
+        noise in prop::collection::vec((any::<usize>(), any::<u8>()), 0..8),
+        cut in any::<usize>(),
+        port in any::<u16>(),
     ) {
         let mut agent = settled("10.0.0.1");
         let mut other = settled("10.0.0.2");
