@@ -112,7 +112,7 @@ mod tests {
             names
         };
         let before = names();
-        assert_eq!(of(NOW + 60 * DAY), (2, 0, vec![]));
+        assert_eq!(of(NOW + 60 * DAY), (2, 1, vec![]));
         assert_eq!(of(NOW + 100 * DAY).0, 1, "one has ended");
         assert_eq!(names(), before);
         fs::set_permissions(dir.path().join("ca.key"), fs::Permissions::from_mode(0o644)).unwrap();

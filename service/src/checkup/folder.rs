@@ -114,7 +114,9 @@ fn others_files(path: &Path, owner: u32) -> Vec<(String, String)> {
     let strange = entries.take(LOOKED_AT).filter_map(|entry| {
         let entry = entry.ok()?;
         let uid = entry.metadata().ok()?.uid();
-        (uid != owner).then(|| (entry.file_name().to_string_lossy().into_owned(), name(uid)))
+        // A disk of its own has a folder that `fsck` uses.
+        (uid != owner && entry.file_name() != "lost+found")
+            .then(|| (entry.file_name().to_string_lossy().into_owned(), name(uid)))
     });
     let mut strange: Vec<_> = strange.collect();
     strange.sort();
