@@ -48,11 +48,12 @@ fn a_visitor_without_javascript_reads_the_current_state() {
     page.assert_quiet();
 }
 
-/// What can be used by keyboard and is seen, in the order of the page, marked with its place. Radio buttons of one name are one.
+/// What can be used by keyboard and is seen, in the order of the page, marked with its place. Radio buttons of one name
+/// are one.
 const USABLE: &str = "(() => {
     const all = [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex]')];
-    const seen = all.filter(one => one.tabIndex >= 0 && !one.disabled && one.checkVisibility({visibilityProperty: true}));
-    const usable = seen.filter(one => one.type !== 'radio' || one.checked);
+    const seen = all.filter(one => one.checkVisibility({visibilityProperty: true}));
+    const usable = seen.filter(one => one.tabIndex >= 0 && !one.disabled && (one.type !== 'radio' || one.checked));
     usable.forEach((one, place) => one.dataset.place = place);
     return usable.map(one => one.outerHTML.slice(0, 120));
 })()";
