@@ -31,8 +31,8 @@ fn a_visitor_without_javascript_reads_the_current_state() {
         assert!(!page.text(part).is_empty(), "{part}");
     }
     assert!(page.fetched().iter().all(|url| !url.contains("/api/")), "no script ran: {:?}", page.fetched());
-    // The checker needs scripts; those of the page are passed by already. That it is loaded again and again is what only
-    // a script could do better.
+    // The checker needs scripts; those of the page are passed by already. That it is loaded again and again only a script
+    // could do better.
     page.open(&house.at("/"));
     page.allow_script(true);
     page.assert_accessible_but_for(&["meta-refresh"], "/ without JavaScript");
