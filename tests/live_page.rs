@@ -1,5 +1,5 @@
-//! **The page as people see it**, in a real Chromium, at a phone's and a desktop's size: what it shows and how soon, what it says when
-//! something is away, and that nobody is shut out.
+//! **The page as people see it**, in a real Chromium, at a phone's and a desktop's size: what it shows and how soon,
+//! what it says when something is away, and that nobody is shut out.
 //!
 //! - What the pages look like is kept in `target/screenshots`.
 //! - No page may complain: no error of a script, nothing that its policy forbids.

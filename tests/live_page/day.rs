@@ -102,7 +102,8 @@ fn a_day_long_session_stays_smooth() {
             let frames = page.frames(WATCHED);
             let after = page.heap();
             println!(
-                "{size}: {} frames, median {:.1} ms, p99 {:.1} ms, longest {:.1} ms; scripts hold {} kB, before {} kB; {} elements",
+                "{size}: {} frames, median {:.1} ms, p99 {:.1} ms, longest {:.1} ms; scripts hold {} kB, before {} kB; \
+                 {} elements",
                 frames.count,
                 frames.median,
                 frames.p99,

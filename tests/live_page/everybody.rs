@@ -31,8 +31,8 @@ fn a_visitor_without_javascript_reads_the_current_state() {
         assert!(!page.text(part).is_empty(), "{part}");
     }
     assert!(page.fetched().iter().all(|url| !url.contains("/api/")), "no script ran: {:?}", page.fetched());
-    // The checker needs scripts; those of the page are passed by already. That it is loaded again and again is what only
-    // a script could do better.
+    // The checker needs scripts; those of the page are passed by already. That it is loaded again and again only a script
+    // could do better.
     page.open(&house.at("/"));
     page.allow_script(true);
     page.assert_accessible_but_for(&["meta-refresh"], "/ without JavaScript");
@@ -48,11 +48,12 @@ fn a_visitor_without_javascript_reads_the_current_state() {
     page.assert_quiet();
 }
 
-/// What can be used by keyboard and is seen, in the order of the page, marked with its place. Radio buttons of one name are one.
+/// What can be used by keyboard and is seen, in the order of the page, marked with its place. Radio buttons of one name
+/// are one.
 const USABLE: &str = "(() => {
     const all = [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex]')];
-    const seen = all.filter(one => one.tabIndex >= 0 && !one.disabled && one.checkVisibility({visibilityProperty: true}));
-    const usable = seen.filter(one => one.type !== 'radio' || one.checked);
+    const seen = all.filter(one => one.checkVisibility({visibilityProperty: true}));
+    const usable = seen.filter(one => one.tabIndex >= 0 && !one.disabled && (one.type !== 'radio' || one.checked));
     usable.forEach((one, place) => one.dataset.place = place);
     return usable.map(one => one.outerHTML.slice(0, 120));
 })()";

@@ -42,7 +42,13 @@ impl Page {
         for domain in ["Page", "Runtime", "Log", "Network", "Audits"] {
             page.ask(&format!("{domain}.enable"), &json!({}));
         }
-        page.be_tall(screen.height);
+        page.ask(
+            "Emulation.setDeviceMetricsOverride",
+            &json!({
+                "width": screen.width, "height": screen.height, "deviceScaleFactor": screen.density,
+                "mobile": screen.is_touched
+            }),
+        );
         page.ask("Emulation.setTouchEmulationEnabled", &json!({"enabled": screen.is_touched}));
         page.ask("Emulation.setFocusEmulationEnabled", &json!({"enabled": true}));
         page.wear("light");
@@ -233,25 +239,20 @@ impl Page {
         sent.filter_map(body).collect()
     }
 
-    fn be_tall(&self, height: u32) {
-        let Screen { width, density, is_touched, .. } = self.screen;
-        self.ask(
-            "Emulation.setDeviceMetricsOverride",
-            &json!({"width": width, "height": height, "deviceScaleFactor": density, "mobile": is_touched}),
-        );
-    }
-
     /// Keeps what the whole page looks like as `target/screenshots/NAME.png`.
     pub(crate) fn screenshot(&self, name: &str) {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         std::fs::create_dir_all(&folder).unwrap();
-        // A page draws what is in view: all of it, for some frames.
         let size = self.ask("Page.getLayoutMetrics", &json!({}));
         let height = size["cssContentSize"]["height"].as_f64().expect("a height").ceil() as u32;
-        self.be_tall(height.max(self.screen.height));
-        std::thread::sleep(Duration::from_millis(150));
-        let drawn = self.ask("Page.captureScreenshot", &json!({}));
-        self.be_tall(self.screen.height);
+        // A page draws what is in view: once through all of it.
+        for top in (0..height).step_by(self.screen.height as usize).rev() {
+            self.run(&format!("scrollTo({{top: {top}, behavior: 'instant'}})"));
+            std::thread::sleep(Duration::from_millis(60));
+        }
+        let height = height.max(self.screen.height);
+        let clip = json!({"x": 0, "y": 0, "width": self.screen.width, "height": height, "scale": 1});
+        let drawn = self.ask("Page.captureScreenshot", &json!({"clip": clip, "captureBeyondViewport": true}));
         let path = folder.join(format!("{name}.png"));
         std::fs::write(path, from_base64(drawn["data"].as_str().expect("an image"))).unwrap();
     }
@@ -259,9 +260,14 @@ impl Page {
     /// Watches the frames that the page draws for so long.
     pub(crate) fn frames(&self, milliseconds: u32) -> Frames {
         let script = format!(
-            "new Promise(done => {{ const times = []; const began = performance.now(); const frame = now => {{ times.push(now);
-             performance.now() - began < {milliseconds} ? requestAnimationFrame(frame) : done(times); }};
-             requestAnimationFrame(frame); }})"
+            "new Promise(done => {{
+                 const times = [], began = performance.now();
+                 const frame = now => {{
+                     times.push(now);
+                     performance.now() - began < {milliseconds} ? requestAnimationFrame(frame) : done(times);
+                 }};
+                 requestAnimationFrame(frame);
+             }})"
         );
         let times: Vec<f64> = serde_json::from_value(self.run(&script)).unwrap();
         let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
