@@ -84,7 +84,7 @@ enum What {
     Other(&'static str, &'static str),
 }
 
-const TRIED: [What; 27] = [
+const TRIED: [What; 31] = [
     What::Push("/data", Token::InPath),
     What::Push("/data", Token::Bare),
     What::Push("/data", Token::Bearer),
@@ -110,6 +110,10 @@ const TRIED: [What; 27] = [
     What::Other("GET", "/api/v1/status"),
     What::Other("GET", "/setup"),
     What::Other("POST", "/setup"),
+    What::Other("GET", "/api/v1/phones"),
+    What::Other("GET", "/api/v1/phones/nobody/windows"),
+    What::Other("GET", "/api/v1/openapi.json"),
+    What::Other("GET", "/api/v2"),
     What::Other("GET", "/enter/0123456789abcdefghjk"),
     What::Other("POST", "/enter/0123456789abcdefghjk"),
 ];
@@ -133,19 +137,23 @@ fn allowed(is_https: bool, who: Who, what: What) -> Answer {
         (Who::Rebound, What::Other(_, path)) if is_shown(path) => Some(421),
         (_, What::Other("GET", "/healthz" | "/readyz" | "/metrics")) => Some(200),
         (_, What::Other(_, path)) if path.starts_with("/enter/") => Some(403),
-        (Who::Proxied, What::Other(_, "/" | "/api/v1/status" | "/setup")) => Some(403),
+        (Who::Proxied, What::Other(_, path)) if matches!(path, "/" | "/setup") || path.starts_with("/api/") => {
+            Some(403)
+        }
         // A phone is added by the page's own form alone.
         (_, What::Other("POST", "/setup")) => Some(403),
         (_, What::Other("POST", "/" | "/metrics")) => Some(405),
-        (_, What::Other("GET", "/" | "/api/v1/status" | "/setup")) => Some(200),
+        (_, What::Other("GET", "/" | "/setup" | "/api/v1/status" | "/api/v1/phones" | "/api/v1/openapi.json")) => {
+            Some(200)
+        }
         (_, What::Other(..)) => Some(404),
     }
 }
 
 /// What the agent shows, under its own names alone.
 fn is_shown(path: &str) -> bool {
-    matches!(path, "/" | "/api/v1/status" | "/setup" | "/healthz" | "/readyz" | "/metrics")
-        || path.starts_with("/enter/")
+    let is_page = path.starts_with("/enter/") || path.starts_with("/api/");
+    is_page || matches!(path, "/" | "/setup" | "/healthz" | "/readyz" | "/metrics")
 }
 
 /// The rule for the relay's admin address: what it has is for whoever reaches it, and nothing can be changed there.

@@ -170,6 +170,7 @@ fn of_a_forgotten_device_nothing_is_left_in_any_file_and_the_other_is_exact() {
     let (code, shown, said) = machine.forget(&["--dry-run"]);
     assert_eq!((code, said.as_str()), (Some(0), ""), "{shown}");
     assert!(shown.contains("waiting pushes ") && shown.contains("it is phone \"anna\""), "{shown}");
+    assert!(shown.contains("agent/recent.db: windows "), "{shown}");
     assert!(shown.contains("Nothing was deleted") && shown.contains("What this cannot delete:"), "{shown}");
     let agent = machine.data().join("agent");
     let (code, of_agent, _) = forget_in(&agent, &machine.gone, &["--dry-run"]);

@@ -172,6 +172,34 @@ fn a_log_that_a_foreign_reader_keeps_growing_counts_towards_the_cap_and_is_said_
 
 #[test]
 #[ignore = "needs a mount namespace"]
+fn what_is_shown_of_today_takes_no_room_that_pushes_need() {
+    on_small_disk("size=96m", |disk| {
+        let mut path = Route::new(disk, "max_bytes = \"1GiB\"\nmin_free_percent = 0");
+        path.letters = 100;
+        let mut pushed = BTreeSet::new();
+        path.push_on(&mut pushed, 40);
+        let files = ["agent/recent.db", "agent/recent.db-wal"].map(|name| disk.path().join(name));
+        await_that("today is kept", || files[0].exists());
+        disk.fill(20 << 20);
+        path.push_on(&mut pushed, 40);
+        let is_said = |event: &serde_json::Value| {
+            event["message"]
+                .as_str()
+                .is_some_and(|said| said.starts_with("windows are not kept for what the agent shows"))
+        };
+        await_that("it is said that today is not kept", || path.complaints().iter().any(is_said));
+        let size = || files.iter().map(|file| file.metadata().unwrap().len()).sum::<u64>();
+        let before = size();
+        path.push_on(&mut pushed, 200);
+        assert_eq!((path.ready().0, size()), (503, before), "only the relay is missing");
+        assert_eq!(path.complaints().iter().filter(|event| is_said(event)).count(), 1);
+        path.start_relay();
+        await_that("the agent is ready", || path.ready().0 == 200);
+    });
+}
+
+#[test]
+#[ignore = "needs a mount namespace"]
 fn what_the_cap_drops_is_told_by_gaps_with_the_right_counts() {
     on_small_disk("size=64m", |disk| {
         let spool = "max_bytes = \"9MiB\"\nmin_free_percent = 0\nwhen_full = \"drop_oldest_raw\"";

@@ -7,6 +7,7 @@
 //! 3. [`uplink`] reads frames from the spool and sends them over MQTT, activity first; [`identity`] says who sends them.
 //! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
 //!
+//! What was committed, [`status`] shows and [`recent`] keeps for two days, as [`stretches`] of one activity.
 //! `mdns` has it found as `NAME.local`; `page` shows [`status`] to [`readers`], [`setup`] sets their phones up, `api` tells it programs,
 //! [`metrics`] is for Prometheus, [`config`] what can be told.
 

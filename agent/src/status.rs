@@ -122,11 +122,12 @@ pub struct AgentSnapshot {
     pub spool_bytes: u64,
     /// The most that the spool takes, bytes.
     pub spool_cap: u64,
-    /// Since the oldest frame that waits was accepted, where the clock tells.
+    /// Since the oldest frame that waits was accepted; of frames of earlier starts only while the wall clock is synchronised.
     pub oldest: Option<Duration>,
     /// Free on the spool's disk, bytes.
     pub disk_free: Option<u64>,
-    /// Until nothing waits, at the present speed.
+    /// Until nothing waits, at the speed of the last seconds; none where that is never. While the relay keeps pace it is little
+    /// and steady, though single frames come and go.
     pub drained_in: Option<Duration>,
     /// From which mean magnitude on, m/s², a window is walking, running, sprinting.
     pub thresholds: [f64; 3],

@@ -1,3 +1,7 @@
+use std::convert::Infallible;
+
+use axum::Extension;
+use axum::body::Body;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,9 +30,23 @@ async fn served(connections: usize) -> Served {
         tokio::time::sleep(Duration::from_millis(300)).await;
         "slow\n"
     };
-    let router = Router::new().route("/", get(async || "ok\n")).route("/slow", get(slow)).route("/echo", post(echo));
+    let router = Router::new()
+        .route("/", get(async || "ok\n"))
+        .route("/slow", get(slow))
+        .route("/echo", post(echo))
+        .route("/stream", get(streamed));
     let task = tokio::spawn(serve(listener, router, Allowance { connections, share: 1 }, None, shutdown.clone()));
     Served { address, shutdown, task }
+}
+
+/// Twenty lines, ten seconds apart.
+async fn streamed(Extension(caller): Extension<Caller>) -> Body {
+    let lines = futures_util::stream::unfold((0, Some(caller), None), |(n, caller, answering)| async move {
+        let answering = answering.or_else(|| caller.map(Caller::answering));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        (n < 20).then(|| (Ok::<_, Infallible>(format!("line {n}\n")), (n + 1, None, answering)))
+    });
+    Body::from_stream(lines)
 }
 
 async fn connected(address: SocketAddr) -> TcpStream {
@@ -116,6 +134,32 @@ async fn a_head_that_takes_too_long_is_answered_408_and_a_silent_connection_is_c
     assert_eq!(rest(&mut served_once).await, "");
     assert!(rest(&mut silent).await.starts_with("HTTP/1.1 408 "));
     assert!((75..80).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_goes_on_keeps_its_place_until_its_end() {
+    let served = served(2).await;
+    let mut follower = connected(served.address).await;
+    follower.write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut told = some(&mut follower).await;
+    let began = Instant::now();
+    for second in 0..40 {
+        // Others come and go meanwhile, and one stays.
+        let asks = if second % 2 == 0 { GET } else { b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" };
+        let mut other = connected(served.address).await;
+        other.write_all(asks).await.unwrap();
+        some(&mut other).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    while !told.contains("line 19") {
+        let more = some(&mut follower).await;
+        assert!(!more.is_empty(), "cut off after {:?}: {told}", began.elapsed());
+        told.push_str(&more);
+    }
+    assert!(began.elapsed() > Duration::from_secs(150), "{:?}", began.elapsed());
+    // Then it waits as any other.
+    rest(&mut follower).await;
+    assert!(began.elapsed() < Duration::from_secs(300), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
