@@ -128,8 +128,8 @@ impl Keeper {
             return false;
         }
         let mut kept = self.try_keep(&path, batch);
-        if kept.as_ref().is_err_and(must_begin_anew) {
-            self.begin_anew(&path, "it is damaged, or full");
+        if kept.as_ref().is_err_and(|error| must_begin_anew(&path, error)) {
+            self.begin_anew(&path, "it is damaged, or too large");
             kept = self.try_keep(&path, batch);
         }
         match kept {
@@ -191,6 +191,9 @@ impl Keeper {
 }
 
 /// Whether the file is thrown away: it is damaged, or has reached its greatest size though windows are bounded.
-fn must_begin_anew(error: &rusqlite::Error) -> bool {
-    damage::of(error).is_some() || error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+fn must_begin_anew(path: &Path, error: &rusqlite::Error) -> bool {
+    let is_full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+    // Else it is the disk that is full, whatever it told before.
+    let is_large = || path.metadata().is_ok_and(|file| file.len() >= schema::MAX_BYTES / 2);
+    damage::of(error).is_some() || (is_full && is_large())
 }
