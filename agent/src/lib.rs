@@ -8,8 +8,8 @@
 //! 4. The relay's acknowledgement goes to the writer, which lets the frames go.
 //!
 //! What was committed, [`status`] shows and [`recent`] keeps for two days, as [`stretches`] of one activity.
-//! `mdns` has it found as `NAME.local`; `page` shows [`status`] to [`readers`], [`setup`] sets their phones up, `api` tells it programs,
-//! [`metrics`] is for Prometheus, [`config`] what can be told.
+//! `mdns` has it found as `NAME.local`; `page` shows [`status`] to [`readers`], [`setup`] sets their phones up, `api`
+//! tells it programs, [`metrics`] is for Prometheus, [`config`] what can be told.
 
 pub mod addresses;
 mod api;
