@@ -96,7 +96,11 @@ fn the_code_on_a_terminal_of_80_by_24_leads_a_phone_to_its_token_and_its_first_p
     let port = link.rsplit_once("/E/").unwrap().0.rsplit_once(':').unwrap().1;
     let token = set["http"]["authToken"].as_str().unwrap();
     let expected = json!({
-        "enabled": true, "url": format!("http://192.168.178.100:{port}/data"), "batchPeriod": 1000, "authToken": token, "skip": false
+        "enabled": true,
+        "url": format!("http://192.168.178.100:{port}/data"),
+        "batchPeriod": 1000,
+        "authToken": token,
+        "skip": false,
     });
     assert_eq!(set["http"], expected);
     assert_eq!(push(&open, &Phone::new(1, 71), 1), 499, "from now on only with a token");

@@ -3,7 +3,8 @@
 //! - A link holds a code of 100 random bits and lets one browser in, within an hour. The browser then shows a token of its own, in a
 //!   cookie, for as long as browsers keep one.
 //! - Of codes and tokens only the SHA-256 is kept, from which nobody gets them back.
-//! - A phone's token is kept beside the link that sets the phone up, sealed by that link's code, and goes with the link.
+//! - A phone's token is kept beside the link that sets the phone up, sealed by that link's code, and goes with the
+//!   link.
 //! - Without a link nobody is let in, also if the list is not there or cannot be read.
 
 use std::path::Path;
@@ -234,8 +235,8 @@ pub fn path(code: &Token) -> String {
     format!("/enter/{}", code.reveal())
 }
 
-/// The same link for a QR code, below a URL of the agent: short, and in capitals, which take less room there. What has to keep its
-/// case is left out: a browser that asks for it is sent to [`path`].
+/// The same link for a QR code, below a URL of the agent: short, and in capitals, which take less room there. What has
+/// to keep its case is left out: a browser that asks for it is sent to [`path`].
 pub fn short(url: &str, code: &Token) -> String {
     format!("{url}/E/{}", code.reveal()).to_ascii_uppercase()
 }

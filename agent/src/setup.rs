@@ -1,9 +1,10 @@
-//! The set-up page, `/setup`: a link and QR codes that set Sensor Logger up, what to do by hand, and a light that says that the phone
-//! is heard.
+//! The set-up page, `/setup`: a link and QR codes that set Sensor Logger up, what to do by hand, and a light that says
+//! that the phone is heard.
 //!
-//! - It is shown to readers. A phone's token is shown to the browser that came by the phone's own link, and to who makes it.
-//! - A token is made for programs on this machine and for browsers whose link said so, and only from the page itself: nothing that
-//!   another site has a browser send.
+//! - It is shown to readers. A phone's token is shown to the browser that came by the phone's own link, and to who
+//!   makes it.
+//! - A token is made for programs on this machine and for browsers whose link said so, and only from the page itself:
+//!   nothing that another site has a browser send.
 //! - Without a list of phones there are no tokens, and the page says that anybody may push.
 
 use std::sync::Arc;

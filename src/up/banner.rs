@@ -1,5 +1,5 @@
-//! Where phones push to, which of them may, who may look, and where the data lies: with a code for the phone's camera where the terminal
-//! has room for it, and where other machines reach the agent.
+//! Where phones push to, which of them may, who may look, and where the data lies: with a code for the phone's camera
+//! where the terminal has room for it, and where other machines reach the agent.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -93,7 +93,8 @@ impl Banner {
         let url = self.reached.first()?;
         let code = Code::of(&readers::short(url, link)).ok()?;
         let mut beside = vec![
-            "Scan this with the phone's camera: it opens the page that sets Sensor Logger up. Good once, and for an hour."
+            "Scan this with the phone's camera: it opens the page that sets Sensor Logger up. Good once, and for an \
+             hour."
                 .to_owned(),
             String::new(),
         ];

@@ -57,10 +57,11 @@ impl Browser {
         let mut head = format!("{method} /{path} HTTP/1.1\r\nHost: {site}\r\nConnection: close\r\n");
         if method == "POST" {
             let origin = self.origin.clone().unwrap_or_else(|| format!("http://{site}"));
-            head += &format!(
-                "Origin: {origin}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n",
-                form.len()
-            );
+            let length = form.len();
+            head.extend([
+                format!("Origin: {origin}\r\n"),
+                format!("Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {length}\r\n"),
+            ]);
         }
         head.extend(self.cookie.iter().map(|cookie| format!("Cookie: {cookie}\r\n")));
         if self.is_elsewhere {

@@ -19,8 +19,8 @@ use crate::setup::{self, Code};
 /// Says which phones may push. It is in force at once, also while the agent runs.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum PhoneCommand {
-    /// Lets a phone in: prints its push URL and its token, once, and a link that sets the phone up, on a terminal as a QR code too. From
-    /// the first phone on, pushes without a token are refused
+    /// Lets a phone in: prints its push URL and its token, once, and a link that sets the phone up, on a terminal as a
+    /// QR code too. From the first phone on, pushes without a token are refused
     Add {
         /// What to call it, such as the name of its owner
         name: String,
@@ -131,8 +131,8 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
             let link = Link { name: name.trim().to_owned(), right: Right::SetUp(token) };
             let (code, _) = readers::invite(&place.dir, &link)?;
             if let Some(url) = reached.first() {
-                let seen = "Or open this in the phone's browser: it sets Sensor Logger up by a tap, and shows what all phones of \
-                            this agent do (good once, and for an hour):";
+                let seen = "Or open this in the phone's browser: it sets Sensor Logger up by a tap, and shows what all \
+                            phones of this agent do (good once, and for an hour):";
                 writeln!(out, "\n{seen}\n  {url}{}", readers::path(&code))?;
             }
             writeln!(out, "\nOf this phone is kept: {privacy}.")?;

@@ -46,8 +46,8 @@ pub(crate) fn is_passed_on(headers: &HeaderMap) -> bool {
     PASSED_ON.iter().any(|header| headers.contains_key(*header))
 }
 
-/// Who sees what is shown with a request of these `headers`; none if nobody may. `is_here`: it comes from this machine; `now`: seconds
-/// since 1970.
+/// Who sees what is shown with a request of these `headers`; none if nobody may. `is_here`: it comes from this machine;
+/// `now`: seconds since 1970.
 pub(super) fn viewer(
     headers: &HeaderMap,
     is_here: bool,

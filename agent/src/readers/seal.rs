@@ -1,6 +1,7 @@
 //! A phone's token beside the link that sets the phone up: readable with the link's code and not without.
 //!
-//! - The key is made of the code, of which only a hash is kept, by HKDF under a label of its own: the hash tells nothing of it.
+//! - The key is made of the code, of which only a hash is kept, by HKDF under a label of its own: the hash tells
+//!   nothing of it.
 //! - A code seals one token, so that a key is used once and its nonce may be constant.
 //! - What was sealed for one name does not open under another.
 

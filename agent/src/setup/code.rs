@@ -63,8 +63,8 @@ impl Code {
         }
     }
 
-    /// As lines of a terminal, each as many columns as the code has modules, and half as many lines: two modules stand one above the
-    /// other in a character.
+    /// As lines of a terminal, each as many columns as the code has modules, and half as many lines: two modules stand
+    /// one above the other in a character.
     pub fn lines(&self) -> Vec<String> {
         let width = self.width();
         let line = |upper: usize| {

@@ -1,4 +1,5 @@
-//! The light on the set-up page: whether the phone is heard. Pure. `setup.js` says the same of later states, in the same words.
+//! The light on the set-up page: whether the phone is heard. Pure. `setup.js` says the same of later states, in the
+//! same words.
 
 use crate::api::shape::{SeenPhone, Status};
 
@@ -39,7 +40,8 @@ pub(super) struct Light {
 }
 
 impl Light {
-    /// What `status` shows of the phone `name`, which has its token for so many seconds, or of whichever phone was heard last.
+    /// What `status` shows of the phone `name`, which has its token for so many seconds, or of whichever phone was
+    /// heard last.
     pub(super) fn of(status: &Status, name: Option<&str>, for_seconds: Option<u64>) -> Self {
         let since = for_seconds.map(|seconds| status.uptime_seconds.saturating_sub(seconds));
         let is_it = |phone: &&SeenPhone| name.is_none() || phone.name.as_deref() == name;

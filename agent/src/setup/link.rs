@@ -78,7 +78,8 @@ struct Http<'a> {
     skip: bool,
 }
 
-/// The link that makes the app push `sensors` to `url`, with `token` if one is needed. What was written to the phone stays there too.
+/// The link that makes the app push `sensors` to `url`, with `token` if one is needed. What was written to the phone
+/// stays there too.
 pub(crate) fn link(url: &str, token: Option<&str>, sensors: Sensors) -> Zeroizing<String> {
     let of_one = |(name, period): &(&str, Option<u32>)| {
         let state = period.map_or_else(|| json!({"enabled": true}), |ms| json!({"enabled": true, "speed": ms}));

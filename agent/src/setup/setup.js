@@ -18,7 +18,8 @@ function read({ phones, test, uptimeSeconds }) {
   const phone = phones.find((phone) => name === undefined || phone.name === name);
   const isTested = test && test.secondsAgo < TESTED_FOR && uptimeSeconds - test.secondsAgo >= Number(since);
   if (isTested && (!phone || test.secondsAgo < phone.secondsAgo)) {
-    return ["tested", "The test push arrived.", "Sensor Logger reaches this agent. Now tap “Start Recording” on the Logger page."];
+    const next = "Sensor Logger reaches this agent. Now tap “Start Recording” on the Logger page.";
+    return ["tested", "The test push arrived.", next];
   }
   if (phone) return ["seen", seen(phone), "It works: every reading that arrives is kept."];
   return ["waiting", "Waiting for the phone…", "Tap “Tap to Test Pushing” in the app, or start a recording."];

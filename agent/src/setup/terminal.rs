@@ -7,8 +7,8 @@ use super::code::Code;
 /// Columns between the code and the words.
 const GAP: usize = 2;
 
-/// Lines of a terminal of `columns`: the code, and `paragraphs` beside it, of which each that begins with blanks keeps them. None if there is
-/// no room for both.
+/// Lines of a terminal of `columns`: the code, and `paragraphs` beside it, of which each that begins with blanks keeps
+/// them. None if there is no room for both.
 pub fn beside(code: &Code, paragraphs: &[String], columns: usize) -> Option<Vec<String>> {
     let pictured = code.lines();
     let room = columns.checked_sub(code.width() + GAP)?;

@@ -96,7 +96,8 @@ pub(super) fn page(shown: &Shown<'_>) -> Markup {
 fn light(shown: &Shown<'_>, name: Option<&str>) -> Markup {
     let Shown { light, .. } = shown;
     html! {
-        section #light data-state=(light.state.as_str()) data-phone=[name] data-since=[light.since] role="status" aria-live="polite" {
+        section #light data-state=(light.state.as_str()) data-phone=[name] data-since=[light.since] role="status"
+            aria-live="polite" {
             span.lamp aria-hidden="true" {}
             p.said { (light.text) }
             p.hint { (light.hint) }
@@ -114,18 +115,21 @@ fn whose(shown: &Shown<'_>) -> Markup {
                 @else { "To let in only phones that you know: " code { "gaitway agent phone add NAME" (flag) } }
             },
             For::Phone { name, once, .. } => p.aside {
-                "The link holds the token of " strong { (name) } ": the first phone that pushes with it is the only one that can. "
+                "The link holds the token of " strong { (name) }
+                ": the first phone that pushes with it is the only one that can. "
                 @if once { "It is shown this once: set the phone up before you leave this page." }
                 @else { "This browser can come back to it for an hour, as long as the agent runs." }
             },
             For::Adding => {},
             For::Forgotten(name) => p.notice {
-                "The token of " strong { (name) } " is not shown any more: it is known for an hour, and until the agent ends. If the phone is not \
-                 set up yet, make a new one: " code { "gaitway agent phone revoke " (name) (flag) } ", then "
+                "The token of " strong { (name) }
+                " is not shown any more: it is known for an hour, and until the agent ends. If the phone is not set up \
+                 yet, make a new one: " code { "gaitway agent phone revoke " (name) (flag) } ", then "
                 code { "gaitway agent phone add " (name) (flag) }
             },
             For::Nobody => p.notice {
-                "This agent takes pushes of phones with a token, and this browser may not make one. Where gaitway runs: "
+                "This agent takes pushes of phones with a token, and this browser may not make one. Where gaitway \
+                 runs: "
                 code { "gaitway agent phone add NAME" (flag) } ", or for a browser that may: "
                 code { "gaitway agent reader add NAME --may-add-phones" (flag) }
             },
@@ -144,7 +148,8 @@ fn linked(links: &Links, shown: &Shown<'_>) -> Markup {
             }
             p.careful {
                 strong { "It replaces the app's settings" }
-                ", sensors and streaming included. This was not yet confirmed on every version of the app: if nothing opens, "
+                ", sensors and streaming included. This was not yet confirmed on every version of the app: if nothing \
+                 opens, "
                 a href="#steps" { "type the push URL" } "."
             }
             (chosen(shown.sensors, is_once))
@@ -192,7 +197,8 @@ fn chosen(sensors: Sensors, is_once: bool) -> Markup {
 fn what(sensors: Sensors) -> &'static str {
     match sensors {
         Sensors::Usual => {
-            "Accelerometer, Gravity, Gyroscope and Orientation at 100 Hz; Barometer and Location once a second; Pedometer, Battery."
+            "Accelerometer, Gravity, Gyroscope and Orientation at 100 Hz; Barometer and Location once a second; \
+             Pedometer, Battery."
         }
         Sensors::Activity => "Accelerometer at 100 Hz: all that activity needs, and nothing of where the phone is.",
     }
@@ -235,21 +241,24 @@ fn steps(links: Option<&Links>) -> Markup {
             ol {
                 @if let Some(links) = links {
                     li {
-                        "Open the code or the link, and confirm in Sensor Logger that it takes the settings. By hand instead: on the "
-                        strong { "Logger" } " page tap the gear, then " strong { "Data Streaming" } "; switch " strong { "HTTP Push" }
-                        " on, with a batch period of 1 s and this as the " strong { "Push URL" } ":"
+                        "Open the code or the link, and confirm in Sensor Logger that it takes the settings. By hand \
+                         instead: on the " strong { "Logger" } " page tap the gear, then " strong { "Data Streaming" }
+                        "; switch " strong { "HTTP Push" } " on, with a batch period of 1 s and this as the "
+                        strong { "Push URL" } ":"
                         @for url in &links.push_urls { code.push-url { (url) } }
                     }
                 }
                 @else {
                     li {
-                        "In Sensor Logger, on the " strong { "Logger" } " page, tap the gear, then " strong { "Data Streaming" }
+                        "In Sensor Logger, on the " strong { "Logger" } " page, tap the gear, then "
+                        strong { "Data Streaming" }
                         ": " strong { "HTTP Push" } " is where the push URL and the batch period stand."
                     }
                 }
                 li {
-                    "There, tap " strong { "Tap to Test Pushing" } ": the light on this page says that it arrived. On an iPhone allow "
-                    strong { "Local Network" } " when it asks."
+                    "There, tap " strong { "Tap to Test Pushing" }
+                    ": the light on this page says that it arrived. On an iPhone allow " strong { "Local Network" }
+                    " when it asks."
                 }
                 li { "Leave " strong { "Skip Writing" } " off: then what does not arrive is still on the phone." }
                 li {
@@ -272,14 +281,20 @@ fn silent() -> Markup {
                     strong { "Privacy & Security → Local Network" } ", switch Sensor Logger on."
                 }
                 dt { "Android" }
-                dd { "Battery saving stops pushes in the background. Take Sensor Logger out of it in the phone's settings for the app." }
+                dd {
+                    "Battery saving stops pushes in the background. Take Sensor Logger out of it in the phone's \
+                     settings for the app."
+                }
                 dt { "Both" }
                 dd {
-                    "The phone must be in the same Wi-Fi as this agent, not in mobile data. Guest and company networks often keep devices \
-                     apart."
+                    "The phone must be in the same Wi-Fi as this agent, not in mobile data. Guest and company networks \
+                     often keep devices apart."
                 }
                 dt { "Only with the screen on" }
-                dd { "Some phones stop when the screen goes dark: set " strong { "Keep Awake" } " in Sensor Logger's settings." }
+                dd {
+                    "Some phones stop when the screen goes dark: set " strong { "Keep Awake" }
+                    " in Sensor Logger's settings."
+                }
             }
         }
     }
