@@ -103,6 +103,11 @@ fn look(configured: &Configured, ntp: &NtpServer, runtime: &Handle, checkup: &mu
     // What is asked from here on blocks, and needs a thread that is no runtime's.
     #[cfg(feature = "kafka")]
     let seen = kafka::look(&configured.kafka, checkup);
+    #[cfg(not(feature = "kafka"))]
+    if configured.relays.iter().any(|(_, up)| up.is_none()) {
+        checkup.begin("kafka");
+        checkup.warn("Kafka", "not looked at: this gaitway was built without it, and so cannot run a relay by itself");
+    }
     for place in &configured.warehouses {
         checkup.begin("warehouse");
         let marks = match &place.warehouse {

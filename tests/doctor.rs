@@ -190,7 +190,7 @@ fn where_the_way_to_the_relay_ends_is_told_and_a_running_agent_keeps_its_link() 
     let healthy = report(&["--config", &own]);
     let relay = ("agent", "relay ");
     assert_eq!(grades(&healthy, relay), ["ok", "ok"], "{healthy:#}");
-    assert_told(&healthy, ("agent", "identity"), "ok", &["attic", "good for 89 days"]);
+    assert_told(&healthy, ("agent", "identity"), "ok", &["attic to its relay", "good for"]);
     assert_told(&healthy, ("agent", "relay's certificate"), "ok", &["good for"]);
     let links = |attic: &Process| attic.log().iter().filter(|event| event["message"] == "relay link is up").count();
     assert_eq!(links(&attic), 1, "its connection was not taken over");

@@ -3,7 +3,7 @@
 //! - Nothing is changed, and an agent that runs goes on: its lock is not touched, its spool only read, and to its relay hands are shaken and
 //!   no more, since a second connection under its name would end the first.
 //!
-//! [`spool`] looks at what waits, [`route`] at the way to the relay, [`doors`] at who may push and look, and by what door.
+//! `spool` looks at what waits, `route` at the way to the relay, `doors` at who may push and look, and by what door.
 
 mod command;
 mod doors;

@@ -83,6 +83,7 @@ struct Address {
 
 impl Flags {
     /// What relay and sink take.
+    #[cfg_attr(not(feature = "kafka"), allow(clippy::unused_self, reason = "without Kafka there is no such flag"))]
     fn kafka(&self) -> Keys {
         Keys {
             #[cfg(feature = "kafka")]
@@ -175,7 +176,8 @@ impl Configured {
         let is_agents_alone =
             dir.join("agent").is_dir() && !dir.join(".lock").exists() && !dir.join("warehouse.db").exists();
         let (what, added) = if is_agents_alone {
-            let own = Flags { data_dir: Some(dir.join("agent")), ..flags.clone() };
+            let mut own = flags.clone();
+            own.data_dir = Some(dir.join("agent"));
             ("an agent alone", ConfigFile::find(None, "agent").and_then(|file| self.add("agent", &file, &own)))
         } else {
             ("gaitway up", ConfigFile::find(None, "up").and_then(|file| self.add_up(&file, flags)))

@@ -56,7 +56,7 @@ pub(super) async fn examine(config: &AgentConfig, checkup: &mut Checkup) {
 
 fn of_identity(config: &AgentConfig, identity: Option<&Identity>, checkup: &mut Checkup) {
     let Some(identity) = identity else { return };
-    certificate::expiry("identity", &format!("{} at its relay, ", identity.agent), identity.validity, RENEW, checkup);
+    certificate::expiry("identity", &format!("{} to its relay, ", identity.agent), identity.validity, RENEW, checkup);
     if let Some(configured) = config.agent_id.as_ref().filter(|configured| **configured != identity.agent) {
         let enrolled = &identity.agent;
         let said = format!(
