@@ -38,6 +38,7 @@ mod spool;
 mod table;
 #[cfg(feature = "kafka")]
 mod tls;
+mod viewers;
 mod wear;
 
 #[cfg(feature = "kafka")]
@@ -70,6 +71,7 @@ const ROWS: &[Row] = &[
     Row { name: "light", run: light::figures, long: false },
     Row { name: "memory", run: memory::figures, long: false },
     Row { name: "wear", run: wear::figures, long: false },
+    Row { name: "viewers", run: viewers::figures, long: false },
     #[cfg(feature = "kafka")]
     Row { name: "kafka-relay", run: kafka_relay::figures, long: false },
     #[cfg(feature = "kafka")]

@@ -71,7 +71,7 @@ pub(crate) struct Spool {
     pub(crate) oldest_seconds: Option<u64>,
     /// Free on its disk.
     pub(crate) disk_free_bytes: Option<u64>,
-    /// Until nothing waits, at the present speed; none if nothing moves or nothing waits.
+    /// Until nothing waits, at the present speed; none if what waits does not become less.
     pub(crate) drained_in_seconds: Option<u64>,
 }
 
@@ -171,7 +171,7 @@ impl Status {
             agent: agent.map(ToString::to_string),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: since(status.started),
-            notices,
+            notices: notices.iter().map(|notice| sentence(notice)).collect(),
             is_open: matches!(phones, Ok(None)),
             readings: status.readings,
             duplicates: status.duplicates,
@@ -219,6 +219,14 @@ impl SeenPhone {
             late_readings: phone.late,
         }
     }
+}
+
+/// What a log says, as a sentence.
+fn sentence(said: &str) -> String {
+    let mut letters = said.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    let stop = if said.ends_with(['.', '!', '?']) { "" } else { "." };
+    first.chain(letters).chain(stop.chars()).collect()
 }
 
 /// A phone that sent nothing for so long sends nothing: twice the app's longest batch period.

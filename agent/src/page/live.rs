@@ -1,16 +1,13 @@
 //! The live page: the agent's state at one moment, in the elements that the scripts take over.
 //!
-//! - It can be read without scripts: everything but pictures is here, and the browser asks again by itself.
+//! - It can be read without scripts: everything but pictures is here, and a link asks again.
 //! - The markup of a card stands here alone; the scripts copy it from a template.
 
 use maud::{Markup, html};
 
-use super::view::document;
+use super::view::{document, still};
 use super::words;
 use crate::api::shape::{Relay, SeenPhone, Spool, Status, Test};
-
-/// Seconds until a browser without scripts asks again.
-const AGAIN: u32 = 10;
 
 /// What main.js loads, so that a browser need not find out one by one.
 const MODULES: [&str; 8] = ["phone", "way", "stream", "chart", "ribbon", "series", "stretches", "words"];
@@ -26,7 +23,6 @@ pub(super) fn page(status: &Status) -> Markup {
         _ => "many",
     };
     let head = html! {
-        noscript { meta http-equiv="refresh" content=(AGAIN); }
         @for module in MODULES { link rel="modulepreload" href={ "/page/" (module) ".js" }; }
         script type="module" src="/page/main.js" {}
     };
@@ -37,6 +33,7 @@ pub(super) fn page(status: &Status) -> Markup {
             nav { a href="/setup" { "Add a phone" } }
         }
         main {
+            (still("/"))
             ul #notices aria-label="Notices" {
                 @for notice in &status.notices { li.notice { (words::capital(notice)) } }
             }
@@ -143,9 +140,10 @@ fn no_phone(test: Option<&Test>) -> Markup {
 
 /// From here to the warehouse; the same words as way.js.
 fn way(relay: &Relay, spool: &Spool) -> Markup {
-    let (state, link, more) = match (relay.is_linked, relay.waiting_for.as_deref()) {
-        (true, _) => ("linked", "Linked", "It takes what comes."),
-        (false, why) => ("away", "Away", why.unwrap_or_default()),
+    let (state, link, more) = if relay.is_linked {
+        ("linked", "Linked", "It takes what comes.")
+    } else {
+        ("away", "Away", "What comes is kept here.")
     };
     let age =
         spool.oldest_seconds.filter(|age| *age >= 5).map(|age| format!(", the oldest for {}", words::duration(age)));
@@ -216,8 +214,9 @@ mod tests {
             "since 00:00 UTC",
             "844 readings/s",
             "<li class=\"holes wrong\">3 pushes lost on the way",
-            "<li class=\"notice\">Anybody may push",
-            "data-state=\"away\"><span>Away</span><small>the relay is away",
+            "<li class=\"notice\">Anybody may push.",
+            "Nothing is forwarded: the relay is away.",
+            "data-state=\"away\"><span>Away</span><small>What comes is kept here.",
             "<span>3 frames</span><small>7.0 kB",
         ] {
             assert!(page.contains(part), "{part}: {page}");
@@ -270,9 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn without_scripts_the_browser_asks_again() {
+    fn without_scripts_a_link_asks_again() {
         let page = shown(AgentSnapshot::default(), &UplinkSnapshot::default(), Instant::now());
-        assert!(page.contains("<noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript>"), "{page}");
+        assert!(page.contains("<noscript>") && page.contains("<a href=\"/\">Show the present one</a>"), "{page}");
+        assert!(!page.contains("http-equiv"), "{page}");
         assert!(!page.contains("style=") && !page.contains("://") && !page.contains("onclick"), "{page}");
     }
 }

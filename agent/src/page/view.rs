@@ -31,6 +31,11 @@ pub(super) fn sentence(heading: &str, text: &str) -> Markup {
     plain(&format!("gaitway: {heading}"), &html! { h1 { (heading) } p { (text) } })
 }
 
+/// What a browser without scripts is told: the page at `path` does not change by itself, which would take it from under a reader.
+pub(crate) fn still(path: &str) -> Markup {
+    html! { noscript { p.still { "Without scripts this page shows one moment. " a href=(path) { "Show the present one" } } } }
+}
+
 /// A page: `head` beside what all have, `body` with its own `main`.
 pub(crate) fn document(title: &str, head: &Markup, body: &Markup) -> Markup {
     html! {

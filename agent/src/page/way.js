@@ -18,7 +18,7 @@ function tell(id, value, more = "") {
 /** @param {Status} status */
 export function showWay({ relay, spool }) {
   part("relay").dataset.state = relay.isLinked ? "linked" : "away";
-  tell("relay", relay.isLinked ? "Linked" : "Away", relay.isLinked ? "It takes what comes." : (relay.waitingFor ?? ""));
+  tell("relay", relay.isLinked ? "Linked" : "Away", relay.isLinked ? "It takes what comes." : "What comes is kept here.");
   const oldest = spool.oldestSeconds ?? 0;
   const age = oldest < 5 ? "" : `, the oldest for ${duration(oldest)}`;
   const room = spool.maxBytes ? ` of ${size(spool.maxBytes)}` : "";

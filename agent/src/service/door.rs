@@ -77,7 +77,9 @@ impl OpenDoor {
     pub(crate) fn of(listener: SocketAddr, flag: &str) -> Self {
         let is_exposed = !listener.ip().is_loopback();
         let said = if is_exposed {
-            format!("anybody in this network may push; give each phone a token: gaitway agent phone add NAME{flag}")
+            format!(
+                "anybody in this network may push; `gaitway agent phone add NAME{flag}` gives a phone a token and lets in no other"
+            )
         } else {
             "anybody on this machine may push".to_owned()
         };

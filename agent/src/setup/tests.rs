@@ -129,7 +129,7 @@ async fn without_a_list_of_phones_any_phone_is_set_up_and_the_page_says_so() {
     assert_eq!(links(&page), [expected.clone(), expected.clone(), expected]);
     assert!(page.contains("Anybody in this network may push.") && page.contains("phone add NAME"), "{page}");
     assert!(page.contains("replaces the app's settings") && page.contains("not yet confirmed"), "{page}");
-    assert!(state(&page) == "waiting" && page.contains("<noscript><meta http-equiv=\"refresh\""), "{page}");
+    assert!(state(&page) == "waiting" && page.contains("<a href=\"/setup\">Show the present one</a>"), "{page}");
     assert!(!page.contains("<form"), "it may add no phone: {page}");
     let sensors = |page: &str| -> BTreeSet<String> {
         let link = page.split_once("href=\"sensorlogger").unwrap().1.split_once('"').unwrap().0;
@@ -207,7 +207,7 @@ async fn who_may_add_phones_makes_a_token_that_is_shown_once_and_kept_as_a_hash(
     let [(url, token), ..] = links(&body);
     let token = token.unwrap();
     assert_eq!(url, "http://192.168.1.20:8000/data");
-    assert!(!body.contains("refresh") && body.contains("Ben's phone"), "{body}");
+    assert!(!body.contains("Show the present one") && body.contains("Ben's phone"), "{body}");
     let listed = site.phones.current().unwrap().unwrap();
     assert_eq!(listed.with_token(&token).unwrap().name, "Ben's phone");
     for file in std::fs::read_dir(site.dir.path()).unwrap() {

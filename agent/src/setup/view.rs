@@ -6,10 +6,7 @@ use zeroize::Zeroizing;
 use super::code::Code;
 use super::light::Light;
 use super::link::Sensors;
-use crate::page::document;
-
-/// Seconds until a browser without scripts asks again.
-const AGAIN: u32 = 4;
+use crate::page::{document, still};
 
 /// What sets a phone up.
 pub(super) struct Links {
@@ -62,7 +59,6 @@ impl Shown<'_> {
 pub(super) fn page(shown: &Shown<'_>) -> Markup {
     let name = if let For::Phone { name, .. } | For::Forgotten(name) = shown.whose { Some(name) } else { None };
     let head = html! {
-        @if shown.again() { noscript { meta http-equiv="refresh" content=(AGAIN); } }
         link rel="stylesheet" href="/setup.css";
         link rel="modulepreload" href="/page/stream.js";
         script type="module" src="/page/setup.js" {}
@@ -81,6 +77,7 @@ pub(super) fn page(shown: &Shown<'_>) -> Markup {
                 }
             }
             (light(shown, name))
+            @if shown.again() { (still("/setup")) }
             (whose(shown))
             @if let Some(links) = &shown.links { (linked(links, shown)) }
             @if shown.may_add && matches!(shown.whose, For::Anybody | For::Adding) {
@@ -110,7 +107,7 @@ fn whose(shown: &Shown<'_>) -> Markup {
     html! {
         @match shown.whose {
             For::Anybody => p.notice {
-                "Anybody in this network may push. "
+                "Anybody " (if shown.is_for_this_machine { "on this machine" } else { "in this network" }) " may push. "
                 @if shown.may_add { a href="#add" { "Give each phone a token" } " to let in only those that you know." }
                 @else { "To let in only phones that you know: " code { "gaitway agent phone add NAME" (flag) } }
             },

@@ -12,7 +12,7 @@ use gaitway_service::broker::{self, AccessError};
 use gaitway_service::secret::Secret;
 use rumqttc::{
     AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet,
-    QoS, StateError, SubscribeReasonCode, TlsConfiguration, Transport,
+    QoS, StateError, SubscribeReasonCode, TlsConfiguration, Transport, mqttbytes,
 };
 
 use crate::identity::{Route, Security, explain};
@@ -208,6 +208,9 @@ fn lost(door: Door, agent: &AgentId, error: &ConnectionError) -> Lost {
         }),
         ConnectionError::MqttState(StateError::ConnectionAborted) => Lost::Failed(format!("{door} closed the link")),
         ConnectionError::MqttState(StateError::AwaitPingResp) => Lost::Failed(format!("{door} does not answer pings")),
+        ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)),
+        ) => Lost::Failed(format!("the link to {door} broke: {error}")),
         ConnectionError::Io(error) => Lost::Failed(error.to_string()),
         error => Lost::Failed(error.to_string()),
     }
