@@ -39,6 +39,8 @@ enum Who {
     WebPage,
     /// As that page, whose name leads to this machine now.
     Rebound,
+    /// A page on this machine under a name of the network, which any neighbour may have lead here.
+    Neighbour,
     /// Without a token, through a proxy on this machine.
     Proxied,
     /// The same, a browser that came by a link.
@@ -51,13 +53,14 @@ enum Who {
     Ben,
 }
 
-const ALL: [Who; 12] = [
+const ALL: [Who; 13] = [
     Who::Stranger,
     Who::Guesser,
     Who::Revoked,
     Who::OtherPhone,
     Who::WebPage,
     Who::Rebound,
+    Who::Neighbour,
     Who::Proxied,
     Who::Reader,
     Who::PlainText,
@@ -137,7 +140,9 @@ fn allowed(is_https: bool, who: Who, what: What) -> Answer {
         (Who::Rebound, What::Other(_, path)) if is_shown(path) => Some(421),
         (_, What::Other("GET", "/healthz" | "/readyz" | "/metrics")) => Some(200),
         (_, What::Other(_, path)) if path.starts_with("/enter/") => Some(403),
-        (Who::Proxied, What::Other(_, path)) if matches!(path, "/" | "/setup") || path.starts_with("/api/") => {
+        (Who::Proxied | Who::Neighbour, What::Other(_, path))
+            if matches!(path, "/" | "/setup") || path.starts_with("/api/") =>
+        {
             Some(403)
         }
         // A phone is added by the page's own form alone.
@@ -211,7 +216,11 @@ impl Door {
                 ("POST", path, body, authorization)
             }
         };
-        let host = if who == Who::Rebound { "page.example" } else { "localhost" };
+        let host = match who {
+            Who::Rebound => "page.example",
+            Who::Neighbour => "evil.local",
+            _ => "localhost",
+        };
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
         if let Some(authorization) = authorization {
             let _ = write!(head, "Authorization: {authorization}\r\n");
@@ -219,6 +228,7 @@ impl Door {
         head.push_str(match who {
             Who::WebPage => "Origin: https://page.example\r\nSec-Fetch-Site: cross-site\r\n",
             Who::Rebound => "Origin: http://page.example\r\nSec-Fetch-Site: same-origin\r\n",
+            Who::Neighbour => "Origin: http://evil.local\r\nSec-Fetch-Site: same-origin\r\n",
             Who::Proxied | Who::Reader => "X-Forwarded-For: 192.0.2.7\r\n",
             _ => "",
         });

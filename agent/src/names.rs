@@ -3,7 +3,9 @@
 //! - A web page can have its own name lead to this machine (DNS rebinding), and what its browser then sends looks as if it were asked of
 //!   the page's own site. So a name that somebody else may have registered is answered with a sentence.
 //! - Addresses, names without a dot and names below domains that nobody can register lead here because somebody in this network
-//!   said so.
+//!   said so: to whom a cookie was given under that name is answered under it.
+//! - Whoever needs no cookie, for it is on this machine, is answered under names alone that nobody else in the network can have lead
+//!   here: a neighbour may answer for any `.local`.
 
 use std::net::Ipv6Addr;
 
@@ -30,12 +32,20 @@ impl Names {
         headers.get_all(HOST).iter().find(|host| !self.is_ours(host)).map(shown)
     }
 
-    fn is_ours(&self, host: &HeaderValue) -> bool {
-        let Ok(host) = host.to_str() else { return false };
-        let Some(name) = without_port(host) else { return false };
-        let name = plain(name);
-        is_address(&name) || is_private(&name) || self.0.contains(&name)
+    /// Whether nobody else can have had the host that `headers` name lead here: it is an address, or what this machine calls itself.
+    pub fn is_certain(&self, headers: &HeaderMap) -> bool {
+        let is_own = |name: &String| is_address(name) || name == "localhost" || self.0.contains(name);
+        headers.get_all(HOST).iter().all(|host| name(host).is_some_and(|name| is_own(&name)))
     }
+
+    fn is_ours(&self, host: &HeaderValue) -> bool {
+        name(host).is_some_and(|name| is_address(&name) || is_private(&name) || self.0.contains(&name))
+    }
+}
+
+/// The name in it, if it has the form of a host.
+fn name(host: &HeaderValue) -> Option<String> {
+    host.to_str().ok().and_then(without_port).map(plain)
 }
 
 /// Without a port, if it has the form of a host.
@@ -103,6 +113,22 @@ mod tests {
             assert_eq!(stranger(host), None, "{host}");
         }
         assert_eq!(Names::default().stranger(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_name_that_a_neighbour_may_answer_for_is_not_certain() {
+        let names = Names(vec!["pi".to_owned(), "pi.example.org".to_owned()]);
+        let is_certain =
+            |host: &'static str| names.is_certain(&HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]));
+        for host in ["127.0.0.1:8000", "[::1]", "192.168.1.9", "localhost:8000", "Pi:8000", "pi.example.org."] {
+            assert!(is_certain(host), "{host}");
+        }
+        for host in ["evil.local", "evil", "pi.local:8000", "pi.lan", "x.localhost", "evil.home", "", "a b"] {
+            assert!(!is_certain(host), "{host}");
+        }
+        let two = [(HOST, HeaderValue::from_static("pi")), (HOST, HeaderValue::from_static("evil.local"))];
+        assert!(!names.is_certain(&two.into_iter().collect()));
+        assert!(Names::default().is_certain(&HeaderMap::new()), "no browser asks so");
     }
 
     #[test]

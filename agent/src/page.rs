@@ -135,7 +135,10 @@ fn now() -> i64 {
 
 async fn only_readers(State(page): State<Arc<Page>>, mut request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>();
-    let is_here = caller.is_some_and(Caller::is_here);
+    // A page of this machine's browser may come by a name that a neighbour has lead here.
+    let is_certain = |names: &Arc<Names>| names.is_certain(request.headers());
+    let is_here =
+        caller.is_some_and(Caller::is_here) && request.extensions().get::<Arc<Names>>().is_some_and(is_certain);
     let pass = Pass { page, headers: request.headers().clone(), is_here };
     let is_for_programs = is_for_programs(request.uri().path());
     match pass.look() {
