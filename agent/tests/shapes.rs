@@ -192,6 +192,10 @@ fn what_is_no_push_is_refused_with_the_reason() {
         assert!(matches!(refused(body), Refusal::NotAPush(_)), "{body:?}");
     }
     for key in ["deviceId", "sessionId"] {
+        for folder in [".", ".."] {
+            let body = format!(r#"{{"deviceId":"d","sessionId":"s","{key}":"{folder}","payload":[]}}"#);
+            assert!(refused(&body).to_string().contains("which is no name"), "{body:?}");
+        }
         for control in ["\\u0000", "\\n", "\\u001b[2J", "\\u007f", "\u{85}"] {
             let body = format!(r#"{{"deviceId":"d","sessionId":"s","{key}":"a{control}b","payload":[]}}"#);
             let said = format!("the body is not a Sensor Logger push: its {key} has control characters in it");

@@ -17,6 +17,9 @@ const PIECE: i64 = 100;
 
 const DAY: i64 = 86_400;
 
+/// Seconds whose windows the agent's store takes at once, however slow its thread is: a third of the day.
+const PART: i64 = DAY / 3;
+
 /// How long frames are watched, ms.
 const WATCHED: u32 = 4_000;
 
@@ -34,7 +37,16 @@ fn push_a_day(phone: &mut Walker, origin: &str) -> u32 {
     let address = origin.strip_prefix("http://").unwrap();
     let mut connection = Kept::open(address.parse().unwrap(), None).unwrap();
     let (mut random, mut left, mut magnitude, mut changes) = (Random::new(7), 0, STANDING, 0);
-    for _ in 0..DAY / PIECE {
+    let url = format!("{origin}/api/v1/phones/{}/activities?from={begin}", phone.device);
+    let can_ask_for = |seconds: i64| {
+        await_that("the day so far can be asked for", || {
+            let (status, told) = http::get(&url).unwrap();
+            let told: Value = serde_json::from_str(&told).unwrap();
+            let known = || told["seconds"].as_object().unwrap().values().filter_map(Value::as_f64).sum::<f64>();
+            status == 200 && known() > (seconds - 60) as f64
+        });
+    };
+    for piece in 1..=DAY / PIECE {
         if left == 0 {
             left = 1 + random.below(9);
             magnitude = [STANDING, WALKING, RUNNING][random.below(3) as usize];
@@ -44,13 +56,10 @@ fn push_a_day(phone: &mut Walker, origin: &str) -> u32 {
         let body = phone.body(&["accelerometer"], PIECE, 1, magnitude);
         let (status, said) = connection.post("/data", &body).unwrap();
         assert_eq!(status, 200, "{said}");
+        if piece * PIECE % PART == 0 {
+            can_ask_for(piece * PIECE);
+        }
     }
-    let url = format!("{origin}/api/v1/phones/{}/activities?from={begin}", phone.device);
-    await_that("the whole day can be asked for", || {
-        let told: Value = serde_json::from_str(&http::get(&url).unwrap().1).unwrap();
-        let seconds: f64 = told["seconds"].as_object().unwrap().values().filter_map(Value::as_f64).sum();
-        seconds > DAY as f64 - 60.0
-    });
     changes
 }
 

@@ -80,6 +80,35 @@ fn a_killed_relay_is_told_and_a_restarted_agent_is_found_again() {
 
 #[test]
 #[ignore = "needs chromium"]
+fn a_page_that_nobody_sees_holds_no_connection_and_is_at_the_present_once_it_is_seen() {
+    let house = House::new();
+    let mut phone = house.walker("phone-anna");
+    phone.push(WALKING);
+    let page = house.browser.page(PHONE);
+    page.open(&house.at("/"));
+    page.await_element("#connection[data-state=live]");
+    page.await_element(&phone.doing("walking"));
+    let hide = |is_hidden: bool| {
+        page.run(&format!(
+            "Object.defineProperty(document, 'hidden', {{get: () => {is_hidden}, configurable: true}});
+             document.dispatchEvent(new Event('visibilitychange'))"
+        ));
+    };
+    let events = "performance.getEntriesByType('resource').filter(one => one.name.endsWith('/events')).length";
+    hide(true);
+    // It is told of only once it has ended.
+    page.wait("the events end", &format!("{events} === 1"));
+    phone.rest(40);
+    phone.push(RUNNING);
+    assert!(page.has(&phone.doing("walking")), "it does not follow");
+    hide(false);
+    page.await_element(&phone.doing("running"));
+    page.await_element("#connection[data-state=live]");
+    page.assert_quiet();
+}
+
+#[test]
+#[ignore = "needs chromium"]
 fn where_events_do_not_pass_the_page_asks_again_and_again() {
     let house = House::new();
     let way = Deaf::towards(house.origin().strip_prefix("http://").unwrap());

@@ -100,7 +100,6 @@ fn walking_then_running_changes_the_large_word_in_order_with_the_running_window(
         let order: Vec<&str> = words.iter().map(|(word, _)| word.as_str()).collect();
         println!("{size}: {}", order.join(" → "));
         assert!(follows(&words, &["stationary", "walking", "running", "walking"]), "{order:?}");
-        assert_eq!(page.text("article.phone .activity").to_lowercase(), "walking");
         for part in [".confidence", ".since", ".heard", ".rate", ".holes", ".late"] {
             assert!(!page.text(&format!("article.phone {part}")).is_empty(), "{part}");
         }

@@ -227,6 +227,10 @@ fn message_id(value: &Value) -> Option<u64> {
 fn id(key: &'static str, value: Option<Value>) -> Result<String, Refusal> {
     match value {
         Some(Value::Text(id)) if id.len() > limits::MAX_ID => Err(Refusal::too_large(key, limits::MAX_ID)),
+        // No address could name it: a browser takes it for a folder.
+        Some(Value::Text(id)) if matches!(id.as_ref(), "." | "..") => {
+            Err(Refusal::NotAPush(format!("its {key} is {id:?}, which is no name")))
+        }
         // Nobody could name it on a command line, to forget what it sent.
         Some(Value::Text(id)) if id.contains(char::is_control) => {
             Err(Refusal::NotAPush(format!("its {key} has control characters in it")))

@@ -211,7 +211,7 @@ export class Card {
       say(this.#parts.heard, `heard until ${exact(this.heardAt)}`);
     } else {
       say(this.#parts.heard, silent >= SILENT_MS ? `last heard ${ago(silent / 1000)}` : "heard just now");
-      this.#lasting();
+      this.#lasting(isStale ? this.heardAt : Date.now());
     }
     if (!isLost && Date.now() > this.#askAt) this.renew();
     if (this.#ticks % 4 === 0) this.#measured();
@@ -229,13 +229,14 @@ export class Card {
     if (this.#chart.activity !== activity) [this.#chart.activity, this.#chart.isDirty] = [activity, true];
   }
 
-  #lasting() {
+  /** @param {number} until */
+  #lasting(until) {
     const since = this.#since;
     if (since === null || !this.activity || Number.isNaN(since)) {
       say(this.#parts.since, "");
       return;
     }
-    const seconds = (Date.now() + (this.#ahead ?? 0) - since) / 1000;
+    const seconds = (until + (this.#ahead ?? 0) - since) / 1000;
     // Of a phone whose clock is not known and not the browser's nobody can say for how long.
     const isStrange = this.#ahead === null && (seconds < -60 || seconds > 86_400);
     const lasting = seconds < 3 ? "just begun" : `for ${duration(seconds)}`;

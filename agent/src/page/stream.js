@@ -4,7 +4,7 @@
  *
  * - Whoever follows always knows which of the two it is, or since when nothing was heard.
  * - An answer of the agent is news; an open connection alone is not.
- * - A device that wakes asks at once.
+ * - A device that wakes asks at once. A page that nobody sees holds no connection: browsers have six for a host.
  */
 
 /**
@@ -39,6 +39,8 @@ const POLL_MS = 2000;
 const ANSWER_MS = 5000;
 /** Before events are tried again: after the first failures, and while polling works. */
 const RETRY_MS = [300, 1500, 5000, 20_000];
+/** Before who is let in no more asks again. */
+const CLOSED_MS = 30_000;
 /** A tick that comes so late means that the device slept. */
 const SLEPT_MS = 6000;
 
@@ -75,13 +77,13 @@ class Stream {
   begin() {
     const { signal } = this.#stopped;
     const wake = () => this.#wake();
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), { signal });
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.#sleep() : wake()), { signal });
     window.addEventListener("online", wake, { signal });
     window.addEventListener("pageshow", (event) => event.persisted && wake(), { signal });
     // A page that is kept for "back" holds no connection.
     window.addEventListener("pagehide", () => this.#drop(), { signal });
     this.#timer = window.setInterval(() => this.#tick(), 500);
-    this.#connect();
+    if (!document.hidden) this.#connect();
   }
 
   end() {
@@ -95,6 +97,7 @@ class Stream {
     const now = Date.now();
     const slept = now - this.#ticked > SLEPT_MS && document.visibilityState === "visible";
     this.#ticked = now;
+    if (document.hidden) return;
     if (slept) return this.#wake();
     if (this.#events && now - this.#quietSince > SILENCE_MS) this.#failed();
     if (now >= this.#retryAt) this.#connect();
@@ -106,6 +109,12 @@ class Stream {
     this.#failures = 0;
     this.#connect();
     if (!this.#asking) void this.#ask();
+  }
+
+  #sleep() {
+    this.#drop();
+    // What comes first afterwards is told as new: something was missed.
+    [this.#retryAt, this.#pollAt, this.#told] = [Infinity, Infinity, null];
   }
 
   #drop() {
@@ -150,6 +159,7 @@ class Stream {
     this.#asking = asking;
     const late = window.setTimeout(() => asking.abort(), ANSWER_MS);
     /** @type {string | null} */ let reason = null;
+    let isClosed = false;
     try {
       const answer = await fetch(STATUS, { cache: "no-store", signal: asking.signal });
       if (answer.ok) {
@@ -162,7 +172,8 @@ class Stream {
         this.#followers.status?.(status);
         return;
       }
-      reason = answer.status === 403 ? "This browser is not let in any more." : `The agent answers ${answer.status}.`;
+      isClosed = answer.status === 403;
+      reason = isClosed ? "This browser is not let in any more: it needs a new link." : `The agent answers ${answer.status}.`;
     } catch {
       // Nothing answers: the state says so.
     } finally {
@@ -171,7 +182,8 @@ class Stream {
       if (this.#pollAt !== Infinity) this.#pollAt = Date.now() + POLL_MS;
     }
     if (this.#stopped.signal.aborted) return;
-    if (this.#pollAt === Infinity) this.#pollAt = Date.now() + POLL_MS;
+    if (this.#pollAt === Infinity || isClosed) this.#pollAt = Date.now() + (isClosed ? CLOSED_MS : POLL_MS);
+    if (isClosed) this.#retryAt = Infinity;
     this.#tell({ state: "lost", since: this.#heard, reason });
   }
 
