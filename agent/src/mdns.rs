@@ -206,11 +206,14 @@ impl Shell {
             match effect {
                 Effect::Send { link, to, packet } => self.send(link, to, &packet).await,
                 Effect::InForce(name) => self.take(name),
-                Effect::Renamed { from, to } => {
+                Effect::Renamed { from, to, is_first: true } => {
                     tracing::warn!(
-                        "{from}.local is another's in this network, so this agent will be {to}.local: set mdns.name to \
-                         choose"
+                        "{from}.local is another's in this network, so this agent asks for {to}.local, or for the next \
+                         that is nobody's: set mdns.name to choose"
                     );
+                }
+                Effect::Renamed { from, to, .. } => {
+                    tracing::debug!("{from}.local is another's in this network too: {to}.local is next");
                 }
             }
         }

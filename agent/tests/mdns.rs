@@ -1,8 +1,6 @@
 //! The agent's name in the local network, as Debian's Avahi finds it: on machines of their own, made of namespaces.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::time::Instant;
-
 mod mdns {
     pub(crate) mod avahi;
     pub(crate) mod machine;
@@ -55,9 +53,7 @@ fn two_agents_of_one_name_in_one_network_are_found_under_two_until_they_end() {
     await_address(&avahi, "attic.local", "10.77.0.1");
     await_address(&avahi, "attic-2.local", "10.77.0.2");
 
-    let asked = Instant::now();
     assert!(first.terminate().success());
-    assert!(asked.elapsed().as_secs() < 10, "{:?}", asked.elapsed());
     await_pages(&avahi, &[page("attic-2", "10.77.0.2")]);
     // The name is free, and yet the second keeps the one that phones push to.
     assert!(second.terminate().success());
@@ -147,7 +143,7 @@ fn a_port_that_is_another_s_alone_is_said_once_and_the_agent_runs_and_tries_agai
     let taken = pi.take_port();
     let mut running = agent(&pi, &dir.path().join("agent"), EVERYWHERE);
     running.await_saying("cannot be told on every link");
-    assert!(is_served(&pi));
+    await_some("the agent answers", || is_served(&pi).then_some(()));
     drop(taken);
     await_pages(&avahi, &[page("attic", "10.77.0.1")]);
     assert_eq!(running.said().matches("cannot be told on every link").count(), 1);

@@ -23,7 +23,11 @@ pub fn parse<C: Parser>() -> Result<C, ExitCode> {
 }
 
 fn with_completions(command: Command) -> Command {
-    let shell = Arg::new(SHELL).required(true).value_parser(EnumValueParser::<Shell>::new()).help("The shell's name");
+    let shell = Arg::new(SHELL)
+        .value_name("SHELL")
+        .required(true)
+        .value_parser(EnumValueParser::<Shell>::new())
+        .help("The shell's name");
     command
         .subcommand(Command::new(COMPLETIONS).about("Print what a shell needs to complete these commands").arg(shell))
 }
@@ -46,4 +50,16 @@ fn script(shell: Shell, mut command: Command) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, plain.clone(), &mut script);
     String::from_utf8_lossy(&script).replace(&format!(" {plain}\n"), &format!(" {name}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_its_value_as_others_do() {
+        let mut command = with_completions(Command::new("gaitway"));
+        let completions = command.find_subcommand_mut(COMPLETIONS).unwrap();
+        assert!(completions.render_usage().to_string().ends_with(" <SHELL>"), "{}", completions.render_usage());
+    }
 }

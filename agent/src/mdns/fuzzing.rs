@@ -102,7 +102,7 @@ impl House {
                     answers += usize::from(packet.has_flags(PacketFlag::RESPONSE));
                 }
                 Effect::InForce(name) => self.is_in_force = name.is_some(),
-                Effect::Renamed { from, to } => assert_ne!(from, to),
+                Effect::Renamed { from, to, .. } => assert_ne!(from, to),
             }
         }
         answers

@@ -6,9 +6,6 @@
 /// The longest name.
 pub(crate) const LONGEST: usize = 55;
 
-/// Names tried when a kept one is looked for.
-const LOOKED_FOR: u32 = 100;
-
 /// Whether `text` can be a name: letters, digits and inner dashes.
 pub(crate) fn is_name(text: &str) -> bool {
     let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
@@ -49,13 +46,21 @@ impl Candidates {
 
     /// The place of `name` among the names.
     pub(super) fn place_of(&self, name: &str) -> Option<u32> {
-        (0..LOOKED_FOR).find(|taken| self.nth(*taken) == name)
+        // Where it is not the machine's own with an end, its number is that one's.
+        let places = [Some(0), place_in(name), place_in(&self.host)];
+        places.into_iter().flatten().find(|taken| self.nth(*taken) == name)
     }
 }
 
 /// The second is `-2`.
 fn numbered(base: &str, taken: u32) -> String {
     if taken == 0 { base.to_owned() } else { with(base, &format!("-{}", u64::from(taken) + 1)) }
+}
+
+/// The place that the number at the end of `name` tells.
+fn place_in(name: &str) -> Option<u32> {
+    let number: u64 = name.rsplit_once('-')?.1.parse().ok()?;
+    number.checked_sub(1)?.try_into().ok()
 }
 
 fn with(base: &str, end: &str) -> String {
@@ -78,6 +83,10 @@ mod tests {
         let names = Candidates::new("Attic", "pi.example.org");
         assert_eq!([0, 1, 2].map(|taken| names.nth(taken)), ["attic", "attic-2", "attic-3"]);
         assert_eq!((names.base(), names.place_of("attic-3"), names.place_of("cellar")), ("attic", Some(2), None));
+        assert_eq!(names.place_of("attic-144"), Some(143));
+        for never in ["attic-1", "attic-0", "attic-02", "attic-+2", "attic-99999999999", "attics-2"] {
+            assert_eq!(names.place_of(never), None, "{never}");
+        }
     }
 
     #[test]
@@ -100,8 +109,11 @@ mod tests {
             let plain = Candidates::new(&wanted, "").nth(taken);
             let long = format!("{}-gaitway", &wanted[..wanted.len().min(LONGEST - 8)]);
             for (wanted, host) in [(&wanted, "pi"), (&wanted, plain.as_str()), (&long, long.as_str())] {
-                let name = Candidates::new(wanted, host).nth(taken);
+                let names = Candidates::new(wanted, host);
+                let name = names.nth(taken);
                 prop_assert!(is_name(&name) && name != host, "{}", name);
+                let place = names.place_of(&name);
+                prop_assert!(place.is_some_and(|place| names.nth(place) == name), "{} is at {:?}", name, place);
             }
         }
     }

@@ -1,14 +1,17 @@
 //! The responder's machine: probing, announcing, answering, giving way. Pure: time is an argument, packets are effects.
 //!
 //! - Nothing is answered before the name was asked for three times and nobody else had it, RFC 6762, section 8.
-//! - A name that is another's is given up for the next candidate; goodbyes name nothing but what is in force.
+//! - A name that is another's is given up for the next candidate, once it was asked for; goodbyes name nothing but what
+//!   is in force.
 //! - Nothing is sent to all of a link twice within a second, but in defence of the name.
-//! - Of what others say nothing is kept.
+//! - Of what others say nothing is kept; what no honest neighbour sends, in size or in number, is not read.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use gaitway_service::rate::{Bucket, Rate};
+use simple_dns::header_buffer;
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, OPCODE, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, ResourceRecord};
 
@@ -28,12 +31,21 @@ const SAY_AGAIN: Duration = Duration::from_secs(1);
 const DEFEND_AGAIN: Duration = Duration::from_millis(250);
 const LEGACY_TTL: u32 = 10;
 
-/// So many conflicts in a row, and each name is waited for: RFC 6762, section 8.1.
+/// So many conflicts, none of them long after the one before, and each name is waited for: RFC 6762, section 8.1.
 const MANY_CONFLICTS: u32 = 15;
 const AFTER_MANY: Duration = Duration::from_secs(5);
+const LONG_AFTER: Duration = Duration::from_secs(60);
 
-/// Questions of one packet that are looked at.
-const MOST_QUESTIONS: usize = 64;
+/// A packet with more of either is not read: honest neighbours send none.
+const MOST_QUESTIONS: u16 = 64;
+const MOST_RECORDS: u16 = 256;
+
+/// Packets of one link that are read, 200 a second. More are lost: mDNS repeats.
+const READ: Rate = Rate::new(Duration::from_millis(5), Duration::from_secs(1));
+
+/// Answers on one link to who asks from elsewhere than mDNS's port, 20 a second: they are greater than the question,
+/// and who is said to have asked need not have.
+const ANSWERS_TO_ONE: Rate = Rate::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// One interface, by IPv4 or by IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +76,8 @@ pub(super) enum Effect {
         from: String,
         /// The next.
         to: String,
+        /// Nothing was given up since a name was in force.
+        is_first: bool,
     },
 }
 
@@ -83,13 +97,23 @@ enum Phase {
 }
 
 /// What is known of one link.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Link {
     told: Vec<IpAddr>,
     /// When each kind was last sent to all.
     said: [Option<Instant>; Kinds::COUNT],
     /// What will be answered, and when.
     waiting: Option<(Instant, Kinds)>,
+    /// What may be read, and answered to one.
+    read: Bucket,
+    answers_to_one: Bucket,
+}
+
+impl Link {
+    fn new(now: Instant) -> Self {
+        let full = Bucket::full(now);
+        Self { told: Vec::new(), said: Default::default(), waiting: None, read: full, answers_to_one: full }
+    }
 }
 
 /// The machine.
@@ -99,6 +123,9 @@ pub(super) struct Responder {
     service: Service,
     taken: u32,
     conflicts: u32,
+    last_conflict: Option<Instant>,
+    /// A name was given up since one was in force.
+    has_given_way: bool,
     records: Records,
     phase: Phase,
     is_in_force: bool,
@@ -117,6 +144,8 @@ impl Responder {
             service,
             taken,
             conflicts: 0,
+            last_conflict: None,
+            has_given_way: false,
             records,
             phase: Phase::Idle,
             is_in_force: false,
@@ -159,7 +188,7 @@ impl Responder {
         }
         self.links.retain(|id, _| links.contains_key(id));
         for (id, told) in links {
-            self.links.entry(*id).or_default().told.clone_from(told);
+            self.links.entry(*id).or_insert_with(|| Link::new(now)).told.clone_from(told);
         }
         if self.links.is_empty() {
             self.phase = Phase::Idle;
@@ -173,11 +202,12 @@ impl Responder {
 
     /// A packet that came from a neighbour on `link`.
     pub(super) fn handle_packet(&mut self, now: Instant, link: LinkId, from: SocketAddr, bytes: &[u8]) {
+        let Some(read) = self.links.get_mut(&link).map(|link| &mut link.read) else { return };
+        if !is_honest_in_size(bytes) || read.take(READ, now).is_err() {
+            return;
+        }
         let Ok(packet) = Packet::parse(bytes) else { return };
-        if packet.opcode() != OPCODE::StandardQuery
-            || packet.rcode() != RCODE::NoError
-            || !self.links.contains_key(&link)
-        {
+        if packet.opcode() != OPCODE::StandardQuery || packet.rcode() != RCODE::NoError {
             return;
         }
         if packet.has_flags(PacketFlag::RESPONSE) {
@@ -188,7 +218,7 @@ impl Responder {
             self.tie(now, link, &packet);
             self.answer(now, link, &packet);
         } else {
-            self.answer_one(link, from, &packet);
+            self.answer_one(now, link, from, &packet);
         }
         self.say_what_is_due(now);
     }
@@ -204,7 +234,7 @@ impl Responder {
                 self.phase = Phase::Probing { sent: sent + 1, next: now + PROBE_EVERY };
             }
             Phase::Probing { next, .. } if next <= now => {
-                self.conflicts = 0;
+                self.has_given_way = false;
                 if !self.is_in_force {
                     self.is_in_force = true;
                     self.effects.push_back(Effect::InForce(Some(self.name())));
@@ -270,16 +300,21 @@ impl Responder {
     /// Sees whether somebody else has the name.
     fn heed(&mut self, now: Instant, packet: &Packet<'_>) {
         let mut said = packet.answers.iter().chain(&packet.additional_records);
-        if self.phase == Phase::Idle || !said.any(|record| self.records.are_contradicted_by(record, &self.own)) {
+        // A name that was not asked for yet is nobody's to give up: who has it says so when it is.
+        let is_open = !matches!(self.phase, Phase::Idle | Phase::Probing { sent: 0, .. });
+        if !is_open || !said.any(|record| self.records.are_contradicted_by(record, &self.own)) {
             return;
         }
-        self.conflicts = self.conflicts.saturating_add(1);
+        let before = self.last_conflict.replace(now);
+        let is_new = before.is_none_or(|before| now.saturating_duration_since(before) > LONG_AFTER);
+        self.conflicts = if is_new { 1 } else { self.conflicts.saturating_add(1) };
         self.lose_force();
         if matches!(self.phase, Phase::Probing { .. }) {
             let from = self.name();
             self.taken = self.taken.wrapping_add(1);
             self.records = Records::new(&self.name(), self.service);
-            self.effects.push_back(Effect::Renamed { from, to: self.name() });
+            let is_first = !std::mem::replace(&mut self.has_given_way, true);
+            self.effects.push_back(Effect::Renamed { from, to: self.name(), is_first });
         }
         for link in self.links.values_mut() {
             link.waiting = None;
@@ -289,7 +324,7 @@ impl Responder {
 
     /// Sees whether somebody else asks for the same name at the same time, and has the better right.
     fn tie(&mut self, now: Instant, id: LinkId, packet: &Packet<'_>) {
-        let is_asking = matches!(self.phase, Phase::Probing { .. }) && !self.is_in_force;
+        let is_asking = matches!(self.phase, Phase::Probing { sent: 1.., .. }) && !self.is_in_force;
         let Some(link) = self.links.get(&id).filter(|_| is_asking && !packet.name_servers.is_empty()) else { return };
         let ours = self.records.of(Kinds::UNIQUE, &link.told);
         let is_lost = [&self.records.host, &self.records.instance].into_iter().any(|name| {
@@ -327,14 +362,15 @@ impl Responder {
     }
 
     /// Answers who asks from elsewhere, and hears nothing else: RFC 6762, section 6.7.
-    fn answer_one(&mut self, id: LinkId, from: SocketAddr, packet: &Packet<'_>) {
+    fn answer_one(&mut self, now: Instant, id: LinkId, from: SocketAddr, packet: &Packet<'_>) {
         let kinds = self.asked(id, packet).without(Kinds::NOTHING_ELSE);
-        if kinds.is_empty() {
+        let Some(link) = self.links.get_mut(&id).filter(|_| !kinds.is_empty()) else { return };
+        if link.answers_to_one.take(ANSWERS_TO_ONE, now).is_err() {
             return;
         }
         let mut reply = self.response(id, kinds, Records::beside(kinds).without(Kinds::NOTHING_ELSE));
         reply.set_id(packet.id());
-        reply.questions = packet.questions.iter().take(MOST_QUESTIONS).map(|q| q.clone().into_owned()).collect();
+        reply.questions = packet.questions.iter().map(|question| question.clone().into_owned()).collect();
         for record in reply.answers.iter_mut().chain(&mut reply.additional_records) {
             record.ttl = record.ttl.min(LEGACY_TTL);
             record.cache_flush = false;
@@ -345,8 +381,10 @@ impl Responder {
     /// What `packet` asks for and does not know.
     fn asked(&self, id: LinkId, packet: &Packet<'_>) -> Kinds {
         let Some(link) = self.links.get(&id).filter(|_| self.is_in_force) else { return Kinds::NONE };
-        let questions = packet.questions.iter().take(MOST_QUESTIONS);
-        let asked = questions.fold(Kinds::NONE, |asked, question| asked.and(self.records.asked(question, &link.told)));
+        let asked = packet
+            .questions
+            .iter()
+            .fold(Kinds::NONE, |asked, question| asked.and(self.records.asked(question, &link.told)));
         let is_known = |record: &ResourceRecord<'_>| {
             packet.answers.iter().any(|known| known == record && known.ttl >= record.ttl / 2)
         };
@@ -408,6 +446,15 @@ impl Responder {
         let span = milliseconds.end - milliseconds.start;
         Duration::from_millis(milliseconds.start + (z ^ (z >> 31)) % span)
     }
+}
+
+/// Whether its header counts no more than an honest packet has: what is counted is read whole, names and all.
+fn is_honest_in_size(bytes: &[u8]) -> bool {
+    use header_buffer::{additional_records, answers, name_servers, questions};
+    let records = [answers(bytes), name_servers(bytes), additional_records(bytes)]
+        .into_iter()
+        .try_fold(0_u16, |sum, count| Some(sum.saturating_add(count.ok()?)));
+    questions(bytes).is_ok_and(|count| count <= MOST_QUESTIONS) && records.is_some_and(|count| count <= MOST_RECORDS)
 }
 
 /// Those of `kinds` that were not sent to all within `again`.

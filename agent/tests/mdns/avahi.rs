@@ -42,9 +42,14 @@ impl<'m> Avahi<'m> {
 
         let lines = format!("[server]\nhost-name={host}\nuse-ipv4=yes\nuse-ipv6=no\n[publish]\npublish-hinfo=no\n");
         let configuration = write("avahi.conf", lines);
+        // One that was killed left its number, which another process may have by now.
         let mut command = machine.command("sh");
         command
-            .args(["-c", "mkdir -p /run/avahi-daemon && exec avahi-daemon \"$@\"", "avahi-daemon"])
+            .args([
+                "-c",
+                "mkdir -p /run/avahi-daemon && rm -f /run/avahi-daemon/pid && exec avahi-daemon \"$@\"",
+                "avahi-daemon",
+            ])
             .args(["--no-drop-root", "--no-chroot", "--no-rlimits", "--file"])
             .arg(configuration)
             .env("DBUS_SYSTEM_BUS_ADDRESS", address(&bus));
@@ -55,7 +60,7 @@ impl<'m> Avahi<'m> {
 
     fn ask(&self, tool: &str, args: &[&str]) -> String {
         let mut command = self.machine.command("timeout");
-        command.args(["20", tool]).args(args).env("DBUS_SYSTEM_BUS_ADDRESS", address(&self.bus));
+        command.args(["30", tool]).args(args).env("DBUS_SYSTEM_BUS_ADDRESS", address(&self.bus));
         let answer = command.output().unwrap_or_else(|error| panic!("{tool}: {error}"));
         String::from_utf8_lossy(&answer.stdout).into_owned()
     }

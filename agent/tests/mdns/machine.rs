@@ -12,8 +12,8 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long anything may take that must happen.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take that must happen, on a machine that has much else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits until `found` gives something; `what` names it.
 pub(crate) fn await_some<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {

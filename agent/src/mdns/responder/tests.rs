@@ -13,6 +13,8 @@ struct Agent {
     now: Instant,
     in_force: Option<String>,
     renamed: Vec<String>,
+    /// Of these, such as are warned of.
+    warned: usize,
 }
 
 impl Agent {
@@ -20,7 +22,7 @@ impl Agent {
         let mut machine = Responder::new(Candidates::new(name, "pi"), 0, HTTP, u64::from(ip.as_bytes()[ip.len() - 1]));
         let ip: IpAddr = ip.parse().unwrap();
         machine.handle_links(now, &BTreeMap::from([(LAN, vec![ip])]), vec![ip]);
-        Self { machine, address: (ip, PORT).into(), now, in_force: None, renamed: Vec::new() }
+        Self { machine, address: (ip, PORT).into(), now, in_force: None, renamed: Vec::new(), warned: 0 }
     }
 
     /// What it sends next to all, or to one.
@@ -30,7 +32,10 @@ impl Agent {
             match effect {
                 Effect::Send { to, packet, .. } => sent.push((to, packet)),
                 Effect::InForce(name) => self.in_force = name,
-                Effect::Renamed { to, .. } => self.renamed.push(to),
+                Effect::Renamed { to, is_first, .. } => {
+                    self.renamed.push(to);
+                    self.warned += usize::from(is_first);
+                }
             }
         }
         sent
@@ -242,6 +247,91 @@ fn who_contradicts_every_name_is_not_run_after() {
         tries += 1;
     }
     assert!(tries < 40 && agent.in_force.is_none(), "{tries} names in a minute");
+}
+
+/// Somebody else's word that the name which `agent` has, or asks for, is at another address.
+fn lie_about(agent: &Agent) -> Vec<u8> {
+    let mut packet = Packet::new_reply(0);
+    packet.answers = Records::new(&agent.machine.name(), HTTP).of(Kinds::V4, &["10.0.0.66".parse().unwrap()]);
+    bytes(&packet)
+}
+
+#[test]
+fn a_flood_of_lies_makes_one_step_every_five_seconds_in_the_end_and_one_warning() {
+    let liar = from("10.0.0.66:5353");
+    let mut agent = settled("10.0.0.1");
+    let end = agent.now + Duration::from_secs(120);
+    while agent.now < end {
+        let lie = lie_about(&agent);
+        let mut tie = agent.machine.probe_packet(&[liar.ip()]);
+        tie.questions.truncate(1);
+        agent.hear(liar, &lie);
+        agent.hear(liar, &bytes(&tie));
+        agent.run_until(agent.now + Duration::from_millis(20));
+    }
+    let steps = agent.renamed.len();
+    assert!((10..=16 + 120 / 5).contains(&steps) && agent.warned == 1, "{steps} steps, {} warnings", agent.warned);
+    agent.run_until(end + Duration::from_secs(10));
+    assert_eq!(agent.in_force.as_ref(), agent.renamed.last(), "once it is quiet a name is in force");
+}
+
+#[test]
+fn lies_that_wait_for_each_name_to_be_in_force_come_no_further() {
+    let mut agent = settled("10.0.0.1");
+    let (end, mut given_up) = (agent.now + Duration::from_secs(600), 0);
+    while agent.now < end {
+        if agent.in_force.is_some() || agent.renamed.len() == given_up {
+            let lie = lie_about(&agent);
+            agent.hear(from("10.0.0.66:5353"), &lie);
+        }
+        agent.run_until(agent.now + Duration::from_millis(20));
+        if agent.in_force.is_some() {
+            given_up = agent.renamed.len();
+        }
+    }
+    let steps = agent.renamed.len();
+    assert!((10..=16 + 600 / 5).contains(&steps), "{steps} steps");
+}
+
+#[test]
+fn a_packet_that_counts_more_than_honest_ones_is_not_read() {
+    let asks = from("10.0.0.9:40000");
+    let question = query("attic.local", TYPE::A);
+    for (questions, records, is_read) in [(64, 256, true), (65, 0, false), (1439, 0, false), (1, 257, false)] {
+        let mut agent = settled("10.0.0.1");
+        let mut packet = question.clone();
+        packet.questions = vec![question.questions[0].clone(); questions];
+        let other = Records::new("cellar", HTTP).of(Kinds::TEXT, &[]).remove(0);
+        packet.additional_records = vec![other; records];
+        let answers = agent.hear(asks, &bytes(&packet)).len();
+        assert_eq!(answers, usize::from(is_read), "{questions} questions, {records} records");
+    }
+}
+
+#[test]
+fn no_more_packets_of_a_link_are_read_than_200_a_second() {
+    let mut agent = settled("10.0.0.1");
+    let asks = from("10.0.0.9:5353");
+    let (other, ours) = (bytes(&query("cellar.local", TYPE::A)), bytes(&query("attic.local", TYPE::A)));
+    for _ in 0..200 {
+        agent.hear(asks, &other);
+    }
+    assert_eq!(agent.hear(asks, &ours).len(), 0);
+    agent.now += Duration::from_millis(5);
+    assert_eq!(agent.hear(asks, &ours).len(), 1, "it is asked again");
+}
+
+#[test]
+fn who_asks_from_elsewhere_has_at_most_20_answers_a_second() {
+    let mut agent = settled("10.0.0.1");
+    let question = bytes(&query("attic.local", TYPE::A));
+    let answers = |agent: &mut Agent| {
+        (1..=180).map(|last| agent.hear(from(&format!("10.0.0.{last}:40000")), &question).len()).sum::<usize>()
+    };
+    assert_eq!(answers(&mut agent), 20);
+    assert_eq!(agent.hear(from("10.0.0.9:5353"), &question).len(), 1, "mDNS itself goes on");
+    agent.now += Duration::from_secs(1);
+    assert_eq!(answers(&mut agent), 20);
 }
 
 #[test]
