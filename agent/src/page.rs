@@ -39,6 +39,7 @@ mod words;
 
 pub(crate) use access::{Viewer, is_passed_on};
 pub(crate) use view::{document, still};
+pub(crate) use words::duration;
 
 /// What a page may load and do: what the agent itself serves, and nothing that stands in the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \

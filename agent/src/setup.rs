@@ -38,7 +38,7 @@ pub use code::Code;
 use held::Held;
 pub use terminal::beside;
 
-use light::Light;
+use light::{LATELY, Light};
 use link::{Sensors, link};
 use view::{For, Links, Shown};
 
@@ -170,9 +170,15 @@ fn respond(
     (whose, links, problem): (For<'_>, Option<Links>, Option<String>),
     sensors: Sensors,
 ) -> Response {
-    let name = if let For::Phone { name, .. } | For::Forgotten(name) = whose { Some(name) } else { None };
+    let awaited = match whose {
+        For::Phone { name, ago, .. } => Some((Some(name), ago)),
+        For::Forgotten(name) => Some((Some(name), LATELY)),
+        For::Anybody => Some((None, LATELY)),
+        // There is no phone yet that could be heard.
+        For::Adding | For::Nobody => None,
+    };
     let shown = Shown {
-        light: Light::of(&page.now(), name, if let For::Phone { ago, .. } = whose { Some(ago) } else { None }),
+        light: awaited.map(|(name, ago)| Light::of(&page.now(), name, ago)),
         whose,
         links,
         sensors,

@@ -287,7 +287,9 @@ fn the_page_and_its_script_say_the_same_words() {
     for said in [
         "Waiting for the phone…",
         "The test push arrived.",
-        "It works: every reading that arrives is kept.",
+        "It works: what arrives is accepted.",
+        "Phone last heard ",
+        "Nothing came since. See in the app that the recording runs.",
         "Tap “Tap to Test Pushing” in the app, or start a recording.",
         "Sensor Logger reaches this agent. Now tap “Start Recording” on the Logger page.",
     ] {

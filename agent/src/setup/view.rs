@@ -46,7 +46,8 @@ pub(super) struct Shown<'a> {
     pub(super) is_for_this_machine: bool,
     /// Why what was asked for was not done.
     pub(super) problem: Option<String>,
-    pub(super) light: Light,
+    /// None where no phone is awaited.
+    pub(super) light: Option<Light>,
 }
 
 impl Shown<'_> {
@@ -60,8 +61,11 @@ pub(super) fn page(shown: &Shown<'_>) -> Markup {
     let name = if let For::Phone { name, .. } | For::Forgotten(name) = shown.whose { Some(name) } else { None };
     let head = html! {
         link rel="stylesheet" href="/setup.css";
-        link rel="modulepreload" href="/page/stream.js";
-        script type="module" src="/page/setup.js" {}
+        @if shown.light.is_some() {
+            link rel="modulepreload" href="/page/stream.js";
+            link rel="modulepreload" href="/page/words.js";
+            script type="module" src="/page/setup.js" {}
+        }
     };
     let body = html! {
         header.top {
@@ -76,8 +80,10 @@ pub(super) fn page(shown: &Shown<'_>) -> Markup {
                     code { "--http 0.0.0.0:8000" } " to let phones in."
                 }
             }
-            (light(shown, name))
-            @if shown.again() { (still("/setup")) }
+            @if let Some(awaited) = &shown.light {
+                (light(awaited, name))
+                @if shown.again() { (still("/setup")) }
+            }
             (whose(shown))
             @if let Some(links) = &shown.links { (linked(links, shown)) }
             @if shown.may_add && matches!(shown.whose, For::Anybody | For::Adding) {
@@ -90,10 +96,9 @@ pub(super) fn page(shown: &Shown<'_>) -> Markup {
     document("gaitway: set up a phone", &head, &body)
 }
 
-fn light(shown: &Shown<'_>, name: Option<&str>) -> Markup {
-    let Shown { light, .. } = shown;
+fn light(light: &Light, name: Option<&str>) -> Markup {
     html! {
-        section #light data-state=(light.state.as_str()) data-phone=[name] data-since=[light.since] role="status"
+        section #light data-state=(light.state.as_str()) data-phone=[name] data-ago=(light.ago) role="status"
             aria-live="polite" {
             span.lamp aria-hidden="true" {}
             p.said { (light.text) }
