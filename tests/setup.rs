@@ -144,16 +144,15 @@ fn the_link_of_a_new_phone_sets_it_up_once_and_its_token_is_readable_nowhere() {
     let mut agent = Command::new(env!("CARGO_BIN_EXE_gaitway"))
         .args(["agent", "--http", "127.0.0.1:0", "--relay", "mqtt://127.0.0.1:1", "--data-dir", agent_dir])
         .env("GAITWAY_LOG", "trace")
+        .env("GAITWAY_AGENT__PUSH_HOST", "127.0.0.1")
         .stdin(Stdio::null())
         .stdout(File::create(&log).unwrap())
         .stderr(File::create(dir.path().join("errors")).unwrap())
         .spawn()
         .unwrap();
-    let note = Path::new(agent_dir).join("listens");
-    await_that("the agent listens", || {
-        fs::read_to_string(&note).is_ok_and(|url| http::get(&format!("{}/healthz", url.trim())).is_ok())
-    });
-    let site = fs::read_to_string(&note).unwrap().trim().to_owned();
+    let listens = || fs::read_to_string(Path::new(agent_dir).join("listens")).ok()?.lines().next().map(str::to_owned);
+    await_that("the agent listens", || listens().is_some_and(|url| http::get(&format!("{url}/healthz")).is_ok()));
+    let site = listens().unwrap();
 
     // A proxy says so, so that its browsers are no programs of this machine.
     let (mut anna, mut eve) = (Browser::elsewhere(), Browser::elsewhere());

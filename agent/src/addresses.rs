@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::config::AgentConfig;
 use crate::mdns::{self, Announced};
+use crate::shell;
 
 /// Push URLs for phones, without a token; otherwise as [`urls`].
 pub fn push_urls(listener: SocketAddr, is_https: bool, host: Option<&str>) -> Vec<String> {
@@ -22,12 +23,18 @@ pub fn urls(listener: SocketAddr, is_https: bool, host: Option<&str>) -> Vec<Str
     addresses.into_iter().map(|ip| format!("{scheme}://{}", SocketAddr::new(ip, listener.port()))).collect()
 }
 
-/// The URL by name, without a path, of the agent of `data_dir`, if it was found in its network when it last ran: `http://attic.local:8000`.
+/// The URL by name, without a path, of the agent of `data_dir`, if it was found in its network when it last ran: `http://attic.local:8000`;
+/// none over HTTPS, as in [`by_name`].
 /// While it runs, [`AgentStatus::local_name`](crate::status::AgentStatus::local_name) knows.
 pub fn local_url(data_dir: &Path, listener: SocketAddr, is_https: bool) -> Option<String> {
-    let scheme = if is_https { "https" } else { "http" };
-    let name = mdns::kept::last(data_dir).filter(|_| Announced::is_reached(listener))?;
-    Some(format!("{scheme}://{name}.local:{}", listener.port()))
+    by_name(&mdns::kept::last(data_dir)?, listener, is_https)
+}
+
+/// The URL of `listener` by the name that this machine has in its network by mDNS, if others reach it so. Over HTTPS none: phones refuse
+/// a certificate without that name, and nothing says that it has it.
+pub(crate) fn by_name(name: &str, listener: SocketAddr, is_https: bool) -> Option<String> {
+    let name = name.trim_end_matches('.').trim_end_matches(".local");
+    (Announced::is_reached(listener) && !is_https).then(|| format!("http://{name}.local:{}", listener.port()))
 }
 
 /// Where an agent listens.
@@ -78,7 +85,7 @@ pub fn data_dir_flag(data_dir: &Path) -> String {
     if default.is_ok_and(|default| default == absolute) {
         String::new()
     } else {
-        format!(" --data-dir {}", absolute.display())
+        format!(" --data-dir {}", shell::word(&absolute.display().to_string()))
     }
 }
 
@@ -137,6 +144,7 @@ mod tests {
         }
         assert_eq!(data_dir_flag(&AgentConfig::default().data_dir), "");
         assert_eq!(data_dir_flag(Path::new("/srv/agent")), " --data-dir /srv/agent");
+        assert_eq!(data_dir_flag(Path::new("/srv/Anna's data")), r" --data-dir '/srv/Anna'\''s data'");
         assert_eq!(reachable("0.0.0.0:1883".parse().unwrap()), "127.0.0.1:1883".parse().unwrap());
         assert_eq!(reachable("[::]:1883".parse().unwrap()), "[::1]:1883".parse().unwrap());
     }

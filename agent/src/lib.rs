@@ -33,6 +33,7 @@ pub mod recent;
 pub mod seen;
 mod service;
 pub mod setup;
+mod shell;
 pub mod spool;
 pub mod status;
 pub mod stretches;

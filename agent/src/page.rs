@@ -39,6 +39,7 @@ mod words;
 
 pub(crate) use access::{Viewer, is_passed_on};
 pub(crate) use view::{document, still};
+pub(crate) use words::duration;
 
 /// What a page may load and do: what the agent itself serves, and nothing that stands in the page.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -46,7 +47,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 
 /// What programs are told that may not look.
 const CLOSED: &str = "What phones do is shown to readers: programs on the machine where gaitway runs, and browsers that \
-    came by a link of `gaitway agent reader add NAME`.";
+    came by a link of `gaitway agent reader add NAME` (with `--data-dir`, if the agent has one).";
 
 /// What is said where nobody knows who may look.
 const BROKEN: &str = "The list of readers cannot be used: the agent's log says why.";
@@ -199,7 +200,9 @@ async fn short(Path(code): Path<String>) -> Response {
 
 async fn offer(State(page): State<Arc<Page>>, Path(code): Path<String>) -> Response {
     match page.readers.current() {
-        Ok(Some(readers)) if readers.is_invited(&code, now()) => view::enter().into_response(),
+        Ok(Some(readers)) if readers.is_invited(&code, now()) => {
+            view::enter(readers.lets_add(&code, now())).into_response()
+        }
         Ok(_) => no_link(),
         Err(_) => broken(),
     }
@@ -233,14 +236,17 @@ async fn enter(State(page): State<Arc<Page>>, Path(code): Path<String>) -> Respo
         Ok(Ok(Err(refused))) => {
             (StatusCode::FORBIDDEN, view::sentence("Not now", &refused.to_string())).into_response()
         }
-        Ok(Err(_)) => broken(),
+        Ok(Err(error)) => {
+            tracing::error!("nobody was let in by a link: {error}");
+            (StatusCode::INTERNAL_SERVER_ERROR, view::sentence("Not now", setup::NOT_WRITTEN)).into_response()
+        }
         Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 
 fn no_link() -> Response {
-    let text = "A link is good once and for an hour. On the machine where gaitway runs, `gaitway agent reader add NAME` makes a \
-                new one.";
+    let text = "A link is good once and for an hour. On the machine where gaitway runs, `gaitway agent reader add NAME` \
+                (with `--data-dir`, if the agent has one) makes a new one.";
     (StatusCode::FORBIDDEN, view::sentence("This link is not in force", text)).into_response()
 }
 

@@ -194,7 +194,10 @@ impl Phone {
 
 /// Whether people can tell it from other names.
 pub(crate) fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().count() <= MAX_NAME && !text.chars().any(char::is_control)
+    // Some characters have what stands beside them read in another order.
+    let turns = |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_refused = |letter: char| letter.is_control() || turns(letter);
+    !text.is_empty() && text.chars().count() <= MAX_NAME && !text.chars().any(is_refused)
 }
 
 /// What is as it would be without being said is not said: a gaitway from before it could be reads such a list.
@@ -285,7 +288,7 @@ mod tests {
     #[test]
     fn a_name_is_one_phone_s_and_readable() {
         let mut phones = Phones::default();
-        for bad in ["", "  ", "a\nb", &"x".repeat(MAX_NAME + 1)] {
+        for bad in ["", "  ", "a\nb", "ben\u{202e}anna", "\u{2066}a", "a\u{200f}", &"x".repeat(MAX_NAME + 1)] {
             assert_eq!(phones.add(bad, &token("t"), String::new()), Err(Refused::BadName), "{bad:?}");
         }
         phones.add(&"ü".repeat(MAX_NAME), &token("t"), String::new()).unwrap();

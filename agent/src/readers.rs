@@ -152,6 +152,11 @@ impl Readers {
         self.link(code, now).is_some()
     }
 
+    /// Whether who comes by the link with this code may add phones.
+    pub fn lets_add(&self, code: &str, now: i64) -> bool {
+        self.link(code, now).is_some_and(|at| self.links[at].may_add)
+    }
+
     /// Lets the browser in that came by the link with this code and will show `token`; the link is used up.
     pub fn enter(&mut self, code: &str, token: &Token, now: i64) -> Result<Entered, Refused> {
         let link = self.links.remove(self.link(code, now).ok_or(Refused::NoLink)?);

@@ -1,8 +1,8 @@
 //! The set-up page, `/setup`: a link and QR codes that set Sensor Logger up, what to do by hand, and a light that says
 //! that the phone is heard.
 //!
-//! - It is shown to readers. A phone's token is shown to the browser that came by the phone's own link, and to who
-//!   makes it.
+//! - It is shown to readers. A phone's token is shown to the browser that came by the phone's own link, and to the one
+//!   that makes it.
 //! - A token is made for programs on this machine and for browsers whose link said so, and only from the page itself:
 //!   nothing that another site has a browser send.
 //! - Without a list of phones there are no tokens, and the page says that anybody may push.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::header::{HOST, ORIGIN, REFERRER_POLICY, USER_AGENT};
+use axum::http::header::{HOST, LOCATION, ORIGIN, REFERRER_POLICY, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -38,7 +38,7 @@ pub use code::Code;
 use held::Held;
 pub use terminal::beside;
 
-use light::Light;
+use light::{LATELY, Light};
 use link::{Sensors, link};
 use view::{For, Links, Shown};
 
@@ -116,7 +116,12 @@ async fn add(
     let changed = tokio::task::spawn_blocking(move || phones.change(|phones| phones.add(&added, &given, now))).await;
     match changed {
         Ok(Ok(Ok(()))) => {
-            tracing::info!(phone = name, "a phone was added on the set-up page");
+            tracing::info!(phone = %name, "a phone was added on the set-up page");
+            if let Some(browser) = &viewer.browser {
+                page.setup.held.hold(browser.token_sha256.clone(), name, token, Instant::now());
+                let back = format!("/setup?sensors={}", sensors.as_str());
+                return (StatusCode::SEE_OTHER, [(LOCATION, back)]).into_response();
+            }
             let links = links(&page, &headers, Some(&token), sensors);
             let whose = For::Phone { name: &name, ago: 0, once: true };
             respond(&page, &viewer, StatusCode::OK, (whose, Some(links), None), sensors)
@@ -125,10 +130,16 @@ async fn add(
             let status = if matches!(why, Refused::BadName) { StatusCode::BAD_REQUEST } else { StatusCode::CONFLICT };
             show(&page, &viewer, &headers, (status, Some(sentence(&why.to_string()))), sensors)
         }
-        Ok(Err(_)) => refused(StatusCode::INTERNAL_SERVER_ERROR, UNUSABLE),
+        Ok(Err(error)) => {
+            tracing::error!("no phone was added on the set-up page: {error}");
+            refused(StatusCode::INTERNAL_SERVER_ERROR, NOT_WRITTEN)
+        }
         Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
+
+/// What is said where a list was to be changed.
+pub(crate) const NOT_WRITTEN: &str = "The list could not be written: nothing was changed. The agent's log says why.";
 
 const UNUSABLE: &str = "The list of phones cannot be used, so nobody may push: the agent's log says why.";
 
@@ -170,15 +181,23 @@ fn respond(
     (whose, links, problem): (For<'_>, Option<Links>, Option<String>),
     sensors: Sensors,
 ) -> Response {
-    let name = if let For::Phone { name, .. } | For::Forgotten(name) = whose { Some(name) } else { None };
+    let awaited = match whose {
+        For::Phone { name, ago, .. } => Some((Some(name), ago)),
+        For::Forgotten(name) => Some((Some(name), LATELY)),
+        For::Anybody => Some((None, LATELY)),
+        // There is no phone yet that could be heard.
+        For::Adding | For::Nobody => None,
+    };
     let shown = Shown {
-        light: Light::of(&page.now(), name, if let For::Phone { ago, .. } = whose { Some(ago) } else { None }),
+        light: awaited.map(|(name, ago)| Light::of(&page.now(), name, ago)),
         whose,
         links,
         sensors,
         may_add: viewer.may_add,
         flag: &page.flag,
-        is_for_this_machine: page.listener.ip().is_loopback(),
+        // A name is given where something else passes phones on.
+        is_for_this_machine: page.listener.ip().is_loopback() && page.setup.push_host.is_none(),
+        port: page.listener.port(),
         problem,
     };
     (status, [REFERRERS], view::page(&shown)).into_response()
@@ -195,12 +214,10 @@ fn links(page: &Page, headers: &HeaderMap, token: Option<&Token>, sensors: Senso
         urls.swap(0, at);
     }
     let local = local.borrow().clone();
-    let local = local.filter(|_| push_host.is_none() && !page.is_https && !page.listener.ip().is_loopback());
+    let local = local.filter(|_| push_host.is_none());
     let by_address = urls.first().cloned().unwrap_or_default();
-    let by_name = local.map(|name| {
-        let name = name.trim_end_matches('.').trim_end_matches(".local").to_owned();
-        format!("http://{name}.local:{}/data", page.listener.port())
-    });
+    let by_name = local.and_then(|name| addresses::by_name(&name, page.listener, page.is_https));
+    let by_name = by_name.map(|url| format!("{url}/data"));
     let push_urls = by_name.iter().chain(&urls).map(|url| match token {
         Some(token) => format!("{url}/{token}"),
         None => url.clone(),

@@ -120,7 +120,12 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
             let now = schema::rfc3339(clock::now_micros().div_euclid(1_000_000) * 1_000_000_000);
             let place = find(of)?;
             let list = PhonesFile::new(&place.dir);
-            let first = list.current()?.is_none();
+            let listed = list.current()?;
+            let first = listed.is_none();
+            // What cannot be added gets no link, and without a link nothing is added.
+            Phones::clone(&listed.unwrap_or_default()).add(&name, &token, String::new())?;
+            let link = Link { name: name.trim().to_owned(), right: Right::SetUp(token.clone()) };
+            let (code, _) = readers::invite(&place.dir, &link)?;
             let privacy = list.change(|phones| {
                 phones.add(&name, &token, now)?;
                 phones.set(&name, |privacy| kept.apply(privacy))
@@ -128,8 +133,6 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
             let reached = place.urls(http);
             let pushed: Vec<String> = reached.iter().map(|url| format!("{url}/data/{}", token.reveal())).collect();
             show_new(&mut out, name.trim(), &token, &pushed)?;
-            let link = Link { name: name.trim().to_owned(), right: Right::SetUp(token) };
-            let (code, _) = readers::invite(&place.dir, &link)?;
             if let Some(url) = reached.first() {
                 let seen = "Or open this in the phone's browser: it sets Sensor Logger up by a tap, and shows what all \
                             phones of this agent do (good once, and for an hour):";
@@ -289,6 +292,23 @@ mod tests {
                 "name": "anna", "added": "2026-01-31T12:00:00Z", "device": null, "keep": "all", "locationDecimals": null
             }])
         );
+    }
+
+    #[test]
+    fn a_phone_without_a_link_is_not_added() {
+        let dir = tempfile::tempdir().unwrap();
+        let readers = KeptFile::<Readers>::new(dir.path());
+        std::fs::create_dir(readers.unfinished()).unwrap();
+        let add = || {
+            let line = ["phone", "add", "anna", "--data-dir", dir.path().to_str().unwrap()];
+            let Cli { command } = clap::Parser::try_parse_from(line).unwrap();
+            run(command, None, None)
+        };
+        assert!(add().unwrap_err().to_string().contains("list of readers"));
+        assert_eq!(PhonesFile::new(dir.path()).current(), Ok(None), "its token was not shown");
+        std::fs::remove_dir(readers.unfinished()).unwrap();
+        add().unwrap();
+        assert!(add().unwrap_err().to_string().contains("there is a phone"));
     }
 
     #[derive(Debug, clap::Parser)]

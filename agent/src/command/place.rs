@@ -134,5 +134,10 @@ mod tests {
         let urls = find().urls(None);
         assert!(urls.len() > 1 && urls[urls.len() - 1] == "http://attic-2.local:8000", "{urls:?}");
         assert_eq!(find().urls(other), ["http://127.0.0.1:9"], "where nobody else reaches it");
+        addresses::note(dir.path(), &Listens { is_https: true, ..everywhere });
+        assert!(
+            find().urls(None).iter().all(|url| !url.contains(".local")),
+            "no certificate is known to have that name"
+        );
     }
 }

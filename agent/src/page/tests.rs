@@ -81,6 +81,22 @@ async fn a_link_lets_one_browser_in_by_a_tap_and_nobody_by_looking_ahead() {
 }
 
 #[tokio::test]
+async fn who_opens_a_link_is_told_what_it_lets_do_and_whether_that_could_be_written() {
+    let site = Site::new(false);
+    for (right, may_add) in [(Right::Look, false), (Right::AddPhones, true)] {
+        let link = Link { name: "anna".to_owned(), right };
+        let link = readers::path(&readers::invite(site.dir.path(), &link).unwrap().0);
+        let (_, _, said) = site.ask("GET", &link, &[]).await;
+        assert_eq!(said.contains("what your phones do, and may add phones, until"), may_add, "{said}");
+        std::fs::create_dir_all(KeptFile::<Readers>::new(site.dir.path()).unfinished()).unwrap();
+        let (status, head, said) = site.ask("POST", &link, &[]).await;
+        assert!(status == StatusCode::INTERNAL_SERVER_ERROR && !head.contains("set-cookie"), "{head}");
+        assert!(said.contains("nothing was changed") && !said.contains("cannot be used"), "{said}");
+        std::fs::remove_dir(KeptFile::<Readers>::new(site.dir.path()).unfinished()).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_answered_under_a_name_that_somebody_else_may_have() {
     let site = Site::new(false);
     let link = invite(&site);

@@ -10,17 +10,22 @@ pub(super) fn closed() -> Markup {
             h1 { "Not for you yet" }
             p { "What phones do is shown to those who have a link. On the machine where gaitway runs, make one for this browser:" }
             pre { "gaitway agent reader add NAME" }
+            p { "(with " code { "--data-dir" } ", if the agent has one)" }
         },
     )
 }
 
-/// A page for who came by a link: opening it uses it up, so a tap does that and no look ahead.
-pub(super) fn enter() -> Markup {
+/// A page for who came by a link: opening it uses it up, so a tap does that and no look ahead. `may_add`: it lets phones
+/// be added.
+pub(super) fn enter(may_add: bool) -> Markup {
     plain(
         "gaitway: open on this device",
         &html! {
             h1 { "Open gaitway on this device?" }
-            p { "This browser will be shown what your phones do, until you take that back." }
+            p {
+                "This browser will be shown what your phones do" @if may_add { ", and may add phones" }
+                ", until you take that back."
+            }
             form method="post" { button type="submit" { "Open" } }
         },
     )

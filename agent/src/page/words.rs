@@ -29,7 +29,7 @@ pub(super) fn heard(seconds: u64) -> String {
 }
 
 /// "8 s", "3 min", "1 h 5 min", "2 days".
-pub(super) fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     match seconds {
         0..60 => format!("{seconds} s"),

@@ -1,5 +1,5 @@
-//! Tokens of phones that are being set up, each for the browser that came by the phone's link, so that a reload shows
-//! it again.
+//! Tokens of phones that are being set up, each for the browser that came by the phone's link or made it, so that a
+//! reload shows it again.
 //!
 //! - In memory only: what the agent's end or an hour takes is gone, and erased.
 //! - Of more than [`MOST`] the oldest make room.

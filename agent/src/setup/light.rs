@@ -2,9 +2,14 @@
 //! same words.
 
 use crate::api::shape::{SeenPhone, Status};
+use crate::page::duration;
 
 /// A push of the app's test button is celebrated for so long, seconds.
 const TESTED_FOR: u64 = 600;
+
+/// A phone that sent nothing for so long is not lit, seconds. Who comes back from the app may open the page anew, so what
+/// was heard so shortly before that counts too.
+pub(super) const LATELY: u64 = 30;
 
 /// What is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +20,8 @@ pub(super) enum State {
     Tested,
     /// Readings.
     Seen,
+    /// Readings, but none lately.
+    Silent,
 }
 
 impl State {
@@ -23,6 +30,7 @@ impl State {
             Self::Waiting => "waiting",
             Self::Tested => "tested",
             Self::Seen => "seen",
+            Self::Silent => "silent",
         }
     }
 }
@@ -35,37 +43,49 @@ pub(super) struct Light {
     pub(super) text: String,
     /// What comes next.
     pub(super) hint: &'static str,
-    /// The agent's uptime in seconds before which a test push was another phone's.
-    pub(super) since: Option<u64>,
+    /// What was heard longer ago than so many seconds was another phone.
+    pub(super) ago: u64,
 }
 
 impl Light {
-    /// What `status` shows of the phone `name`, which has its token for so many seconds, or of whichever phone was
-    /// heard last.
-    pub(super) fn of(status: &Status, name: Option<&str>, for_seconds: Option<u64>) -> Self {
-        let since = for_seconds.map(|seconds| status.uptime_seconds.saturating_sub(seconds));
-        let is_it = |phone: &&SeenPhone| name.is_none() || phone.name.as_deref() == name;
+    /// What `status` shows of the phone `name`, which has its token for `ago` seconds, or of whichever phone was heard
+    /// within them last.
+    pub(super) fn of(status: &Status, name: Option<&str>, ago: u64) -> Self {
+        let is_it = |phone: &&SeenPhone| match name {
+            Some(_) => phone.name.as_deref() == name,
+            None => phone.seconds_ago <= ago,
+        };
         let phone = status.phones.iter().find(is_it);
-        let test = status
-            .test
-            .as_ref()
-            .filter(|test| test.seconds_ago < TESTED_FOR.min(for_seconds.map_or(u64::MAX, |seconds| seconds + 1)));
+        let test = status.test.as_ref().filter(|test| test.seconds_ago < TESTED_FOR && test.seconds_ago <= ago);
         // The test push names no phone, so of two it may be another's: readings say more, unless they are older.
         let is_newer = |seconds: u64| phone.is_none_or(|phone| seconds < phone.seconds_ago);
-        if test.is_some_and(|test| is_newer(test.seconds_ago)) {
-            let hint = "Sensor Logger reaches this agent. Now tap “Start Recording” on the Logger page.";
-            return Self { state: State::Tested, text: "The test push arrived.".to_owned(), hint, since };
-        }
-        let (state, text, hint) = match phone {
-            Some(phone) => (State::Seen, seen(phone), "It works: every reading that arrives is kept."),
-            None => (
+        let (state, text, hint) = match (test.filter(|test| is_newer(test.seconds_ago)), phone) {
+            (Some(_), _) => (
+                State::Tested,
+                "The test push arrived.".to_owned(),
+                "Sensor Logger reaches this agent. Now tap “Start Recording” on the Logger page.",
+            ),
+            (None, Some(phone)) if phone.seconds_ago < LATELY => {
+                (State::Seen, seen(phone), "It works: what arrives is accepted.")
+            }
+            (None, Some(phone)) => (
+                State::Silent,
+                format!("Phone last heard {} ago", duration(told(phone.seconds_ago))),
+                "Nothing came since. See in the app that the recording runs.",
+            ),
+            (None, None) => (
                 State::Waiting,
                 "Waiting for the phone…".to_owned(),
                 "Tap “Tap to Test Pushing” in the app, or start a recording.",
             ),
         };
-        Self { state, text, hint, since }
+        Self { state, text, hint, ago }
     }
+}
+
+/// Who listens to the page is not told every second how long a phone is silent.
+fn told(seconds: u64) -> u64 {
+    if seconds < 60 { LATELY } else { seconds }
 }
 
 fn seen(phone: &SeenPhone) -> String {
@@ -98,7 +118,7 @@ mod tests {
         phones[0]["device"] = "d1".into();
         let phones: Phones = serde_json::from_value(phones).unwrap();
         let status = Status::of(None, snapshot, &UplinkSnapshot::default(), Ok(Some(&phones)), "", now);
-        let Light { state, text, .. } = Light::of(&status, name, name.map(|_| 400));
+        let Light { state, text, .. } = Light::of(&status, name, if name.is_some() { 400 } else { LATELY });
         (state, text)
     }
 
@@ -125,6 +145,18 @@ mod tests {
     }
 
     #[test]
+    fn a_phone_that_sends_no_more_is_not_lit_and_one_without_a_name_is_forgotten() {
+        let said = |seconds: u64, name| light(|snapshot, ago| heard(snapshot, "d1", ago(seconds), &[100.0]), name);
+        let silent = |text: &str| (State::Silent, text.to_owned());
+        assert_eq!(said(29, None).0, State::Seen);
+        assert_eq!(said(31, None).0, State::Waiting, "it was heard before anybody asked for this page");
+        assert_eq!(said(29, Some("anna")).0, State::Seen);
+        assert_eq!(said(30, Some("anna")), silent("Phone last heard 30 s ago"));
+        assert_eq!(said(59, Some("anna")), silent("Phone last heard 30 s ago"));
+        assert_eq!(said(3599, Some("anna")), silent("Phone last heard 59 min ago"));
+    }
+
+    #[test]
     fn a_test_push_is_celebrated_until_readings_come() {
         let state = |test_ago: Option<u64>, heard_ago: Option<u64>| {
             let change = |snapshot: &mut AgentSnapshot, ago: &dyn Fn(u64) -> Instant| {
@@ -137,6 +169,7 @@ mod tests {
         };
         assert_eq!((state(Some(5), None), state(Some(400), None)), (State::Tested, State::Tested));
         assert_eq!(state(Some(401), None), State::Waiting, "it was another phone's");
+        assert_eq!(state(Some(300), Some(100)), State::Silent);
         let long_ago = |snapshot: &mut AgentSnapshot, ago: &dyn Fn(u64) -> Instant| {
             snapshot.test = Some(Test { device: None, at: ago(TESTED_FOR) });
         };

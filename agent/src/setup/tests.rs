@@ -185,6 +185,7 @@ async fn a_phone_that_comes_by_its_own_link_finds_its_token_there_until_it_is_ta
     let (other, _) = site.enter(Right::Look).await;
     let page = site.shown(&other, "/setup").await;
     assert!(!page.contains(token.reveal()) && !page.contains(PREFIX) && page.contains("--may-add-phones"), "{page}");
+    assert!(!page.contains("id=\"light\"") && !page.contains("id=\"steps\""), "{page}");
     site.phones.change(|phones| phones.revoke("anna")).unwrap().unwrap();
     site.add("anna");
     let page = site.shown(&cookie, "/setup").await;
@@ -192,30 +193,37 @@ async fn a_phone_that_comes_by_its_own_link_finds_its_token_there_until_it_is_ta
 }
 
 #[tokio::test]
-async fn who_may_add_phones_makes_a_token_that_is_shown_once_and_kept_as_a_hash() {
+async fn who_may_add_phones_makes_a_token_that_its_browser_sees_again_and_that_is_kept_as_a_hash() {
     let site = Site::new("192.168.1.20:8000", false, None);
     let (cookie, path) = site.enter(Right::AddPhones).await;
     assert_eq!(path, "/setup");
     let page = site.shown(&cookie, "/setup").await;
     assert!(page.contains("<form") && page.contains("pushes without a token are refused"), "{page}");
+    assert!(page.find("id=\"add\"") < page.find("class=\"link\"") && page.contains("set up again"), "{page}");
     let mut headers = ORIGINS.to_vec();
     headers.push(("cookie", &cookie));
     let Answer { status, head, body } =
         site.ask("POST", "/setup", &headers, "name=+Ben%27s+phone+&sensors=activity").await;
-    assert_eq!(status, StatusCode::OK, "{body}");
-    assert!(head.contains("no-store") && head.contains("\"referrer-policy\": \"same-origin\""), "{head}");
-    let [(url, token), ..] = links(&body);
+    assert!(status == StatusCode::SEE_OTHER && !body.contains(PREFIX), "{head} {body}");
+    assert!(head.contains("\"location\": \"/setup?sensors=activity\""), "{head}");
+    // Phones load a page again when they come back to it from the app.
+    let pages = [site.shown(&cookie, "/setup?sensors=activity").await, site.shown(&cookie, "/setup").await];
+    let [(url, token), ..] = links(&pages[0]);
+    assert_eq!(links(&pages[1])[0], (url.clone(), token.clone()));
     let token = token.unwrap();
     assert_eq!(url, "http://192.168.1.20:8000/data");
-    assert!(!body.contains("Show the present one") && body.contains("Ben's phone"), "{body}");
+    assert!(pages.iter().all(|page| page.contains("Set up Ben's phone") && page.contains("Add another phone")));
     let listed = site.phones.current().unwrap().unwrap();
     assert_eq!(listed.with_token(&token).unwrap().name, "Ben's phone");
     for file in std::fs::read_dir(site.dir.path()).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
         assert!(!text.contains(&token), "{text}");
     }
-    let page = site.shown(&cookie, "/setup").await;
+    let (other, _) = site.enter(Right::AddPhones).await;
+    let page = site.shown(&other, "/setup").await;
     assert!(!page.contains(&token) && !page.contains(PREFIX) && page.contains("<form"), "{page}");
+    assert!(!page.contains("id=\"light\"") && !page.contains("<script"), "no phone is awaited: {page}");
+    headers[3] = ("cookie", &other);
     for (form, expected) in [
         ("name=Ben%27s+phone", (StatusCode::CONFLICT, "There is a phone")),
         ("name=+", (StatusCode::BAD_REQUEST, "1 to 64 characters")),
@@ -263,10 +271,52 @@ async fn a_list_that_cannot_be_read_shows_no_link() {
     let (cookie, _) = site.enter(Right::AddPhones).await;
     std::fs::write(site.phones.path(), "{").unwrap();
     let page = site.shown(&cookie, "/setup").await;
-    assert!(page.contains("nobody may push") && !page.contains(PREFIX), "{page}");
+    assert!(page.contains("nobody may push") && !page.contains(PREFIX) && !page.contains("id=\"light\""), "{page}");
     let headers = [&ORIGINS[..], &[("cookie", &cookie)]].concat();
     let Answer { status, .. } = site.ask("POST", "/setup", &headers, "name=ben").await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_written_is_told_and_not_blamed_for_pushes() {
+    let site = Site::new("192.168.1.20:8000", false, None);
+    let (cookie, _) = site.enter(Right::AddPhones).await;
+    std::fs::create_dir(site.phones.unfinished()).unwrap();
+    let headers = [&ORIGINS[..], &[("cookie", &cookie)]].concat();
+    let Answer { status, body, .. } = site.ask("POST", "/setup", &headers, "name=ben").await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(body.contains("nothing was changed") && !body.contains("nobody may push"), "{body}");
+}
+
+#[tokio::test]
+async fn an_agent_that_no_phone_reaches_offers_no_code_unless_it_is_told_a_name() {
+    let site = Site::new("127.0.0.1:8123", false, None);
+    let (cookie, _) = site.enter(Right::AddPhones).await;
+    let page = site.shown(&cookie, "/setup").await;
+    assert!(
+        page.contains("--http 0.0.0.0:8123")
+            && !page.contains(PREFIX)
+            && !page.contains("<svg")
+            && !page.contains("Open the code"),
+        "{page}"
+    );
+    assert!(!page.contains("Anybody"), "{page}");
+    let site = Site::new("127.0.0.1:8123", true, Some("pi.example.org"));
+    let (cookie, _) = site.enter(Right::AddPhones).await;
+    let page = site.shown(&cookie, "/setup").await;
+    assert!(links(&page)[0].0 == "https://pi.example.org:8123/data" && !page.contains("--http"), "{page}");
+}
+
+#[tokio::test]
+async fn a_command_that_is_shown_can_be_pasted() {
+    let site = Site::new("192.168.1.20:8000", false, None);
+    site.add("other");
+    let link = Link { name: "Anna's phone".to_owned(), right: Right::SetUp(Token::random().unwrap()) };
+    let (code, _) = readers::invite(site.dir.path(), &link).unwrap();
+    let Answer { head, .. } = site.ask("POST", &readers::path(&code), &[], "").await;
+    let cookie = head.split_once("\"set-cookie\": \"").unwrap().1.split(';').next().unwrap();
+    let page = site.shown(cookie, "/setup").await;
+    assert!(page.contains(r"gaitway agent phone revoke 'Anna'\''s phone'<"), "{page}");
 }
 
 #[tokio::test]
@@ -287,7 +337,9 @@ fn the_page_and_its_script_say_the_same_words() {
     for said in [
         "Waiting for the phone…",
         "The test push arrived.",
-        "It works: every reading that arrives is kept.",
+        "It works: what arrives is accepted.",
+        "Phone last heard ",
+        "Nothing came since. See in the app that the recording runs.",
         "Tap “Tap to Test Pushing” in the app, or start a recording.",
         "Sensor Logger reaches this agent. Now tap “Start Recording” on the Logger page.",
     ] {

@@ -7,6 +7,7 @@ use super::code::Code;
 use super::light::Light;
 use super::link::Sensors;
 use crate::page::{document, still};
+use crate::shell;
 
 /// What sets a phone up.
 pub(super) struct Links {
@@ -44,14 +45,17 @@ pub(super) struct Shown<'a> {
     pub(super) flag: &'a str,
     /// Other machines do not reach the listener.
     pub(super) is_for_this_machine: bool,
+    /// The listener's.
+    pub(super) port: u16,
     /// Why what was asked for was not done.
     pub(super) problem: Option<String>,
-    pub(super) light: Light,
+    /// None where no phone is awaited.
+    pub(super) light: Option<Light>,
 }
 
 impl Shown<'_> {
-    fn again(&self) -> bool {
-        !matches!(self.whose, For::Phone { once: true, .. }) && self.problem.is_none()
+    fn is_once(&self) -> bool {
+        matches!(self.whose, For::Phone { once: true, .. })
     }
 }
 
@@ -60,8 +64,11 @@ pub(super) fn page(shown: &Shown<'_>) -> Markup {
     let name = if let For::Phone { name, .. } | For::Forgotten(name) = shown.whose { Some(name) } else { None };
     let head = html! {
         link rel="stylesheet" href="/setup.css";
-        link rel="modulepreload" href="/page/stream.js";
-        script type="module" src="/page/setup.js" {}
+        @if shown.light.is_some() {
+            link rel="modulepreload" href="/page/stream.js";
+            link rel="modulepreload" href="/page/words.js";
+            script type="module" src="/page/setup.js" {}
+        }
     };
     let body = html! {
         header.top {
@@ -73,27 +80,28 @@ pub(super) fn page(shown: &Shown<'_>) -> Markup {
             @if shown.is_for_this_machine {
                 p.notice {
                     "This agent listens on this machine alone: no phone reaches it. Start it with "
-                    code { "--http 0.0.0.0:8000" } " to let phones in."
+                    code { "--http 0.0.0.0:" (shown.port) } " to let phones in."
                 }
             }
-            (light(shown, name))
-            @if shown.again() { (still("/setup")) }
-            (whose(shown))
-            @if let Some(links) = &shown.links { (linked(links, shown)) }
-            @if shown.may_add && matches!(shown.whose, For::Anybody | For::Adding) {
-                (adding(shown.sensors, matches!(shown.whose, For::Anybody)))
+            @if let Some(awaited) = &shown.light {
+                (light(awaited, name))
+                @if !shown.is_once() && shown.problem.is_none() { (still("/setup")) }
             }
-            (steps(shown.links.as_ref()))
+            (whose(shown))
+            @let is_open = matches!(shown.whose, For::Anybody);
+            @if is_open && shown.may_add { (adding(shown)) }
+            @if let Some(links) = shown.links.as_ref().filter(|_| !shown.is_for_this_machine) { (linked(links, shown)) }
+            @if !is_open && shown.may_add && !shown.is_once() { (adding(shown)) }
+            @if !matches!(shown.whose, For::Nobody) { (steps(shown)) }
             (silent())
         }
     };
     document("gaitway: set up a phone", &head, &body)
 }
 
-fn light(shown: &Shown<'_>, name: Option<&str>) -> Markup {
-    let Shown { light, .. } = shown;
+fn light(light: &Light, name: Option<&str>) -> Markup {
     html! {
-        section #light data-state=(light.state.as_str()) data-phone=[name] data-since=[light.since] role="status"
+        section #light data-state=(light.state.as_str()) data-phone=[name] data-ago=(light.ago) role="status"
             aria-live="polite" {
             span.lamp aria-hidden="true" {}
             p.said { (light.text) }
@@ -106,9 +114,13 @@ fn whose(shown: &Shown<'_>) -> Markup {
     let flag = shown.flag;
     html! {
         @match shown.whose {
+            For::Anybody if shown.is_for_this_machine => {},
             For::Anybody => p.notice {
-                "Anybody " (if shown.is_for_this_machine { "on this machine" } else { "in this network" }) " may push. "
-                @if shown.may_add { a href="#add" { "Give each phone a token" } " to let in only those that you know." }
+                "Anybody in this network may push. "
+                @if shown.may_add {
+                    a href="#add" { "Give each phone a token" } " to let in only those that you know: a phone that is set \
+                    up without one must be set up again then."
+                }
                 @else { "To let in only phones that you know: " code { "gaitway agent phone add NAME" (flag) } }
             },
             For::Phone { name, once, .. } => p.aside {
@@ -121,8 +133,8 @@ fn whose(shown: &Shown<'_>) -> Markup {
             For::Forgotten(name) => p.notice {
                 "The token of " strong { (name) }
                 " is not shown any more: it is known for an hour, and until the agent ends. If the phone is not set up \
-                 yet, make a new one: " code { "gaitway agent phone revoke " (name) (flag) } ", then "
-                code { "gaitway agent phone add " (name) (flag) }
+                 yet, make a new one: " code { (shell::command("gaitway agent phone revoke", name, flag)) } ", then "
+                code { (shell::command("gaitway agent phone add", name, flag)) }
             },
             For::Nobody => p.notice {
                 "This agent takes pushes of phones with a token, and this browser may not make one. Where gaitway \
@@ -136,7 +148,6 @@ fn whose(shown: &Shown<'_>) -> Markup {
 
 fn linked(links: &Links, shown: &Shown<'_>) -> Markup {
     let own = if links.is_ios { &links.ios } else { &links.android };
-    let is_once = matches!(shown.whose, For::Phone { once: true, .. });
     html! {
         section.link {
             div.on-phone {
@@ -149,7 +160,7 @@ fn linked(links: &Links, shown: &Shown<'_>) -> Markup {
                  opens, "
                 a href="#steps" { "type the push URL" } "."
             }
-            (chosen(shown.sensors, is_once))
+            (chosen(shown.sensors, shown.is_once()))
         }
         section.codes {
             div {
@@ -201,7 +212,8 @@ fn what(sensors: Sensors) -> &'static str {
     }
 }
 
-fn adding(sensors: Sensors, is_first: bool) -> Markup {
+fn adding(shown: &Shown<'_>) -> Markup {
+    let (sensors, is_first) = (shown.sensors, matches!(shown.whose, For::Anybody));
     let choice = |of: Sensors, label: &str| {
         html! {
             label.radio {
@@ -212,7 +224,7 @@ fn adding(sensors: Sensors, is_first: bool) -> Markup {
     };
     html! {
         section #add {
-            h2 { "Add a phone" }
+            h2 { (if matches!(shown.whose, For::Phone { .. }) { "Add another phone" } else { "Add a phone" }) }
             form method="post" action="/setup" {
                 label for="name" { "Name of the phone" }
                 input #name type="text" name="name" required maxlength="64" autocomplete="off" placeholder="Anna";
@@ -225,21 +237,28 @@ fn adding(sensors: Sensors, is_first: bool) -> Markup {
             }
             p.aside {
                 "Each phone gets a token of its own, which the code holds."
-                @if is_first { " From the first one on, pushes without a token are refused." }
+                @if is_first {
+                    " From the first one on, pushes without a token are refused: phones that were set up without one \
+                     must be set up again."
+                }
             }
         }
     }
 }
 
-fn steps(links: Option<&Links>) -> Markup {
+fn steps(shown: &Shown<'_>) -> Markup {
     html! {
         section #steps {
             h2 { "Step by step" }
             ol {
-                @if let Some(links) = links {
+                @if let Some(links) = &shown.links {
                     li {
-                        "Open the code or the link, and confirm in Sensor Logger that it takes the settings. By hand \
-                         instead: on the " strong { "Logger" } " page tap the gear, then " strong { "Data Streaming" }
+                        @if shown.is_for_this_machine { "On the " }
+                        @else {
+                            "Open the code or the link, and confirm in Sensor Logger that it takes the settings. By \
+                             hand instead: on the "
+                        }
+                        strong { "Logger" } " page tap the gear, then " strong { "Data Streaming" }
                         "; switch " strong { "HTTP Push" } " on, with a batch period of 1 s and this as the "
                         strong { "Push URL" } ":"
                         @for url in &links.push_urls { code.push-url { (url) } }
@@ -254,8 +273,8 @@ fn steps(links: Option<&Links>) -> Markup {
                 }
                 li {
                     "There, tap " strong { "Tap to Test Pushing" }
-                    ": the light on this page says that it arrived. On an iPhone allow " strong { "Local Network" }
-                    " when it asks."
+                    @if shown.light.is_some() { ": the light on this page says that it arrived" }
+                    ". On an iPhone allow " strong { "Local Network" } " when it asks."
                 }
                 li { "Leave " strong { "Skip Writing" } " off: then what does not arrive is still on the phone." }
                 li {
