@@ -12,6 +12,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use api::viewer::Viewer;
@@ -19,7 +20,7 @@ use harness::phone::{Phone, Pushed, push};
 use harness::process::Process;
 use harness::{await_that, http};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Viewers of one address, and of all.
 const OF_ONE: usize = 8;
@@ -117,8 +118,9 @@ fn so_many_viewers_and_no_more_and_those_that_do_not_read_are_dropped() {
     }
     let refused = asking(2).problem();
     assert!(refused["status"] == 429 && refused["detail"].as_str().unwrap().contains("/api/v1/status"), "{refused}");
-    let mut others: Vec<_> = (0..ALL - OF_ONE).map(|n| asking(3 + (n / OF_ONE) as u8)).collect();
-    for viewer in &mut others {
+    let mut others: Vec<_> = (1..ALL - OF_ONE).map(|n| asking(3 + (n / OF_ONE) as u8)).collect();
+    let mut reader = Viewer::asking(home.address(), 3, None);
+    for viewer in others.iter_mut().chain([&mut reader]) {
         assert_eq!(viewer.head().0, 200);
     }
     let refused = asking(99).problem();
@@ -126,16 +128,71 @@ fn so_many_viewers_and_no_more_and_those_that_do_not_read_are_dropped() {
     let shown = home.get("/api/v1/status");
     assert_eq!(shown.0, 200, "who finds no place asks now and then");
 
-    // Nobody reads any more; what is told fills the little room that each has.
-    let mut id = 0;
-    await_that("a place is free again", || {
-        home.push(&phone, id..id + 5);
-        id += 5;
-        std::thread::sleep(Duration::from_millis(250));
-        asking(99).head().0 == 200
+    // All but one read nothing any more; what is told fills the little room that each has.
+    let (mut id, is_over) = (0, AtomicBool::new(false));
+    let heard = std::thread::scope(|scope| {
+        let reads = scope.spawn(|| {
+            let mut heard = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                reader.next().expect("who reads stays");
+                heard += 1;
+            }
+            heard
+        });
+        await_that("a place is free again", || {
+            home.push(&phone, id..id + 5);
+            id += 5;
+            std::thread::sleep(Duration::from_millis(250));
+            asking(99).head().0 == 200
+        });
+        is_over.store(true, Ordering::Relaxed);
+        reads.join().unwrap()
     });
-    println!("a viewer who reads nothing is dropped after {id} pushes");
-    assert!(home.process.memory("VmHWM") < 200 << 20);
+    println!("a viewer who reads nothing is dropped after {id} pushes; one who reads heard {heard} events");
+    let memory = home.process.memory("VmHWM");
+    assert!(memory < 60 << 20, "{memory} bytes");
+    home.leave();
+}
+
+#[test]
+fn who_comes_and_goes_takes_nobodys_place() {
+    let home = Home::new();
+    for _ in 0..3 * OF_ONE {
+        assert_eq!(Viewer::asking(home.address(), 1, None).head().0, 200);
+    }
+    home.leave();
+}
+
+#[test]
+fn what_is_told_is_as_the_document_says_whatever_a_phone_measures() {
+    let home = Home::new();
+    let (status, document) = home.get("/api/v1/openapi.json");
+    assert_eq!(status, 200);
+    let told = |name: &str| {
+        let reference = format!("#/components/schemas/{name}");
+        let schema = json!({"$ref": reference, "components": document["components"]});
+        jsonschema::draft202012::new(&schema).unwrap()
+    };
+    let (statuses, motions) = (told("Status"), told("Motion"));
+    let mut viewer = Viewer::asking(home.address(), 1, None);
+    assert_eq!(viewer.head().0, 200);
+    home.push(&Phone::new(1, 7), 0..3);
+    for magnitude in ["1", "1e39", "1.7e308"] {
+        let body = format!(
+            r#"{{"messageId":0,"deviceId":"wild","sessionId":"{magnitude}","payload":[{{"name":"accelerometer",
+                "time":1700000000000000000,"values":{{"x":{magnitude},"y":0,"z":0}}}}]}}"#
+        );
+        assert_eq!(http::post(&home.push_url, &body).unwrap().0, 200, "{body}");
+    }
+    let (mut heard, mut seen) = (0, false);
+    while heard < 6 || !seen {
+        let (name, data) = viewer.next().unwrap();
+        let schema = if name == "status" { &statuses } else { &motions };
+        let errors: Vec<String> = schema.iter_errors(&data).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{name}: {errors:?}: {data}");
+        heard += usize::from(name == "motion");
+        seen |= name == "status" && data["phones"].as_array().unwrap().len() == 2;
+    }
     home.leave();
 }
 

@@ -82,7 +82,7 @@ impl Api {
     }
 
     fn is_seen(&self, device: &str) -> bool {
-        self.page.status.snapshot().phones.contains_key(device)
+        self.page.status.knows(device)
     }
 
     /// What `look` finds in the history.

@@ -75,7 +75,7 @@ impl Recent {
         limit: usize,
     ) -> Result<Vec<(String, Window)>, RecentError> {
         self.read(Vec::new(), |connection| {
-            let sql = "SELECT name, ends, length, count, mean, activity, confidence, revision
+            let sql = "SELECT name, ends, length, count, mean, closed.activity, closed.confidence, revision
                        FROM closed JOIN session ON session.id = closed.session
                        WHERE closed.phone = (SELECT id FROM phone WHERE device = ?1) AND ends BETWEEN ?2 AND ?3
                        ORDER BY ends, closed.session";
@@ -93,19 +93,20 @@ impl Recent {
         })
     }
 
-    /// What `device` did between `from` and `to`, in order: each window stands for the last slide of its span, neighbours of
-    /// the same activity are one. Of several recordings at one moment the window with most readings counts.
+    /// What `device` did between `from` and `to`, in order: each window stands for the last slide of its span, as far as
+    /// readings go through it; neighbours of the same activity are one. Of several recordings at one moment the window with most readings counts.
     pub fn activities(&self, device: &str, from: i64, to: i64) -> Result<Vec<Stretch>, RecentError> {
         self.read(Vec::new(), |connection| {
-            let sql = "SELECT ends, slide, activity, confidence FROM closed
+            let sql = "SELECT ends, slide, activity, confidence, covered FROM closed
                        WHERE phone = (SELECT id FROM phone WHERE device = ?1) AND ends > ?2 AND ends < ?4 AND ends - slide < ?3
+                         AND ends - slide + covered > ?2
                        ORDER BY ends, count DESC, session";
             let mut statement = connection.prepare(sql)?;
             let mut rows = statement.query(params![device, from, to, to.saturating_add(LONGEST)])?;
             let (mut run, mut told) = (Stretches::default(), Vec::new());
             while let Some(row) = rows.next()? {
-                let end: i64 = row.get(0)?;
-                let start = end.saturating_sub(row.get(1)?);
+                let start = row.get::<_, i64>(0)?.saturating_sub(row.get(1)?);
+                let end = start.saturating_add(row.get(4)?);
                 let (activity, confidence) = (activity(row.get(2)?)?, row.get(3)?);
                 told.extend(run.push(Slice { activity, start: start.max(from), end: end.min(to), confidence }));
             }
@@ -122,21 +123,17 @@ impl Recent {
         })
     }
 
-    /// What each phone did last, by `deviceId`.
+    /// What each phone did last, by `deviceId`: in the recording that ended last by its clock.
     pub fn doings(&self) -> Result<Vec<(String, Doing)>, RecentError> {
         self.read(Vec::new(), |connection| {
-            let sql = "SELECT device, name, activity, since, until, confidence FROM phone WHERE activity IS NOT NULL";
+            // Of a group SQLite gives the row that has the greatest.
+            let sql = "SELECT device, name, activity, since, max(until) AS until, confidence
+                       FROM session JOIN phone ON phone.id = session.phone WHERE activity IS NOT NULL GROUP BY phone.id";
             let mut statement = connection.prepare(sql)?;
             let mut rows = statement.query([])?;
             let mut found = Vec::new();
             while let Some(row) = rows.next()? {
-                let stretch = Stretch {
-                    activity: activity(row.get(2)?)?,
-                    start: row.get(3)?,
-                    end: row.get(4)?,
-                    confidence: row.get(5)?,
-                };
-                found.push((row.get(0)?, Doing { session: row.get(1)?, stretch }));
+                found.push((row.get("device")?, Doing { session: row.get("name")?, stretch: as_stretch(row)? }));
             }
             Ok(found)
         })
@@ -191,13 +188,13 @@ fn number(activity: Activity) -> i64 {
     }
 }
 
-/// What the phone with this row id did last, and in which recording.
-fn doing(connection: &Connection, phone: i64) -> rusqlite::Result<Option<Doing>> {
-    let sql = "SELECT name, activity, since, until, confidence FROM phone WHERE id = ?1 AND activity IS NOT NULL";
-    let found = connection.prepare_cached(sql)?.query_row([phone], |row| {
-        let activity = activity(row.get(1)?)?;
-        let stretch = Stretch { activity, start: row.get(2)?, end: row.get(3)?, confidence: row.get(4)? };
-        Ok(Doing { session: row.get(0)?, stretch })
-    });
-    found.optional()
+/// What was done last in the recording with this row id.
+fn stretch(connection: &Connection, recording: i64) -> rusqlite::Result<Option<Stretch>> {
+    let sql = "SELECT activity, since, until, confidence FROM session WHERE id = ?1 AND activity IS NOT NULL";
+    connection.prepare_cached(sql)?.query_row([recording], as_stretch).optional()
+}
+
+fn as_stretch(row: &Row<'_>) -> rusqlite::Result<Stretch> {
+    let activity = activity(row.get("activity")?)?;
+    Ok(Stretch { activity, start: row.get("since")?, end: row.get("until")?, confidence: row.get("confidence")? })
 }

@@ -3,6 +3,8 @@
 //! - Nothing is told before it is on the disk.
 //! - Phones, sensors and names are bounded, whatever strangers send.
 //! - A phone's activity is its running window's; a recording that silence closed has none.
+//! - Of a phone's recordings the one with the newest time of the phone is shown: a late push of a former one changes nothing
+//!   that is shown of it, nor since when that is so.
 //! - Nobody who looks holds up the writer: who is slow misses motions, never the newest state.
 //!
 //! `drain` estimates until when nothing waits, `sent` how often sensors are read, [`motion`](Motion) is what charts are drawn of.
@@ -16,6 +18,7 @@ use serde::Serialize;
 use tokio::sync::{broadcast, watch};
 
 use crate::ingest::Push;
+use crate::phones::Keep;
 use crate::stretches::{Slice, Stretch, Stretches};
 use crate::uplink::UplinkStatus;
 use crate::writer::news::{Closing, Heard};
@@ -69,14 +72,34 @@ struct Known {
     oldest: Option<(Duration, Instant)>,
 }
 
+/// Recordings of a phone that are known at a time: pushes of former ones come late.
+const RECORDINGS: usize = 4;
+
 /// What is shown of a phone is computed from this.
 #[derive(Debug, Default)]
 struct Behind {
-    /// Closed windows of its recording.
+    /// At most [`RECORDINGS`], the one heard last at the end.
+    recordings: Vec<Recording>,
+    meters: Meters,
+}
+
+/// What is known of one recording.
+#[derive(Debug, Default)]
+struct Recording {
+    session: String,
+    /// Its closed windows.
     run: Stretches,
     /// The run is of before this start.
     is_recalled: bool,
-    meters: Meters,
+    /// Silence closed it, or it is of before this start: another one that goes on is shown, whatever its clock says.
+    is_closed: bool,
+    /// Of its last push, ns, phone's clock.
+    time: i64,
+    running: Option<Window>,
+    /// When the running window's activity began.
+    since: Option<i64>,
+    holes: u64,
+    late: u64,
 }
 
 /// What a phone did last, by its closed windows.
@@ -111,7 +134,7 @@ pub struct AgentSnapshot {
     /// When the agent started.
     pub started: Instant,
     /// By `deviceId`.
-    pub phones: BTreeMap<String, Phone>,
+    pub phones: BTreeMap<String, Arc<Phone>>,
     /// Readings accepted since the agent's start.
     pub readings: u64,
     /// Pushes since the agent's start that were accepted before.
@@ -126,7 +149,7 @@ pub struct AgentSnapshot {
     pub oldest: Option<Duration>,
     /// Free on the spool's disk, bytes.
     pub disk_free: Option<u64>,
-    /// Until nothing waits, at the speed of the last seconds; none where that is never. While the relay keeps pace it is little
+    /// Until nothing waits, at the speed of the last seconds; none where nothing waits, or where that is never. While the relay keeps pace it is little
     /// and steady, though single frames come and go.
     pub drained_in: Option<Duration>,
     /// From which mean magnitude on, m/s², a window is walking, running, sprinting.
@@ -192,9 +215,9 @@ pub struct Phone {
     /// the running one ends. Closed windows count as they were told, open ones as they would be told now. A restart of the
     /// agent does not break the row.
     pub since: Option<i64>,
-    /// Readings per second of the phone's clock over the last pushes: of all its sensors.
+    /// Readings per second of the phone's clock over the last pushes: of all its sensors that are shown.
     pub rate: f64,
-    /// What it sends, by name.
+    /// What it sends, by name; nothing of a phone whose readings are not kept.
     pub sensors: Vec<Sensor>,
     /// Numbers of messages of the recording that never came.
     pub holes: u64,
@@ -247,6 +270,11 @@ impl AgentStatus {
         shown
     }
 
+    /// Whether `device` was heard since the agent's start.
+    pub(crate) fn knows(&self, device: &str) -> bool {
+        self.known().shown.phones.contains_key(device)
+    }
+
     /// Changes after each transaction of the writer that told something, and with the link to the relay.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
@@ -263,9 +291,10 @@ impl AgentStatus {
         self.changed.send_replace(());
     }
 
-    /// The motion in a push, if somebody looks.
+    /// The motion in a push, if somebody looks and its readings are kept.
     pub fn bins(&self, push: &Push) -> Vec<Bin> {
-        if self.is_watched() { motion::bins(&push.samples, push.median_time) } else { Vec::new() }
+        let is_shown = self.is_watched() && push.privacy.keep == Keep::All;
+        if is_shown { motion::bins(&push.samples, push.median_time) } else { Vec::new() }
     }
 
     /// Notes what does not change while the agent runs: the most that the spool takes, bytes, and the thresholds.
@@ -337,56 +366,90 @@ impl Known {
         }
         if !shown.contains_key(&heard.device) {
             let before = self.before.remove(&heard.device);
-            let (session, run) =
-                before.map_or_else(Default::default, |Doing { session, stretch }| (session, stretch.into()));
-            shown.insert(heard.device.clone(), Phone { session, ..Phone::new(heard.at) });
-            behind.insert(heard.device.clone(), Behind { run, is_recalled: true, meters: Meters::default() });
+            let recordings = before.map(Recording::recalled).into_iter().collect();
+            shown.insert(heard.device.clone(), Phone::new(heard.at).into());
+            behind.insert(heard.device.clone(), Behind { recordings, meters: Meters::default() });
         }
         if let (Some(phone), Some(behind)) = (shown.get_mut(&heard.device), behind.get_mut(&heard.device)) {
-            phone.hear(behind, heard);
+            Arc::make_mut(phone).hear(behind, heard);
         }
     }
 }
 
 impl Phone {
     fn hear(&mut self, behind: &mut Behind, heard: Heard) {
-        let Heard { session, at, readings, running, present, closed, sent, holes, late, is_silence, .. } = heard;
-        let is_other = self.session != session;
-        if is_other && is_silence {
-            // The end of a former recording says nothing of the present one.
+        let Behind { recordings, meters } = behind;
+        let known = recordings.iter().position(|recording| recording.session == heard.session);
+        let is_new = known.is_none();
+        if is_new && heard.is_silence {
+            // The end of a recording that is not known any more says nothing of the phone.
             return;
         }
-        if is_other {
-            self.session = session;
-            *behind = Behind::default();
+        let mut recording = known.map_or_else(Recording::default, |known| recordings.remove(known));
+        recording.hear(&heard);
+        recordings.push(recording);
+        let Some(newest) = Recording::newest(recordings) else { return };
+        let is_present = newest + 1 == recordings.len();
+
+        if heard.is_withheld || (is_new && is_present) || heard.at.saturating_duration_since(self.heard) >= PAUSE {
+            meters.clear();
         }
-        if at.saturating_duration_since(self.heard) >= PAUSE {
-            behind.meters.clear();
+        if !heard.is_silence {
+            self.heard = heard.at;
+            if is_present && !heard.is_withheld {
+                meters.take(heard.sent);
+            }
+            self.sensors = meters.shown();
+            // The sum of nothing is -0.
+            self.rate = self.sensors.iter().map(|sensor| sensor.hertz).sum::<f64>() + 0.0;
         }
-        if !is_silence {
-            self.heard = at;
-            behind.meters.take(sent);
-            self.sensors = behind.meters.shown();
-            self.rate = self.sensors.iter().map(|sensor| sensor.hertz).sum();
-            (self.holes, self.late) = (holes, late);
+        self.readings += heard.readings;
+        let shown = &recordings[newest];
+        self.session.clone_from(&shown.session);
+        self.running.clone_from(&shown.running);
+        (self.since, self.holes, self.late) = (shown.since, shown.holes, shown.late);
+        if recordings.len() > RECORDINGS {
+            recordings.remove(usize::from(newest == 0));
         }
-        self.readings += readings;
-        for Closing { window, slide } in closed {
-            behind.take(Slice::of(&window, slide));
-        }
-        let mut run = Behind { run: behind.run.clone(), ..Behind::default() };
-        run.is_recalled = behind.is_recalled;
-        for slice in present {
-            run.take(slice);
-        }
-        self.since = running.as_ref().and_then(|_| run.run.now()).map(|stretch| stretch.start);
-        self.running = running;
     }
 }
 
-impl Behind {
+impl Recording {
+    /// One of before this start.
+    fn recalled(Doing { session, stretch }: Doing) -> Self {
+        let (time, run) = (stretch.end, stretch.into());
+        Self { session, run, time, is_recalled: true, is_closed: true, ..Self::default() }
+    }
+
+    /// The index of the one that is shown: of those that go on, or else of all, the newest by the phone's clock.
+    fn newest(recordings: &[Self]) -> Option<usize> {
+        let newest = recordings.iter().enumerate().max_by_key(|(_, recording)| (!recording.is_closed, recording.time));
+        newest.map(|(index, _)| index)
+    }
+
+    fn hear(&mut self, heard: &Heard) {
+        self.session.clone_from(&heard.session);
+        // Of the last push, not the greatest ever: a clock that was wrong once is right again.
+        let sent = heard.sent.iter().map(|sent| sent.last).max();
+        self.time = sent.or(heard.running.as_ref().map(|window| window.end)).unwrap_or(self.time);
+        self.is_closed = heard.is_silence || (self.is_closed && heard.running.is_none());
+        (self.holes, self.late) = (heard.holes, heard.late);
+        for Closing { window, slide, .. } in &heard.closed {
+            self.take(Slice::of(window, *slide));
+        }
+        let mut present = Self { run: self.run.clone(), is_recalled: self.is_recalled, ..Self::default() };
+        for slice in &heard.present {
+            present.take(*slice);
+        }
+        self.since = heard.running.as_ref().and(present.run.now()).map(|stretch| stretch.start);
+        self.running.clone_from(&heard.running);
+    }
+
     fn take(&mut self, slice: Slice) {
         let gap = if std::mem::take(&mut self.is_recalled) { KILLED } else { 0 };
         self.run.push_across(slice, gap);
     }
 }
+
+#[cfg(test)]
+mod tests;

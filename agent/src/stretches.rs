@@ -3,7 +3,8 @@
 //! - A window stands for the last slide of its span: one after the other, a recording's windows cover it without overlap.
 //! - Neighbours of the same activity are one stretch; where no window stands there is a gap.
 //! - Stretches are in order and never overlap: of what two windows stand for, the one that came first has it.
-//! - Without overlaps all stretches together are as long as the slides of all windows.
+//! - Where readings go through to the end, and without overlaps, all stretches together are as long as the slides of all
+//!   windows. What is told of a day ends with the readings: a window that trails the last one stands for nothing there.
 //!
 //! Pure. Times in nanoseconds since the Unix epoch, phone's clock.
 
@@ -22,7 +23,8 @@ pub struct Slice {
     pub confidence: f64,
 }
 
-/// One activity without a gap.
+/// One activity without a gap. It begins with the slide of its first window. Of a day it ends where readings of its last slide
+/// do; of what goes on it ends with its last window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stretch {
     /// What the phone did.

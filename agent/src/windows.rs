@@ -77,6 +77,9 @@ pub struct Closed {
     pub classifier: Threshold,
     /// From its start to the next window's, ns.
     pub slide: i64,
+    /// How much of its last slide readings go through, ns: all of it while the session goes on, less at the session's last
+    /// reading, nothing where the last slide has none.
+    pub covered: i64,
     /// Whether it may have been opened before this start of the agent.
     pub inherited: bool,
 }
@@ -240,10 +243,12 @@ impl SessionWindows {
     fn closed(&self, before: Progress, up_to: impl Fn(&Generation) -> i64) -> Vec<Closed> {
         let mut closed = Vec::new();
         for generation in &self.generations {
+            let slide = generation.params.slide();
             closed.extend(generation.windows(before, up_to(generation)).into_iter().map(|window| Closed {
                 inherited: Some(window.start) <= self.inherited_until,
                 classifier: generation.params.classifier(),
-                slide: generation.params.slide(),
+                slide,
+                covered: generation.covered(window.end, self.progress),
                 window,
             }));
         }

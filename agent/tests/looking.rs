@@ -42,7 +42,7 @@ fn push(agent: &Spooled, seconds: std::ops::Range<i64>) {
 }
 
 fn anna(agent: &Spooled) -> Phone {
-    agent.status.snapshot().phones["anna"].clone()
+    Phone::clone(&agent.status.snapshot().phones["anna"])
 }
 
 /// Seconds after noon.
@@ -109,24 +109,31 @@ fn what_a_kill_kept_from_the_day_does_not_break_what_goes_on() {
 #[test]
 fn a_recording_that_silence_closed_has_no_activity_and_the_next_one_is_not_ended_by_it() {
     let dir = tempfile::tempdir().unwrap();
+    // Nothing is silent until the agent starts anew: however long the pushes take.
+    let agent = Spooled::start(dir.path(), &looked_at());
+    push(&agent, 0..20);
+    assert!(anna(&agent).running.is_some());
+    agent.stop();
     let setup = Setup { silence: Duration::from_millis(700), ..looked_at() };
     let agent = Spooled::start(dir.path(), &setup);
-    push(&agent, 0..20);
     let mut changes = agent.status.changes();
-    assert!(anna(&agent).running.is_some());
     agent.push(&second("anna", "next", 0, 3600, 5.0)).unwrap();
     agent.push(&second("ben", "his", 0, 0, 5.0)).unwrap();
     agent.await_that(|agent| agent.status.snapshot().phones.values().all(|phone| phone.running.is_none()));
     assert!(changes.has_changed().unwrap());
     changes.borrow_and_update();
     let phone = anna(&agent);
-    assert_eq!((phone.session.as_str(), phone.since, phone.readings), ("next", None, 231));
+    assert_eq!((phone.session.as_str(), phone.since, phone.readings), ("next", None, 11));
     agent.stop();
     let recent = Recent::of(dir.path());
     let sessions: Vec<String> =
         recent.windows("anna", i64::MIN, i64::MAX, 100).unwrap().into_iter().map(|(session, _)| session).collect();
     assert_eq!(sessions.iter().filter(|session| *session == "next").count(), 5);
     assert!(sessions.len() > 10);
+    // Each ends with its last reading.
+    let day = recent.activities("anna", i64::MIN, i64::MAX).unwrap();
+    let tenths: Vec<i64> = day.iter().map(|stretch| (stretch.end - NOON * SECOND) * 10 / SECOND).collect();
+    assert_eq!(tenths, [199, 36_009]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -21,6 +21,9 @@ use crate::page::Pass;
 
 /// When a browser that was cut off comes again, milliseconds.
 const RETRY: &[u8] = b"retry: 2000\n\n";
+
+/// A proxy, such as nginx, is to pass each event on as it comes.
+const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
 
 /// One viewer.
 struct Viewer {
@@ -61,7 +64,7 @@ pub(super) fn stream(
         let told = viewer.next().await?;
         Some((Ok::<_, Infallible>(told), viewer))
     });
-    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(told)).into_response()
+    ([(CONTENT_TYPE, "text/event-stream"), UNBUFFERED], Body::from_stream(told)).into_response()
 }
 
 impl Viewer {

@@ -48,7 +48,22 @@ impl Problem {
         let shown: String = device.chars().filter(|c| !c.is_control()).take(60).collect();
         Self::new(
             StatusCode::NOT_FOUND,
-            format!("No phone with the deviceId {shown:?} is known: /api/v1/phones lists those that are."),
+            format!(
+                "No phone with the deviceId {shown:?} was heard since the agent's start, nor is anything kept of it: \
+                 /api/v1/phones lists those that were heard."
+            ),
+        )
+    }
+
+    /// This phone was not heard since the agent's start, but of earlier ones something is kept.
+    pub(super) fn unheard_phone(device: &str) -> Self {
+        let shown: String = device.chars().filter(|c| !c.is_control()).take(60).collect();
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!(
+                "The phone with the deviceId {shown:?} was not heard since the agent's start; its windows of the last 48 h are \
+                 at /api/v1/phones/{{deviceId}}/windows, what it did at /api/v1/phones/{{deviceId}}/activities."
+            ),
         )
     }
 

@@ -51,7 +51,7 @@ pub(super) async fn phones(State(api): State<Arc<Api>>) -> Response {
     json(&ShownPhones { phones: api.page.now().phones })
 }
 
-/// One phone.
+/// One phone, if it was heard since the agent's start.
 #[cfg_attr(test, utoipa::path(
     get,
     path = "/api/v1/phones/{deviceId}",
@@ -59,8 +59,13 @@ pub(super) async fn phones(State(api): State<Arc<Api>>) -> Response {
     responses((status = 200, description = "The phone", body = SeenPhone), Guarded, OfPhone)
 ))]
 pub(super) async fn phone(State(api): State<Arc<Api>>, Path(device): Path<String>) -> Result<Response, Problem> {
-    let phone = api.page.now().phones.into_iter().find(|phone| phone.device_id == device);
-    phone.map(|phone| json(&phone)).ok_or_else(|| Problem::unknown_phone(&device))
+    if let Some(phone) = api.page.now().phones.into_iter().find(|phone| phone.device_id == device) {
+        return Ok(json(&phone));
+    }
+    let shown = device.clone();
+    // Where the history cannot be read, nobody knows of it either.
+    let is_kept = api.read(move |recent| recent.newest(&device)).await.is_ok_and(|newest| newest.is_some());
+    Err(if is_kept { Problem::unheard_phone(&shown) } else { Problem::unknown_phone(&shown) })
 }
 
 /// A phone's closed windows, in the order of their ends; of the last 48 hours.

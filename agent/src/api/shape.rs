@@ -71,7 +71,7 @@ pub(crate) struct Spool {
     pub(crate) oldest_seconds: Option<u64>,
     /// Free on its disk.
     pub(crate) disk_free_bytes: Option<u64>,
-    /// Until nothing waits, at the present speed; none if what waits does not become less.
+    /// Until nothing waits, at the present speed; none if nothing waits, or if what waits does not become less.
     pub(crate) drained_in_seconds: Option<u64>,
 }
 
@@ -130,9 +130,9 @@ pub(crate) struct SeenPhone {
     pub(crate) seconds_ago: u64,
     /// Accepted since the agent's start.
     pub(crate) readings: u64,
-    /// Over the last pushes; 0 once it is silent.
+    /// Over the last pushes, of the sensors that are shown; 0 once it is silent.
     pub(crate) readings_per_second: f64,
-    /// What it sends, by name.
+    /// What it sends, by name; nothing of a phone whose readings are not kept (`--keep activity`).
     pub(crate) sensors: Vec<Sensor>,
     /// Numbers of messages of this recording that never came.
     pub(crate) holes: u64,
@@ -163,8 +163,11 @@ impl Status {
             let phones = phones.ok()??;
             phones.iter().find(|phone| phone.device.as_deref() == Some(device)).map(|phone| phone.name.clone())
         };
-        let mut shown: Vec<SeenPhone> =
-            status.phones.into_iter().map(|(device, phone)| SeenPhone::of(name(&device), device, phone, now)).collect();
+        let mut shown: Vec<SeenPhone> = status
+            .phones
+            .into_iter()
+            .map(|(device, phone)| SeenPhone::of(name(&device), device, &phone, now))
+            .collect();
         shown.sort_by_key(|phone| phone.seconds_ago);
         let frames = status.waiting.0 + status.waiting.1;
         Self {
@@ -200,13 +203,13 @@ impl Status {
 }
 
 impl SeenPhone {
-    fn of(name: Option<String>, device_id: String, phone: Phone, now: Instant) -> Self {
+    fn of(name: Option<String>, device_id: String, phone: &Phone, now: Instant) -> Self {
         let silent = now.saturating_duration_since(phone.heard);
         let running = phone.running.as_ref();
         Self {
             device_id,
             name,
-            session_id: phone.session,
+            session_id: phone.session.clone(),
             activity: running.map(|window| window.activity.as_str()),
             confidence: running.map(|window| window.confidence),
             magnitude: running.map(|window| window.mean),
@@ -214,7 +217,7 @@ impl SeenPhone {
             seconds_ago: silent.as_secs(),
             readings: phone.readings,
             readings_per_second: if silent < SILENT { phone.rate } else { 0.0 },
-            sensors: phone.sensors,
+            sensors: phone.sensors.clone(),
             holes: phone.holes,
             late_readings: phone.late,
         }

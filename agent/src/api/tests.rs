@@ -61,12 +61,13 @@ pub(super) fn push(agent: &AgentStatus, device: &str, slides: i64) {
         holes: 0,
         late: 0,
         is_silence: false,
+        is_withheld: false,
     };
     agent.tell(vec![heard], 0, Waiting::default());
 }
 
 fn closing(window: Window) -> Closing {
-    Closing { window, slide: 2 * SECOND }
+    Closing { window, slide: 2 * SECOND, covered: 2 * SECOND }
 }
 
 struct Site {
@@ -237,6 +238,21 @@ async fn activities_of_a_span_are_told_with_their_sums() {
     assert_eq!(today["activities"], Value::Array(vec![]), "years have passed since");
 }
 
+#[tokio::test]
+async fn of_a_phone_that_was_heard_before_the_start_it_is_said_where_its_windows_are() {
+    let site = Site::new();
+    site.keep("phone", [("session".to_owned(), window(1))]);
+    let (status, kind, told) = site.ask("GET", "/api/v1/phones/phone").await;
+    assert_eq!((status, kind.as_str()), (StatusCode::NOT_FOUND, PROBLEM));
+    let detail = told["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("\"phone\" was not heard since the agent's start") && detail.contains("/windows"),
+        "{detail}"
+    );
+    push(&site.status, "phone", 3);
+    assert_eq!(site.get("/api/v1/phones/phone").await["deviceId"], "phone");
+}
+
 /// What comes next.
 async fn next(body: &mut Body) -> Option<String> {
     let frame = tokio::time::timeout(Duration::from_secs(60), body.frame()).await.expect("something comes in time")?;
@@ -248,6 +264,7 @@ async fn viewers_hear_the_status_at_once_and_pushes_as_they_come_until_the_end()
     let site = Site::new();
     let response = site.answer("GET", "/api/v1/events").await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
+    assert_eq!(response.headers()["x-accel-buffering"], "no");
     let mut body = response.into_body();
     assert_eq!(next(&mut body).await.unwrap(), "retry: 2000\n\n");
     let status = next(&mut body).await.unwrap();

@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn with_phone(device: &str, phone: Phone) -> AgentSnapshot {
-        AgentSnapshot { phones: [(device.to_owned(), phone)].into(), ..AgentSnapshot::default() }
+        AgentSnapshot { phones: [(device.to_owned(), phone.into())].into(), ..AgentSnapshot::default() }
     }
 
     fn shown(status: AgentSnapshot, uplink: &UplinkSnapshot, now: Instant) -> String {
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn cards_stand_by_name_and_make_room_for_one_another() {
         let now = Instant::now();
-        let phones = ["b", "c", "a"].map(|device| (device.to_owned(), Phone::new(now)));
+        let phones = ["b", "c", "a"].map(|device| (device.to_owned(), Phone::new(now).into()));
         let page =
             shown(AgentSnapshot { phones: phones.into(), ..AgentSnapshot::default() }, &UplinkSnapshot::default(), now);
         let order: Vec<_> = page.split("data-device=\"").skip(1).map(|rest| &rest[..1]).collect();

@@ -12,21 +12,23 @@ use crate::spool::presence::beside;
 const APPLICATION_ID: i64 = 0x6777_7263;
 
 /// `user_version`, counts changes of the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
--- windows: rows in closed; told: the end of the last window that was told; the rest: what the phone did last and in which
--- recording
+-- windows: rows in closed; told: the end of the last window that was told
 CREATE TABLE phone(
   id INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL UNIQUE, windows INTEGER NOT NULL DEFAULT 0,
-  told INTEGER NOT NULL DEFAULT 0, name TEXT, activity INTEGER, since INTEGER, until INTEGER, confidence REAL
+  told INTEGER NOT NULL DEFAULT 0
 );
+-- from activity on: what the phone did last in this recording
 CREATE TABLE session(
-  id INTEGER PRIMARY KEY AUTOINCREMENT, phone INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE(phone, name)
+  id INTEGER PRIMARY KEY AUTOINCREMENT, phone INTEGER NOT NULL, name TEXT NOT NULL, activity INTEGER, since INTEGER,
+  until INTEGER, confidence REAL, UNIQUE(phone, name)
 );
+-- covered: how much of the last slide readings go through
 CREATE TABLE closed(
   phone INTEGER NOT NULL, ends INTEGER NOT NULL, session INTEGER NOT NULL, length INTEGER NOT NULL,
-  slide INTEGER NOT NULL, count INTEGER NOT NULL, mean REAL NOT NULL, activity INTEGER NOT NULL,
+  slide INTEGER NOT NULL, covered INTEGER NOT NULL, count INTEGER NOT NULL, mean REAL NOT NULL, activity INTEGER NOT NULL,
   confidence REAL NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY(phone, ends, session)
 ) WITHOUT ROWID;
 ";

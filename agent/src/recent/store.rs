@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use gaitway_proto::activity::Window;
 use rusqlite::{Connection, OptionalExtension as _, Result, Transaction, TransactionBehavior, params};
 
-use super::{KEPT, doing, number};
-use crate::status::{Doing, KILLED};
+use super::{KEPT, number, stretch};
+use crate::status::KILLED;
 use crate::stretches::{Slice, Stretches};
 use crate::writer::news::Closing;
 
@@ -27,6 +27,9 @@ pub const MAX_WINDOWS: u64 = 360_000;
 
 /// So many more go at once where there are too many.
 const SLACK: u64 = 2_000;
+
+/// Recordings known to have been told of since this start.
+const RECORDINGS: usize = 4 * MAX_PHONES;
 
 /// How often windows are looked for that are no longer of these days.
 const TIDY: Duration = Duration::from_secs(600);
@@ -43,7 +46,7 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(super) struct Store {
     connection: Connection,
-    /// Phones told of since this start.
+    /// Recordings told of since this start.
     present: BTreeSet<i64>,
     /// Phones to look at when it is tidied next.
     touched: BTreeSet<i64>,
@@ -61,7 +64,7 @@ impl Store {
     /// Keeps a batch; all of it or nothing.
     pub(super) fn keep(&mut self, batch: &[Told], now: Instant) -> Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut told = BTreeSet::new();
+        let (mut told, mut recordings) = (BTreeSet::new(), BTreeSet::new());
         for Told { device, session, closed } in batch {
             let Some(last) = closed.last() else { continue };
             let phone = phone(&transaction, device)?;
@@ -73,8 +76,8 @@ impl Store {
             transaction
                 .prepare_cached("UPDATE phone SET windows = windows + ?2, told = ?3 WHERE id = ?1")?
                 .execute(params![phone, fresh.cast_signed(), last.window.end])?;
-            let gap = if self.present.contains(&phone) || told.contains(&phone) { 0 } else { KILLED };
-            go_on(&transaction, phone, session, closed, gap)?;
+            let is_present = self.present.contains(&recording) || !recordings.insert(recording);
+            go_on(&transaction, recording, closed, if is_present { 0 } else { KILLED })?;
             told.insert(phone);
         }
         let is_due = self.tidy_at.is_none_or(|at| now >= at);
@@ -88,9 +91,9 @@ impl Store {
             self.tidy_at = Some(now + TIDY);
         }
         self.touched = if is_due { BTreeSet::new() } else { touched };
-        self.present.append(&mut told);
+        self.present.append(&mut recordings);
         // Those that made room for others are known no longer.
-        while self.present.len() > 2 * MAX_PHONES {
+        while self.present.len() > RECORDINGS {
             self.present.pop_first();
         }
         Ok(())
@@ -142,7 +145,7 @@ fn recording(rows: &Transaction<'_>, phone: i64, session: &str) -> Result<i64> {
 
 /// Whether the window is new here.
 fn insert(rows: &Transaction<'_>, phone: i64, recording: i64, closing: &Closing) -> Result<bool> {
-    let Closing { window, slide } = closing;
+    let Closing { window, slide, covered } = closing;
     let Window { start, end, count, mean, activity, confidence, revision } = *window;
     let what = params![
         phone,
@@ -154,34 +157,33 @@ fn insert(rows: &Transaction<'_>, phone: i64, recording: i64, closing: &Closing)
         mean,
         number(activity),
         confidence,
-        revision
+        revision,
+        covered
     ];
-    let sql =
-        "INSERT OR IGNORE INTO closed(phone, ends, session, length, slide, count, mean, activity, confidence, revision)
-               VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let sql = "INSERT OR IGNORE INTO
+               closed(phone, ends, session, length, slide, count, mean, activity, confidence, revision, covered)
+               VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     if rows.prepare_cached(sql)?.execute(what)? > 0 {
         return Ok(true);
     }
-    let sql = "UPDATE closed SET length = ?4, slide = ?5, count = ?6, mean = ?7, activity = ?8, confidence = ?9, revision = ?10
-               WHERE phone = ?1 AND ends = ?2 AND session = ?3 AND revision <= ?10";
+    let sql = "UPDATE closed SET length = ?4, slide = ?5, count = ?6, mean = ?7, activity = ?8, confidence = ?9,
+               revision = ?10, covered = ?11 WHERE phone = ?1 AND ends = ?2 AND session = ?3 AND revision <= ?10";
     rows.prepare_cached(sql)?.execute(what)?;
     Ok(false)
 }
 
-/// Notes what a phone does; across `gap` ns that a kill may have cost.
-fn go_on(rows: &Transaction<'_>, phone: i64, session: &str, closed: &[Closing], gap: i64) -> Result<()> {
-    let before = doing(rows, phone)?.filter(|doing| doing.session == session);
-    let mut run = before.map_or_else(Stretches::default, |Doing { stretch, .. }| stretch.into());
+/// Notes what a phone does in a recording; across `gap` ns that a kill may have cost. Another recording's pushes, which may
+/// come between, change nothing of it.
+fn go_on(rows: &Transaction<'_>, recording: i64, closed: &[Closing], gap: i64) -> Result<()> {
+    let mut run = stretch(rows, recording)?.map_or_else(Stretches::default, Stretches::from);
     let mut gap = gap;
-    for Closing { window, slide } in closed {
+    for Closing { window, slide, .. } in closed {
         run.push_across(Slice::of(window, *slide), std::mem::take(&mut gap));
     }
     let Some(now) = run.finish() else { return Ok(()) };
-    rows.prepare_cached(
-        "UPDATE phone SET name = ?2, activity = ?3, since = ?4, until = ?5, confidence = ?6 WHERE id = ?1",
-    )?
-    .execute(params![phone, session, number(now.activity), now.start, now.end, now.confidence])
-    .map(drop)
+    rows.prepare_cached("UPDATE session SET activity = ?2, since = ?3, until = ?4, confidence = ?5 WHERE id = ?1")?
+        .execute(params![recording, number(now.activity), now.start, now.end, now.confidence])
+        .map(drop)
 }
 
 /// Deletes what is too far from the last window of a phone, and its recordings without windows.

@@ -22,7 +22,7 @@ fn window(number: i64, activity: Activity) -> Window {
 }
 
 fn told(device: &str, session: &str, windows: impl IntoIterator<Item = Window>) -> Told {
-    let closed = windows.into_iter().map(|window| Closing { window, slide: SLIDE }).collect();
+    let closed = windows.into_iter().map(|window| Closing { window, slide: SLIDE, covered: SLIDE }).collect();
     Told { device: device.to_owned(), session: session.to_owned(), closed }
 }
 
@@ -280,4 +280,36 @@ fn a_forgotten_device_is_gone_from_every_byte_and_the_others_stay() {
     assert!(forget::forget(&path, "gone-0001").unwrap().is_unreadable);
     assert!(!path.exists());
     assert!(forget::look(&path, "gone-0001").unwrap().is_nothing());
+}
+
+#[test]
+fn a_late_push_of_a_former_recording_changes_nothing_of_what_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, recent) = store(dir.path());
+    let now = Instant::now();
+    for number in 100..130 {
+        store.keep(&[walk("a", "new", number..number + 1)], now).unwrap();
+        if number % 7 == 0 {
+            store.keep(&[walk("a", "old", number - 90..number - 89)], now).unwrap();
+        }
+        let doings = recent.doings().unwrap();
+        assert_eq!((doings.len(), doings[0].1.session.as_str()), (1, "new"), "{number}");
+        assert_eq!(doings[0].1.stretch.start, NOON + 99 * SLIDE, "{number}");
+    }
+}
+
+#[test]
+fn a_day_ends_with_its_readings() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, recent) = store(dir.path());
+    let mut short = walk("a", "one", 1..7);
+    // Three seconds of readings: what trails the last one has none in its last slide.
+    for (closing, covered) in short.closed.iter_mut().zip([SLIDE, SECOND, 0, 0, 0, 0]) {
+        closing.covered = covered;
+    }
+    store.keep(&[short], Instant::now()).unwrap();
+    let day = recent.activities("a", i64::MIN, i64::MAX).unwrap();
+    assert_eq!(day.iter().map(|s| (s.start - NOON, s.end - NOON)).collect::<Vec<_>>(), [(0, 3 * SECOND)]);
+    assert_eq!(recent.activities("a", NOON + 3 * SECOND, i64::MAX).unwrap(), []);
+    assert_eq!(count(&recent, "a"), 6, "every window is kept");
 }

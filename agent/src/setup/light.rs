@@ -128,7 +128,7 @@ mod tests {
     fn heard(snapshot: &mut AgentSnapshot, device: &str, at: Instant, hertz: &[f64]) {
         let sensor = |(number, hertz): (usize, &f64)| Sensor { name: number.to_string(), hertz: *hertz };
         let sensors = hertz.iter().enumerate().map(sensor).collect();
-        snapshot.phones.insert(device.to_owned(), Phone { sensors, ..Phone::new(at) });
+        snapshot.phones.insert(device.to_owned(), Phone { sensors, ..Phone::new(at) }.into());
     }
 
     #[test]

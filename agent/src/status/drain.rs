@@ -2,7 +2,7 @@
 //!
 //! - Where the relay keeps pace, what is told is how long a frame waits: little, and steady though frames come and go.
 //! - A backlog is told by the speed at which it shrinks; one that does not shrink drains never.
-//! - Nothing is told once nothing moved for [`SPAN`].
+//! - Nothing is told while nothing waits, nor once nothing moved for [`SPAN`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ impl Drain {
 
     /// Until nothing waits, as far as it is known at `now`.
     pub(super) fn left(&self, now: Instant) -> Option<Duration> {
-        let last = self.last?;
+        let last = self.last.filter(|last| last.waiting > 0)?;
         // The last point before the span began stands for its beginning.
         let old = self.points.iter().take_while(|point| now.saturating_duration_since(point.at) >= SPAN).count();
         let within: Vec<&Point> = self.points.iter().skip(old.saturating_sub(1)).collect();
@@ -81,7 +81,7 @@ impl Drain {
         } else {
             return None;
         };
-        (mean > 0.0).then(|| Duration::try_from_secs_f64(left.ceil()).ok()).flatten()
+        Duration::try_from_secs_f64(left.ceil()).ok()
     }
 }
 
@@ -115,8 +115,11 @@ mod tests {
     #[test]
     fn a_phone_that_pushes_once_a_second_is_little_and_steady() {
         // Acknowledgements come every two seconds, for two frames.
-        let told = course(0, 120, |_| 1, |second| if second % 2 == 1 { 2 } else { 0 });
+        let told = course(1, 120, |_| 1, |second| if second % 2 == 1 { 2 } else { 0 });
         assert!(told[10..].iter().all(|left| *left == Some(5)), "{told:?}");
+        // Where it begins with none, every other time nothing waits.
+        let told = course(0, 120, |_| 1, |second| if second % 2 == 1 { 2 } else { 0 });
+        assert!(told[10..].chunks(2).all(|pair| pair == [None, Some(5)]), "{told:?}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! - Nothing is computed unless somebody looks.
 //! - One push makes at most [`MAX_BINS`] bins, whatever times it claims.
+//! - Every bin is a number, whatever magnitudes it claims.
 
 use gaitway_proto::activity::Window;
 
@@ -47,7 +48,9 @@ pub(crate) fn bins(samples: &[Sample], median: Option<i64>) -> Vec<Bin> {
     let latest = median.map_or(i64::MAX, |median| median.saturating_add(WILD));
     let mut bins: Vec<Bin> = Vec::new();
     for sample in samples.iter().filter(|sample| sample.time <= latest) {
-        let (at_ms, magnitude) = (sample.time.div_euclid(BIN) * (BIN / 1_000_000), sample.magnitude as f32);
+        // JSON has no infinity.
+        let magnitude = (sample.magnitude as f32).min(f32::MAX);
+        let at_ms = sample.time.div_euclid(BIN) * (BIN / 1_000_000);
         match bins.last_mut() {
             Some(last) if last.at_ms == at_ms => last.take(magnitude, magnitude),
             _ => bins.push(Bin { at_ms, min: magnitude, max: magnitude }),
@@ -95,5 +98,12 @@ mod tests {
         let found = bins(&samples, Some(999_000 * 1_000_000));
         assert_eq!((found.len(), found[MAX_BINS - 1].at_ms), (MAX_BINS, 999_900));
         assert_eq!(bins(&[], None), []);
+    }
+
+    #[test]
+    fn a_magnitude_that_no_phone_measures_is_still_a_number() {
+        let found = bins(&[sample(0, 1e39), sample(100, 1.0), sample(101, f64::MAX)], Some(0));
+        let most = f32::MAX;
+        assert_eq!(found, [Bin { at_ms: 0, min: most, max: most }, Bin { at_ms: 100, min: 1.0, max: most }]);
     }
 }

@@ -89,6 +89,13 @@ impl Generation {
         found
     }
 
+    /// How far readings go through the slide that ends at `end`, ns; its pane is still kept.
+    pub(super) fn covered(&self, end: i64, progress: Progress) -> i64 {
+        let slide = self.params.slide();
+        let read = progress.greatest.filter(|_| self.panes.contains_key(&(end - slide)));
+        read.map_or(0, |greatest| (greatest - (end - slide)).clamp(0, slide))
+    }
+
     /// Forgets panes that no open window holds.
     pub(super) fn drop_panes(&mut self, progress: Progress) {
         while let Some((&pane, &sum)) = self.panes.first_key_value() {

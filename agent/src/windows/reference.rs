@@ -212,7 +212,10 @@ impl Reference {
             revision: 0,
         };
         let inherited = Some(start) <= self.inherited_until;
-        Closed { window, classifier: params.classifier(), slide: params.slide(), inherited }
+        let slide = params.slide();
+        let read = self.greatest.filter(|_| counts.contains_key(&(window.end - slide)));
+        let covered = read.map_or(0, |greatest| (greatest - (window.end - slide)).clamp(0, slide));
+        Closed { window, classifier: params.classifier(), slide, covered, inherited }
     }
 }
 

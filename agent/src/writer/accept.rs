@@ -15,6 +15,7 @@ use super::news::{Closing, Heard};
 use super::state::State;
 use super::{Accepted, Received};
 use crate::ingest::{self, Refusal};
+use crate::phones::Keep;
 use crate::seen::Verdict;
 use crate::spool::cap::{Full, WhenFull, overflow, room_for};
 use crate::spool::queue::Queue;
@@ -132,6 +133,7 @@ impl State {
             holes: session.seen.holes(),
             late: session.row.late,
             is_silence: false,
+            is_withheld: push.privacy.keep == Keep::Activity,
         });
         spool_windows(rows, &mut self.queue, (&push.device, &push.session), &observed.closed)?;
         Ok(!lets_go)

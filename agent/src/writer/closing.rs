@@ -47,6 +47,7 @@ impl State {
                 holes,
                 late,
                 is_silence: true,
+                is_withheld: false,
             });
             self.heard_now.push((id, None));
         }

@@ -51,6 +51,8 @@ pub(crate) struct Heard {
     pub(crate) holes: u64,
     pub(crate) late: u64,
     pub(crate) is_silence: bool,
+    /// Its readings are not kept: they are not shown either.
+    pub(crate) is_withheld: bool,
 }
 
 /// A window that was told.
@@ -59,11 +61,14 @@ pub(crate) struct Closing {
     pub(crate) window: Window,
     /// From its start to the next window's, ns.
     pub(crate) slide: i64,
+    /// How much of its last slide readings go through, ns.
+    pub(crate) covered: i64,
 }
 
 impl Closing {
     pub(super) fn of(closed: &[Closed]) -> Vec<Self> {
-        closed.iter().map(|closed| Self { window: closed.window.clone(), slide: closed.slide }).collect()
+        let of = |closed: &Closed| Self { window: closed.window.clone(), slide: closed.slide, covered: closed.covered };
+        closed.iter().map(of).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who makes a request, as handlers see it.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -18,13 +19,23 @@ pub struct Caller {
     is_here: bool,
     known: Arc<Mutex<Known>>,
     began: Instant,
+    /// An [`Answering`] is kept.
+    answers: Arc<AtomicBool>,
 }
 
 impl Caller {
     /// From `remote`.
     pub(super) fn new(share: Arc<Semaphore>, remote: IpAddr, known: Arc<Mutex<Known>>, began: Instant) -> Self {
         let (address, is_here) = (neighbour(remote), remote.to_canonical().is_loopback());
-        Self { pulse: Arc::new(Pulse::new(millis_since(began))), share, address, is_here, known, began }
+        Self {
+            pulse: Arc::new(Pulse::new(millis_since(began))),
+            share,
+            address,
+            is_here,
+            known,
+            began,
+            answers: Arc::default(),
+        }
     }
 
     pub(super) fn pulse(&self) -> &Arc<Pulse> {
@@ -49,10 +60,17 @@ impl Caller {
     }
 
     /// The answer goes on, though its head has been written: as long as this is kept, the connection waits for this
-    /// service. To be called once the head is written.
+    /// service, and ends as soon as the other side has closed its own direction: of an answer without an end nobody else
+    /// notices that nobody hears it. To be called once the head is written.
     pub fn answering(self) -> Answering {
         self.is(Doing::Working);
+        self.answers.store(true, Ordering::Relaxed);
         Answering(self)
+    }
+
+    /// Whether an [`Answering`] is kept.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Whether it is a program on this machine.
@@ -82,6 +100,7 @@ pub struct Answering(Caller);
 
 impl Drop for Answering {
     fn drop(&mut self) {
+        self.0.answers.store(false, Ordering::Relaxed);
         self.0.is(Doing::Waiting);
     }
 }

@@ -87,7 +87,7 @@ impl Connection {
                 answer
             })
         });
-        let stream = Heard { stream, caller: caller.clone(), answered: false };
+        let stream = Heard { stream, caller: caller.clone(), answered: false, early: None };
         let mut http = http1::Builder::new()
             .half_close(true)
             .max_header_size(HEAD)
@@ -162,6 +162,28 @@ struct Heard {
     caller: Caller,
     /// Something was written.
     answered: bool,
+    /// What came while an answer without an end goes on: one byte, so that no more than that is read of a next request.
+    early: Option<u8>,
+}
+
+impl Heard {
+    /// An error once nobody hears an answer without an end any more. The server itself reads nothing while it answers, and
+    /// would notice only when it writes.
+    fn is_heard(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if self.early.is_some() || !self.caller.is_answered() {
+            return Ok(());
+        }
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(())) => {
+                self.early = buffer.filled().first().copied();
+                self.early.map(drop).ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
+            }
+        }
+    }
 }
 
 impl AsyncRead for Heard {
@@ -171,6 +193,13 @@ impl AsyncRead for Heard {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
+        if buffer.remaining() > 0
+            && let Some(early) = self.early.take()
+        {
+            buffer.put_slice(&[early]);
+            self.caller.heard();
+            return Poll::Ready(Ok(()));
+        }
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
             self.caller.heard();
@@ -199,6 +228,7 @@ impl AsyncWrite for Heard {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_heard(context)?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

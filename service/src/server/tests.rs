@@ -34,9 +34,22 @@ async fn served(connections: usize) -> Served {
         .route("/", get(async || "ok\n"))
         .route("/slow", get(slow))
         .route("/echo", post(echo))
+        .route("/short", get(short))
         .route("/stream", get(streamed));
     let task = tokio::spawn(serve(listener, router, Allowance { connections, share: 1 }, None, shutdown.clone()));
     Served { address, shutdown, task }
+}
+
+/// A line, and another half a second later.
+async fn short(Extension(caller): Extension<Caller>) -> Body {
+    let lines = futures_util::stream::unfold((Some(caller), None), |(caller, answering)| async move {
+        let Some(caller) = caller else {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            return answering.map(|_: Answering| (Ok("the end\n"), (None, None)));
+        };
+        Some((Ok::<_, Infallible>("the beginning\n"), (None, Some(caller.answering()))))
+    });
+    Body::from_stream(lines)
 }
 
 /// Twenty lines, ten seconds apart.
@@ -160,6 +173,33 @@ async fn an_answer_that_goes_on_keeps_its_place_until_its_end() {
     // Then it waits as any other.
     rest(&mut follower).await;
     assert!(began.elapsed() < Duration::from_secs(300), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_ends_once_nobody_hears_it() {
+    let served = served(1).await;
+    let mut follower = connected(served.address).await;
+    follower.write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(some(&mut follower).await.starts_with("HTTP/1.1 200 "));
+    assert!(sends(served.address, GET).await.starts_with("HTTP/1.1 503 "), "its place is taken");
+    drop(follower);
+    let began = Instant::now();
+    while !sends(served.address, GET).await.starts_with("HTTP/1.1 200 ") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The first line would be written after ten.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_is_asked_while_an_answer_goes_on_is_answered_after_it() {
+    let served = served(1).await;
+    let mut follower = connected(served.address).await;
+    follower.write_all(b"GET /short HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    some(&mut follower).await;
+    follower.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let told = rest(&mut follower).await;
+    assert!(told.contains("the end\n") && told.contains("HTTP/1.1 200 ") && told.ends_with("ok\n"), "{told}");
 }
 
 #[tokio::test]

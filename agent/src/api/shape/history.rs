@@ -80,7 +80,8 @@ pub(crate) struct ShownStretch {
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Activities {
-    /// Each closed window stands for the last slide of its span; where nothing was recorded there is none.
+    /// Each closed window stands for the last slide of its span, as far as readings go through it; where nothing was recorded
+    /// there is none.
     pub(crate) activities: Vec<ShownStretch>,
     /// How long each activity lasted.
     pub(crate) seconds: Seconds,
@@ -106,7 +107,8 @@ pub(crate) struct Motion {
     /// The recording.
     pub(crate) session_id: String,
     /// Least and greatest magnitude of acceleration, m/s², in each 100 ms of the phone's clock that has readings:
-    /// milliseconds since the Unix epoch, least, greatest; ascending. Of more than 3,000 the last.
+    /// milliseconds since the Unix epoch, least, greatest; ascending. Of more than 3,000 the last. None of a phone whose
+    /// readings are not kept.
     pub(crate) bins: Vec<(i64, f32, f32)>,
     /// The window that is not closed yet.
     pub(crate) running: Option<ShownWindow>,
