@@ -151,7 +151,7 @@ mod tests {
             revision: 0,
         };
         let phone = Phone { readings: 5, running: Some(running), ..Phone::new(now) };
-        let phones = BTreeMap::from([("a".to_owned(), phone)]);
+        let phones = BTreeMap::from([("a".to_owned(), std::sync::Arc::new(phone))]);
         let mut agent = AgentSnapshot { phones, readings: 5, waiting: (2, 1), ..AgentSnapshot::default() };
         assert_eq!(
             line(&agent, 99.6, 7, Some("waiting for relay"), now),
