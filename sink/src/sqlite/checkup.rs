@@ -39,7 +39,7 @@ pub fn examine(path: &Path, options: &Options, checkup: &mut Checkup) -> Option<
             checkup.warn(&subject, "is not there yet: it is made when gaitway up or gaitway sink starts");
         }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            checkup.warn(&subject, folder::unseen(path, &error))
+            checkup.warn(&subject, folder::unseen(path, &error));
         }
         Err(error) => checkup.fail(&subject, format!("cannot be looked at: {error}")),
     }
@@ -189,6 +189,11 @@ mod tests {
         looked("left in order");
         fs::write(place::log_of(&path), "").unwrap();
         looked("with an empty log");
+        fs::write(&path, "").unwrap();
+        fs::write(place::log_of(&path), "all there is").unwrap();
+        let before = listed(dir.path());
+        assert_eq!(of(&path).worst(), Some(Grade::Fail));
+        assert_eq!(listed(dir.path()), before, "cut to nothing");
     }
 
     #[test]

@@ -202,10 +202,15 @@ pub(super) fn inspect_untouched(path: &Path) -> Result<Connection, OpenError> {
     let opening = Opening { path, missing: Missing::Refuse };
     // The log lies beside the file itself.
     let real = path.canonicalize().map_err(|error| opening.io(error))?;
-    let is_used = log_of(&real).metadata().is_ok_and(|log| {
+    let log = log_of(&real).metadata().map(|log| log.len()).ok();
+    if log > Some(0) && real.metadata().is_ok_and(|file| file.len() == 0) {
+        // SQLite would delete the log.
+        return Err(opening.damaged("it was cut to nothing"));
+    }
+    let is_used = log.is_some_and(|log| {
         let mut shared = real.clone().into_os_string();
         shared.push("-shm");
-        log.len() > 0 || Path::new(&shared).exists()
+        log > 0 || Path::new(&shared).exists()
     });
     let name = real.to_str().filter(|_| !is_used);
     opening.inspect(|| match name {
