@@ -288,6 +288,9 @@ fn of_pace(folder: &Folder<'_>, found: &Metadata, checkup: &mut Checkup) {
     if let Ok(disk) = statvfs(folder.path) {
         #[allow(clippy::unnecessary_cast, reason = "of other widths on other systems")]
         let free = (disk.blocks_available() as u64).saturating_mul(disk.fragment_size() as u64);
+        if free == 0 {
+            return checkup.fail("fsync", "not measured: the disk is full; free some space");
+        }
         if free < ROOM {
             return checkup.warn("fsync", format!("not measured, as only {} are free: free some space", about(free)));
         }
