@@ -7,7 +7,7 @@ mod configured;
 mod kafka;
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Data directory of up, or of the agent whose file is named [default: ./gaitway-data, or as configured]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The time server that the clock is held against
+    /// The time server that the clock is held against; none for none
     #[arg(long, value_name = "HOST[:PORT]", default_value_t)]
     ntp: NtpServer,
     /// As JSON
@@ -62,10 +62,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let mut checkup = Checkup::new();
     checkup.begin("configuration");
+    let mut is_read = true;
     let found = Configured::find(config.as_deref(), &flags, &mut checkup);
     let (configured, is_whole) = match found {
         Ok(configured) => (configured, checkup.exit_code() == ExitCode::SUCCESS),
-        Err(error) if *config_only => {
+        Err(error) if *config_only || *json => {
+            is_read = false;
             let named = config.as_ref().map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
             checkup.fail(named, format!("{error:#}"));
             (Configured::default(), false)
@@ -75,7 +77,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(UNREADABLE));
         }
     };
-    if !config_only {
+    if is_read && !config_only {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
         look(&configured, ntp, runtime.handle(), &mut checkup);
@@ -112,7 +114,13 @@ fn look(configured: &Configured, ntp: &NtpServer, runtime: &Handle, checkup: &mu
         checkup.begin("warehouse");
         let marks = match &place.warehouse {
             Warehouse::Sqlite(path, options) => {
-                of_folder(path, checkup);
+                match &place.own {
+                    Some(path) => {
+                        let folder = Folder { path, min_free_percent: 0.0, below: ("", ""), work: Work::Commits };
+                        folder::examine(folder, checkup);
+                    }
+                    None => folder::around(path, Work::Commits, checkup),
+                }
                 sqlite::examine(path, options, checkup)
             }
             Warehouse::Postgres(options) => postgres::examine(options, checkup),
@@ -132,10 +140,4 @@ fn look(configured: &Configured, ntp: &NtpServer, runtime: &Handle, checkup: &mu
         #[cfg(not(feature = "kafka"))]
         drop(marks);
     }
-}
-
-/// The folder of a local warehouse, whose own look knows its disk's floor.
-fn of_folder(warehouse: &Path, checkup: &mut Checkup) {
-    let path = warehouse.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    folder::examine(Folder { path, min_free_percent: 0.0, below: ("", ""), work: Work::Commits }, checkup);
 }

@@ -90,6 +90,10 @@ fn configuration_alone_is_checked_before_a_start_and_nothing_else_is_touched() {
         assert_eq!((code, &report["worst"]), (Some(2), &"fail".into()));
         let (code, shown) = doctor(&["--config", &bad]);
         assert!(code == Some(2) && shown.contains(says), "{shown}");
+        let (code, shown) = doctor(&["--config", &bad, "--json"]);
+        let report: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!((code, &report["worst"]), (Some(2), &"fail".into()));
+        assert_eq!(report["checks"].as_array().unwrap().len(), 1, "nothing else is looked at: {report}");
     }
 }
 
@@ -327,6 +331,7 @@ fn a_full_disk_a_read_only_one_and_files_of_another_user_are_found() {
         assert_told(&full, ("agent", "fsync"), "fail", &["the disk is full"]);
         std::fs::remove_file(ballast).unwrap();
 
+        std::fs::write(dir.join(".lock"), "").unwrap();
         std::fs::write(dir.join("agent-id"), "attic\n").unwrap();
         std::os::unix::fs::chown(dir.join("agent-id"), Some(65_534), None).unwrap();
         assert_told(&report(), ("agent", "data folder"), "fail", &["agent-id is", "chown -R root"]);

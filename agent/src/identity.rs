@@ -12,6 +12,7 @@ mod trust;
 
 pub use ask::{EnrolError, enrol};
 pub use keeper::{Keeper, keep};
+pub(crate) use kept::FILE;
 pub use kept::{Identity, IdentityError};
 pub use route::{Route, Security};
 pub(crate) use trust::explain;

@@ -13,7 +13,7 @@ use gaitway_service::checkup::{Checkup, certificate, reach};
 use gaitway_service::clock;
 
 use crate::RelayConfig;
-use crate::identity::{Overview, StoreError};
+use crate::identity::{self, Overview, StoreError};
 
 /// The name of its part of what is told.
 const SECTION: &str = "relay";
@@ -36,8 +36,9 @@ pub async fn examine(config: &RelayConfig, own: Option<Own>, checkup: &mut Check
     if let Some(address) = config.admin {
         of_admin(address, own, checkup).await;
     }
-    if wants_tls {
-        let path = config.data_dir.as_path();
+    // A flag may have told `up` to listen with TLS.
+    let path = config.data_dir.as_path();
+    if wants_tls || (config.broker.is_none() && path.join(identity::CERTIFICATE).exists()) {
         folder::examine(Folder { path, min_free_percent: 0.0, below: ("", ""), work: Work::Little }, checkup);
         of_identities(path, checkup);
     }
@@ -52,6 +53,10 @@ async fn of_admin(address: SocketAddr, own: Own, checkup: &mut Checkup) {
 }
 
 fn of_identities(dir: &Path, checkup: &mut Checkup) {
+    let store = dir.join(identity::FILE);
+    if let Some(error) = folder::denied(&store, dir) {
+        return checkup.warn("agents", folder::unseen(&store, &error));
+    }
     let now = clock::now_micros().div_euclid(1_000_000);
     let overview = match Overview::of(dir, now) {
         Ok(overview) => overview,

@@ -14,11 +14,11 @@ mod pending;
 mod store;
 
 pub(crate) use attempts::Attempts;
-pub(crate) use authority::Authority;
 #[cfg(feature = "fuzzing")]
 pub(crate) use authority::Request;
+pub(crate) use authority::{Authority, CERTIFICATE};
 pub(crate) use book::{Book, Serial, Standing};
 pub(crate) use desk::{Clerk, Desk};
 pub(crate) use overview::Overview;
-pub(crate) use store::Line;
 pub use store::{Added, Store, StoreError};
+pub(crate) use store::{FILE, Line};

@@ -7,6 +7,7 @@
 //! way to where it connects ([`reach`]), certificates ([`certificate`]), a broker that is not ours ([`broker`]).
 
 use std::fmt;
+use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
@@ -17,7 +18,7 @@ pub mod broker;
 pub mod certificate;
 pub mod folder;
 mod fsync;
-mod mount;
+pub(crate) mod mount;
 pub mod ntp;
 pub mod port;
 pub mod reach;
@@ -136,6 +137,18 @@ impl fmt::Display for Checkup {
 impl Serialize for Checkup {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.lines.serialize(serializer)
+    }
+}
+
+/// A path as a shell takes it for one word.
+pub fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_word = |letter: char| letter.is_alphanumeric() || "/._-+,:@%=".contains(letter);
+    if !path.is_empty() && !path.starts_with('-') && path.chars().all(is_word) {
+        path
+    } else {
+        let dash = if path.starts_with('-') { "./" } else { "" };
+        format!("'{dash}{}'", path.replace('\'', r"'\''"))
     }
 }
 

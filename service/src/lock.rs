@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::key_file;
 
 /// Name of the lock file in a data directory.
-const LOCK_FILE: &str = ".lock";
+pub(crate) const LOCK_FILE: &str = ".lock";
 
 /// Longest note of a holder that is read back, bytes.
 const MAX_NOTE: u64 = 256;
@@ -67,11 +67,20 @@ impl DataDir {
         create(path).map_err(|source| LockError::Create { path: path.to_owned(), source })
     }
 
-    /// The process that has its lock, if one has, as far as Linux tells (`/proc/locks`); the lock itself is not touched.
-    pub fn holder(path: impl AsRef<Path>) -> Option<u32> {
-        use std::os::unix::fs::MetadataExt as _;
-        let inode = fs::metadata(path.as_ref().join(LOCK_FILE)).ok()?.ino();
-        holding(&fs::read_to_string("/proc/locks").ok()?, inode)
+    /// The process that has its lock, if one has, as far as Linux tells (`/proc/locks`); the lock itself is not touched. Fails where nobody tells
+    /// this user.
+    pub fn holder(path: impl AsRef<Path>) -> io::Result<Option<u32>> {
+        let path = path.as_ref().join(LOCK_FILE);
+        let file = match fs::metadata(&path) {
+            Ok(file) => FileId::of(&path, &file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match holding(&fs::read_to_string("/proc/locks")?, &file) {
+            // In another namespace of processes it has no number here.
+            Some(pid) => u32::try_from(pid).ok().filter(|pid| *pid > 0).map(Some).ok_or(io::ErrorKind::Other.into()),
+            None => Ok(None),
+        }
     }
 
     /// Creates the directory where it is missing (for its owner only) and takes its lock.
@@ -168,14 +177,40 @@ fn note_holder(file: &mut File) -> io::Result<()> {
     write!(file, "{} (process {})", name.as_deref().unwrap_or("gaitway"), std::process::id())
 }
 
-/// Whoever has a lock as these are, by `flock`, on the file with this inode: `1: FLOCK  ADVISORY  WRITE 4711 08:02:123 0 EOF`.
-fn holding(locks: &str, inode: u64) -> Option<u32> {
+/// A file as the kernel names it.
+#[derive(Debug, PartialEq, Eq)]
+struct FileId {
+    /// Numbers of its device, major and minor, as `stat` tells and as mounts do.
+    devices: [(u64, u64); 2],
+    inode: u64,
+}
+
+impl FileId {
+    #[cfg(target_os = "linux")]
+    fn of(path: &Path, file: &fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        let stat = (nix::sys::stat::major(file.dev()), nix::sys::stat::minor(file.dev()));
+        let mounted = crate::checkup::mount::Mount::of(path).map_or(stat, |mount| mount.device);
+        Self { devices: [stat, mounted], inode: file.ino() }
+    }
+
+    /// Nobody tells of locks here.
+    #[cfg(not(target_os = "linux"))]
+    fn of(_: &Path, _: &fs::Metadata) -> Self {
+        Self { devices: [(0, 0); 2], inode: 0 }
+    }
+}
+
+/// Whoever has a lock as these are, by `flock`, on this file: `1: FLOCK  ADVISORY  WRITE 4711 08:02:123 0 EOF`.
+fn holding(locks: &str, wanted: &FileId) -> Option<i64> {
     locks.lines().find_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let (kind, pid, file) = (fields.get(1)?, fields.get(4)?, fields.get(5)?);
-        let is_it = *kind == "FLOCK" && file.rsplit(':').next()?.parse() == Ok(inode);
-        // In another namespace of processes it has no number here.
-        is_it.then(|| pid.parse().ok().filter(|pid| *pid > 0))?
+        let mut parts = file.split(':');
+        let mut hex = || u64::from_str_radix(parts.next()?, 16).ok();
+        let device = (hex()?, hex()?);
+        let is_it = *kind == "FLOCK" && wanted.devices.contains(&device) && parts.next()?.parse() == Ok(wanted.inode);
+        is_it.then(|| pid.parse().ok())?
     })
 }
 
@@ -216,14 +251,25 @@ mod tests {
     #[test]
     fn who_holds_a_lock_is_told_without_touching_it() {
         let temp = tempfile::tempdir().unwrap();
-        assert_eq!(DataDir::holder(temp.path()), None);
+        assert_eq!(DataDir::holder(temp.path()).unwrap(), None);
         let locked = DataDir::lock(temp.path()).unwrap();
-        assert_eq!(DataDir::holder(temp.path()), Some(std::process::id()));
+        assert_eq!(DataDir::holder(temp.path()).unwrap(), Some(std::process::id()));
         drop(locked);
-        assert_eq!(DataDir::holder(temp.path()), None, "its note is still there");
+        assert_eq!(DataDir::holder(temp.path()).unwrap(), None, "its note is still there");
         let locks = "1: POSIX  ADVISORY  WRITE 12 08:02:99 0 EOF\n2: FLOCK  ADVISORY  WRITE 13 08:02:99 0 EOF\n\
-                     3: FLOCK  ADVISORY  WRITE 0 08:02:7 0 EOF\n";
-        assert_eq!([99, 7, 8].map(|inode| holding(locks, inode)), [Some(13), None, None]);
+                     3: FLOCK  ADVISORY  WRITE 0 08:02:7 0 EOF\n4: FLOCK  ADVISORY  WRITE 14 00:1f:99 0 EOF\n";
+        let of = |device, inode| holding(locks, &FileId { devices: [(200, 1), device], inode });
+        assert_eq!([99, 7, 8].map(|inode| of((8, 2), inode)), [Some(13), Some(0), None]);
+        assert_eq!(of((0, 31), 99), Some(14), "the same number on another disk is another file");
+        assert_eq!(of((8, 1), 99), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn whether_a_lock_is_held_that_cannot_be_looked_at_is_not_known() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::write(temp.path().join("file"), "").unwrap();
+        DataDir::holder(temp.path().join("file")).unwrap_err();
     }
 
     #[cfg(unix)]

@@ -39,6 +39,8 @@ pub(super) enum Warehouse {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) warehouse: Warehouse,
+    /// The data directory of the `up` that it is part of.
+    pub(super) own: Option<PathBuf>,
     #[cfg(feature = "kafka")]
     pub(super) fed: Option<Fed>,
 }
@@ -128,6 +130,7 @@ impl Configured {
         let stem = file.path().file_stem().and_then(|stem| stem.to_str());
         if let Some(service) = SERVICES.into_iter().find(|service| stem == Some(service)) {
             self.add(service, file, flags)?;
+            takes_flags(file, &[service], flags)?;
             right(file, &[service], checkup);
             return Ok(());
         }
@@ -139,6 +142,7 @@ impl Configured {
             }
         }
         if !whose.is_empty() {
+            takes_flags(file, &whose, flags)?;
             right(file, &whose, checkup);
             return Ok(());
         }
@@ -152,7 +156,10 @@ impl Configured {
     }
 
     fn add_standard(&mut self, directory: &Path, flags: &Flags, checkup: &mut Checkup) {
-        let there = |name: &str| Some(directory.join(name).with_extension("toml")).filter(|path| path.exists());
+        let there = |name: &str| {
+            // Of one that this user may not see it is said why.
+            Some(directory.join(name).with_extension("toml")).filter(|path| path.try_exists().unwrap_or(true))
+        };
         let mut is_any = false;
         for service in SERVICES {
             let Some(path) = there(service) else { continue };
@@ -231,9 +238,10 @@ impl Configured {
             self.add_brokers(own.clone(), false, Some(sink.group.clone()));
             Fed { kafka: own, group: sink.group.clone(), adopt: sink.adopt_from_group }
         });
-        self.relays.push((relay, Some(data_dir)));
+        self.relays.push((relay, Some(data_dir.clone())));
         self.warehouses.push(Place {
             warehouse: Warehouse::Sqlite(path, sink.sqlite),
+            own: Some(data_dir),
             #[cfg(feature = "kafka")]
             fed,
         });
@@ -260,6 +268,7 @@ impl Configured {
         };
         self.warehouses.extend(warehouse.map(|warehouse| Place {
             warehouse,
+            own: None,
             #[cfg(feature = "kafka")]
             fed,
         }));
@@ -276,6 +285,17 @@ impl Configured {
             None => self.kafka.push(Brokers { config, relay, group }),
         }
     }
+}
+
+/// Whether no flag is for nothing.
+fn takes_flags(file: &ConfigFile, whose: &[&str], flags: &Flags) -> anyhow::Result<()> {
+    if let (Some(_), false) = (&flags.data_dir, whose.contains(&"agent")) {
+        let path = file.path().display();
+        bail!(
+            "--data-dir is for an agent or for up, and {path} is of neither: set the folder in the file, and leave the flag out"
+        );
+    }
+    Ok(())
 }
 
 fn right(file: &ConfigFile, whose: &[&str], checkup: &mut Checkup) {
@@ -298,7 +318,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
-        let flags = Flags { data_dir: Some("data".into()), ..Flags::default() };
+        // Files of relays and sinks have their folders in them.
+        let takes_it = ["up.toml", "pi.toml", "agent.toml"].contains(&name);
+        let flags = Flags { data_dir: takes_it.then(|| "data".into()), ..Flags::default() };
         Configured::find(Some(&path), &flags, &mut Checkup::new())
     }
 
@@ -307,7 +329,7 @@ mod tests {
     fn each_kind_of_file_tells_what_its_service_uses() {
         let sink = found("sink.toml", "warehouse = \"postgres\"\n[kafka]\nbrokers = \"a:1\"\n").unwrap();
         assert!(
-            matches!(sink.warehouses.as_slice(), [Place { warehouse: Warehouse::Postgres(_), fed: Some(fed) }] if fed.group == "gaitway-sink")
+            matches!(sink.warehouses.as_slice(), [Place { warehouse: Warehouse::Postgres(_), fed: Some(fed), own: None }] if fed.group == "gaitway-sink")
         );
         assert_eq!((sink.kafka[0].config.brokers.as_str(), sink.kafka[0].relay), ("a:1", false));
         assert_eq!(sink.kafka[0].group.as_deref(), Some("gaitway-sink"));
@@ -321,7 +343,7 @@ mod tests {
 
         let up = found("up.toml", "[relay.kafka]\nbrokers = \"a:1\"\n[sink]\ngroup = \"g\"\n").unwrap();
         assert!(
-            matches!(up.warehouses.as_slice(), [Place { warehouse: Warehouse::Sqlite(path, _), fed: Some(fed) }] if path == Path::new("data/warehouse.db") && fed.group == "g")
+            matches!(up.warehouses.as_slice(), [Place { warehouse: Warehouse::Sqlite(path, _), fed: Some(fed), own: Some(_) }] if path == Path::new("data/warehouse.db") && fed.group == "g")
         );
         assert_eq!((up.kafka.len(), up.kafka[0].group.as_deref()), (1, Some("g")));
     }
@@ -353,6 +375,16 @@ mod tests {
             let said = format!("{:#}", found(name, text).unwrap_err());
             assert!(said.contains(says), "{said}");
         }
+    }
+
+    #[test]
+    fn a_data_directory_beside_a_file_that_has_none_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("relay.toml");
+        std::fs::write(&path, "").unwrap();
+        let flags = Flags { data_dir: Some("data".into()), ..Flags::default() };
+        let error = Configured::find(Some(&path), &flags, &mut Checkup::new()).unwrap_err().to_string();
+        assert!(error.contains("--data-dir is for an agent or for up") && error.contains("relay.toml"), "{error}");
     }
 
     #[test]

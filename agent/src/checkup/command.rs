@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// Check the configuration and look at nothing else
     #[arg(long)]
     config_only: bool,
-    /// The time server that the clock is held against
+    /// The time server that the clock is held against; none for none
     #[arg(long, value_name = "HOST[:PORT]", default_value_t)]
     ntp: NtpServer,
     /// As JSON

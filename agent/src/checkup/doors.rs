@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use gaitway_service::checkup::port::{self, Own, Port};
-use gaitway_service::checkup::{Checkup, ask, certificate};
+use gaitway_service::checkup::{Checkup, ask, certificate, folder};
 
 use crate::addresses;
 use crate::config::AgentConfig;
@@ -21,7 +21,7 @@ pub(super) async fn examine(config: &AgentConfig, own: Own, checkup: &mut Checku
     let subject = "port for phones";
     if noted.is_some() && config.http.port() != 0 && config.http != address {
         let said = format!(
-            "listens on {address}, and is configured to on {}: restart it to have that, or a flag said so",
+            "listens on {address}, and {} is configured: restart it to have that, or a flag of it says so",
             config.http
         );
         checkup.warn(subject, said);
@@ -29,17 +29,25 @@ pub(super) async fn examine(config: &AgentConfig, own: Own, checkup: &mut Checku
     port::examine(Port { subject, address, key: "--http or the key http", own, is_http }, checkup).await;
     if is_running && is_http {
         of_parts(address, checkup).await;
+    } else if is_running {
+        let said = format!("not asked, as the agent speaks HTTPS: curl -k https://{address}/readyz asks it");
+        checkup.warn("data moves", said);
+    }
+    of_https(config, checkup);
+    of_lists(config, address, checkup);
+}
+
+fn of_https(config: &AgentConfig, checkup: &mut Checkup) {
+    let Some(pair) = config.https.pair() else { return };
+    for path in [&pair.key, &pair.certificate] {
+        if let Some(error) = folder::denied(path, &config.data_dir) {
+            return checkup.warn("HTTPS", folder::unseen(path, &error));
+        }
     }
     match config.https.load() {
         Err(wrong) => checkup.fail("HTTPS", wrong.to_string()),
-        Ok(None) => {}
-        Ok(Some(_)) => {
-            if let Some(pair) = config.https.pair() {
-                certificate::of_pair("HTTPS", &pair, checkup);
-            }
-        }
+        Ok(_) => certificate::of_pair("HTTPS", &pair, checkup),
     }
-    of_lists(config, address, checkup);
 }
 
 /// What the agent that runs says of itself.
@@ -59,7 +67,14 @@ async fn of_parts(address: SocketAddr, checkup: &mut Checkup) {
 
 fn of_lists(config: &AgentConfig, address: SocketAddr, checkup: &mut Checkup) {
     let flag = addresses::data_dir_flag(&config.data_dir);
-    match PhonesFile::new(&config.data_dir).current() {
+    let (phones, readers): (_, KeptFile<Readers>) =
+        (PhonesFile::new(&config.data_dir), KeptFile::new(&config.data_dir));
+    for path in [phones.path(), readers.path()] {
+        if let Some(error) = folder::denied(path, &config.data_dir) {
+            return checkup.warn("phones and readers", folder::unseen(path, &error));
+        }
+    }
+    match phones.current() {
         Ok(Some(phones)) => match phones.iter().count() {
             0 => checkup.warn("phones", format!("none may push: gaitway agent phone add NAME{flag}")),
             1 => checkup.ok("phones", "1 may push, with its token"),
@@ -69,7 +84,6 @@ fn of_lists(config: &AgentConfig, address: SocketAddr, checkup: &mut Checkup) {
         Ok(None) => checkup.warn("phones", OpenDoor::of(address, &flag).said),
         Err(unusable) => checkup.fail("phones", format!("{unusable}. Nobody may push meanwhile")),
     }
-    let readers: KeptFile<Readers> = KeptFile::new(&config.data_dir);
     if let Err(unusable) = readers.current() {
         checkup.fail("readers", format!("{unusable}. Nobody may look at the page meanwhile but from this machine"));
     }

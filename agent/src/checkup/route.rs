@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use gaitway_proto::enrolment::RELAY_NAME;
 use gaitway_service::checkup::broker::{self, Broker};
-use gaitway_service::checkup::{Checkup, certificate, reach};
+use gaitway_service::checkup::{Checkup, certificate, folder, quoted, reach};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::config::AgentConfig;
-use crate::identity::{Identity, Route, Security, explain};
+use crate::identity::{self, Identity, Route, Security, explain};
 use crate::service::kept_id;
 
 /// How an agent gets another certificate.
@@ -33,6 +33,10 @@ pub(super) async fn examine(config: &AgentConfig, checkup: &mut Checkup) {
             return checkup.warn(format!("broker {address}"), said);
         };
         return broker::examine(Broker { address, access, client_id: &id, table: "relay.broker" }, checkup).await;
+    }
+    let path = dir.join(identity::FILE);
+    if let Some(error) = folder::denied(&path, dir) {
+        return checkup.warn("identity", folder::unseen(&path, &error));
     }
     let identity = match Identity::load(dir) {
         Ok(identity) => identity,
@@ -79,7 +83,7 @@ fn not_enrolled(relay: &str, dir: &Path) -> String {
     format!(
         "this agent has not enrolled at {relay}: make a code on that machine with gaitway relay agent add NAME, and bring it here with \
          gaitway agent enroll {relay} CODE --data-dir {}",
-        dir.display()
+        quoted(dir)
     )
 }
 

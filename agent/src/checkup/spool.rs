@@ -3,13 +3,14 @@
 //! - SQLite looks at its pages, and each frame's own checksum is compared, both for so long and no longer: `gaitway agent spool check`
 //!   takes its time and reads all of it.
 
+use std::io;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use gaitway_proto::frame::Frame;
 use gaitway_proto::ledger::Stream;
-use gaitway_service::checkup::Checkup;
+use gaitway_service::checkup::{Checkup, folder};
 use gaitway_service::clock;
 use gaitway_service::config::bytes;
 
@@ -33,12 +34,20 @@ pub(super) fn examine(config: &AgentConfig, checkup: &mut Checkup) {
     of_what_was_set_aside(dir, checkup);
     let size = |path: &Path| std::fs::metadata(path).map(|file| file.len());
     let log = size(&log_of(&path)).unwrap_or(0);
-    let Ok(file) = size(&path).map(|file| file + log) else {
-        if dir.is_dir() {
-            checkup.warn(SUBJECT, format!("{} is not there yet: the agent makes it when it starts", path.display()));
+    let file = match size(&path) {
+        Ok(file) => file + log,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if dir.is_dir() {
+                let said = format!("{} is not there yet: the agent makes it when it starts", path.display());
+                checkup.warn(SUBJECT, said);
+            }
+            return;
         }
-        return;
+        Err(error) => return checkup.warn(SUBJECT, folder::unseen(&path, &error)),
     };
+    if let Some(error) = folder::denied(&path, dir) {
+        return checkup.warn(SUBJECT, folder::unseen(&path, &error));
+    }
     match pages(&path) {
         Ok(true) => checkup.ok(SUBJECT, "its pages are whole"),
         Ok(false) => {
@@ -188,7 +197,13 @@ fn of_depth(depth: &Depth, file: u64, config: &AgentConfig, checkup: &mut Checku
     let age = oldest.map(|oldest| clock::now_micros().saturating_sub(oldest).max(0));
     let since = age.map_or_else(String::new, |age| format!(", the oldest for {}", span(age / 1_000_000)));
     let atleast = if is_cut { "at least " } else { "" };
-    let said = format!("{atleast}{frames} frames ({readings} readings) wait for the relay{since}; {sizes}");
+    let s = |count: u64| if count == 1 { "" } else { "s" };
+    let said = format!(
+        "{atleast}{frames} frame{} ({readings} reading{}) wait{} for the relay{since}; {sizes}",
+        s(frames),
+        s(readings),
+        if frames == 1 { "s" } else { "" }
+    );
     if file > most / 5 * 4 {
         checkup.warn("waiting", format!("{said}: it is nearly full; see why the relay does not take them"));
     } else if age.is_some_and(|age| age > LONG) {
@@ -236,6 +251,19 @@ mod tests {
         let (worst, said) = told(&waits(ago(30)), 2 << 30);
         assert!(worst == Some(Grade::Warn) && said.contains("nearly full"), "{said}");
         assert_eq!(told(&Depth { damaged: 1, ..waits(None) }, 0).0, Some(Grade::Fail));
+        let one = told(&Depth { frames: 1, readings: 1, ..Depth::default() }, 0).1;
+        assert!(one.contains("1 frame (1 reading) waits for the relay"), "{one}");
+    }
+
+    #[test]
+    fn a_spool_that_cannot_be_looked_at_is_not_said_to_be_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let mut checkup = Checkup::new();
+        examine(&AgentConfig { data_dir: file, ..AgentConfig::default() }, &mut checkup);
+        let said = checkup.to_string();
+        assert!(said.contains("cannot be looked at") && !said.contains("not there yet"), "{said}");
     }
 
     #[test]

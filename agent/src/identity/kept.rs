@@ -23,7 +23,7 @@ use super::trust::{SignedByAuthority, provider};
 use crate::uplink::RelayAddress;
 
 /// Its name in the data directory.
-const FILE: &str = "identity.json";
+pub(crate) const FILE: &str = "identity.json";
 
 const CERTIFICATE: &str = "CERTIFICATE";
 

@@ -27,7 +27,7 @@ use super::Serial;
 
 /// Its files in the relay's data directory.
 pub(super) const KEY: &str = "ca.key";
-pub(super) const CERTIFICATE: &str = "ca.pem";
+pub(crate) const CERTIFICATE: &str = "ca.pem";
 
 /// How long the authority's own certificate lasts: longer than any machine here.
 const LIFE: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

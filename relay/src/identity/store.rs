@@ -19,7 +19,7 @@ use super::book::{Book, Entry, Serial};
 use super::pending::Pending;
 
 /// The file in the relay's data directory.
-pub(super) const FILE: &str = "identities.db";
+pub(crate) const FILE: &str = "identities.db";
 
 /// `application_id`: "gwid".
 const APPLICATION_ID: i64 = 0x6777_6964;

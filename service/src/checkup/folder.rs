@@ -2,7 +2,7 @@
 //!
 //! - Nothing is made that stays: what is not there yet is not made.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,11 @@ use std::time::Duration;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Uid, User, geteuid};
 
-use super::Checkup;
 use super::fsync::{self, Pace};
 use super::mount::{Mount, Promise};
+use super::{Checkup, quoted};
 use crate::config::bytes;
+use crate::lock::LOCK_FILE;
 
 /// The app's shortest batch period (Sensor Logger offers 200 ms, 1 s and 5 s): a disk that takes longer keeps a phone waiting beyond
 /// its next push.
@@ -26,6 +27,9 @@ const USUAL_PERIOD: Duration = Duration::from_secs(1);
 /// Files that are looked at for their owner, and how many of another's are named.
 const LOOKED_AT: usize = 1_000;
 const NAMED: usize = 3;
+
+/// What is free at least where writes are measured, bytes: over a hundred times what that takes.
+const ROOM: u64 = 64 << 20;
 
 /// A data directory, and who uses it.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +57,18 @@ pub enum Work {
 
 /// Looks at it.
 pub fn examine(folder: Folder<'_>, checkup: &mut Checkup) {
+    look(&folder, |found, checkup| of_rights(&folder, found, checkup), checkup);
+}
+
+/// Looks at where the database `file` lies, in a folder that may be anybody's: of rights only at those of the file and what SQLite keeps
+/// beside it.
+pub fn around(file: &Path, work: Work, checkup: &mut Checkup) {
+    let path = file.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = Folder { path, min_free_percent: 0.0, below: ("", ""), work };
+    look(&folder, |_, checkup| of_database(file, checkup), checkup);
+}
+
+fn look(folder: &Folder<'_>, rights: impl FnOnce(&Metadata, &mut Checkup), checkup: &mut Checkup) {
     let path = folder.path;
     let found = match fs::metadata(path) {
         Ok(found) if found.is_dir() => found,
@@ -60,18 +76,32 @@ pub fn examine(folder: Folder<'_>, checkup: &mut Checkup) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             checkup.warn("data folder", format!("{} is not there yet: it is made at the first start", path.display()));
             if let Some(above) = ancestor(path) {
-                of_disk(&folder, &above, checkup);
+                of_disk(folder, &above, checkup);
             }
             return;
         }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return checkup.warn("data folder", unseen(path, &error));
+        }
         Err(error) => {
-            let said = format!("{} cannot be looked at ({error}): run this as the service's user", path.display());
-            return checkup.fail("data folder", said);
+            return checkup.fail("data folder", format!("{} cannot be looked at: {error}", path.display()));
         }
     };
-    of_rights(path, &found, checkup);
-    of_disk(&folder, path, checkup);
-    of_pace(&folder, &found, checkup);
+    rights(&found, checkup);
+    of_disk(folder, path, checkup);
+    of_pace(folder, &found, checkup);
+}
+
+/// What is said of a thing that this user may not look at, which need not be wrong.
+pub fn unseen(path: &Path, error: &io::Error) -> String {
+    format!("{} cannot be looked at ({error}): run this as the service's user", path.display())
+}
+
+/// Why the file at `path`, of the data directory `dir`, cannot be looked at, if only this user may not: it is not whose `dir` is.
+pub fn denied(path: &Path, dir: &Path) -> Option<io::Error> {
+    let error = File::open(path).err().filter(|error| error.kind() == io::ErrorKind::PermissionDenied)?;
+    let is_owner = fs::metadata(dir).is_ok_and(|dir| dir.uid() == geteuid().as_raw());
+    (!is_owner).then_some(error)
 }
 
 /// What is there of the way to `path`.
@@ -80,32 +110,96 @@ fn ancestor(path: &Path) -> Option<PathBuf> {
     absolute.ancestors().find(|above| above.is_dir()).map(Path::to_owned)
 }
 
-fn of_rights(path: &Path, found: &Metadata, checkup: &mut Checkup) {
+fn of_rights(folder: &Folder<'_>, found: &Metadata, checkup: &mut Checkup) {
+    let path = folder.path;
     let (owner, mode) = (found.uid(), found.mode() & 0o777);
-    let (shown, owned) = (path.display(), name(owner));
+    let (shown, owned, is_ours) = (path.display(), name(owner), is_ours(path, found));
     let strange = others_files(path, owner);
+    let what = match folder.work {
+        Work::Pushes | Work::Commits => "readings of phones",
+        Work::Little => "keys and certificates",
+    };
     if !strange.is_empty() {
         let named: Vec<_> = strange.iter().take(NAMED).map(|(file, owner)| format!("{file} is {owner}'s")).collect();
         let more = strange.len().saturating_sub(NAMED);
         let more = if more == 0 { String::new() } else { format!(" and {more} more are others'") };
-        checkup.fail(
-            "data folder",
-            format!(
-                "{shown} is {owned}'s, but {}{more}: the service cannot use them, as after a command that was run as another user; \
-                 chown -R {owned} {shown}",
-                named.join(", ")
-            ),
-        );
+        let said = format!("{shown} is {owned}'s, but {}{more}", named.join(", "));
+        if is_ours {
+            checkup.fail(
+                "data folder",
+                format!(
+                    "{said}: the service cannot use them, as after a command that was run as another user; chown -R {owned} {}",
+                    quoted(path)
+                ),
+            );
+        } else {
+            checkup.warn(
+                "data folder",
+                format!("{said}: what of that is gaitway's it cannot use; give it a folder of its own, which the first start makes"),
+            );
+        }
     } else if mode.trailing_zeros() >= 6 {
         checkup.ok("data folder", format!("{shown} is {owned}'s alone (mode {mode:03o})"));
     } else {
-        checkup.warn(
-            "data folder",
-            format!(
-                "others than {owned} may look into {shown} (mode {mode:03o}), where readings of phones lie: chmod 700 {shown}"
-            ),
-        );
+        let said = format!("others than {owned} may look into {shown} (mode {mode:03o}), where {what} lie");
+        let do_what = if is_ours {
+            format!("chmod 700 {}", quoted(path))
+        } else {
+            "give gaitway a folder of its own, which the first start makes for its user alone".to_owned()
+        };
+        checkup.warn("data folder", format!("{said}: {do_what}"));
     }
+}
+
+/// Whether a service keeps its things there and nobody else does: what is advised for it touches nothing that is not gaitway's.
+fn is_ours(path: &Path, found: &Metadata) -> bool {
+    // Where anybody may put files, a service may have.
+    const STICKY: u32 = 0o1000;
+    found.mode() & STICKY == 0 && fs::symlink_metadata(path.join(LOCK_FILE)).is_ok_and(|lock| lock.is_file())
+}
+
+/// Of what is there of a database. Whether it can be used is looked at elsewhere.
+fn of_database(file: &Path, checkup: &mut Checkup) {
+    const SUBJECT: &str = "files";
+    let Ok(file) = file.canonicalize() else { return };
+    let beside = ["", "-wal", "-shm"].map(|end| {
+        let mut path = file.clone().into_os_string();
+        path.push(end);
+        PathBuf::from(path)
+    });
+    let found: Vec<_> = beside.iter().filter_map(|path| Some((path, fs::metadata(path).ok()?))).collect();
+    let Some((_, itself)) = found.first().filter(|(path, _)| **path == file) else { return };
+    let (owner, mode, shown) = (itself.uid(), itself.mode() & 0o777, file.display());
+    let strange: Vec<_> = found.iter().filter(|(_, metadata)| metadata.uid() != owner).collect();
+    let open: Vec<_> = found.iter().filter(|(_, metadata)| metadata.mode() & 0o004 != 0).collect();
+    let all = |paths: &[&(&PathBuf, Metadata)]| {
+        let quoted: Vec<_> = paths.iter().map(|(path, _)| quoted(path)).collect();
+        quoted.join(" ")
+    };
+    let owned = name(owner);
+    if let Some((path, metadata)) = strange.first() {
+        let said = format!(
+            "{shown} is {owned}'s, but {} is {}'s: one service cannot use both, as after a command that was run as another user; chown \
+             {owned} {}",
+            path.display(),
+            name(metadata.uid()),
+            all(&strange)
+        );
+        checkup.fail(SUBJECT, said);
+    } else if !open.is_empty() && anybody_reaches(&file) {
+        let said = format!(
+            "anybody on this machine may read {shown} (mode {mode:03o}), which holds readings of phones: chmod o= {}",
+            all(&open)
+        );
+        checkup.warn(SUBJECT, said);
+    } else {
+        checkup.ok(SUBJECT, format!("{shown} is {owned}'s (mode {mode:03o})"));
+    }
+}
+
+/// Whether the folders above let every user through.
+fn anybody_reaches(file: &Path) -> bool {
+    file.ancestors().skip(1).all(|above| fs::metadata(above).is_ok_and(|above| above.mode() & 0o001 != 0))
 }
 
 /// Files in it that are not its owner's, with whose they are.
@@ -191,6 +285,16 @@ fn of_space(folder: &Folder<'_>, free: u64, size: u64, checkup: &mut Checkup) {
 }
 
 fn of_pace(folder: &Folder<'_>, found: &Metadata, checkup: &mut Checkup) {
+    if let Ok(disk) = statvfs(folder.path) {
+        #[allow(clippy::unnecessary_cast, reason = "of other widths on other systems")]
+        let free = (disk.blocks_available() as u64).saturating_mul(disk.fragment_size() as u64);
+        if free == 0 {
+            return checkup.fail("fsync", "not measured: the disk is full; free some space");
+        }
+        if free < ROOM {
+            return checkup.warn("fsync", format!("not measured, as only {} are free: free some space", about(free)));
+        }
+    }
     match fsync::measure(folder.path) {
         Ok(pace) => judge(folder.work, &pace, checkup),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && geteuid().as_raw() != found.uid() => {
@@ -283,13 +387,46 @@ mod tests {
     #[test]
     fn a_folder_that_others_may_look_into_says_so() {
         let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(LOCK_FILE), "").unwrap();
         for (mode, grade) in [(0o700, Grade::Ok), (0o755, Grade::Warn), (0o750, Grade::Warn)] {
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
             let found = fs::metadata(dir.path()).unwrap();
-            let (worst, shown) = said(|checkup| of_rights(dir.path(), &found, checkup));
+            let (worst, shown) = said(|checkup| of_rights(&folder(dir.path()), &found, checkup));
             assert_eq!(worst, Some(grade), "{shown}");
             assert_eq!(shown.contains("chmod 700"), grade == Grade::Warn, "{shown}");
         }
+    }
+
+    #[test]
+    fn of_a_folder_that_may_be_others_nothing_is_advised_that_could_harm_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |mode| {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            let found = fs::metadata(dir.path()).unwrap();
+            said(|checkup| of_rights(&folder(dir.path()), &found, checkup))
+        };
+        let (worst, shown) = of(0o755);
+        assert!(
+            worst == Some(Grade::Warn) && !shown.contains("chmod") && shown.contains("folder of its own"),
+            "{shown}"
+        );
+        // A service may have run there, as anything may.
+        fs::write(dir.path().join(LOCK_FILE), "").unwrap();
+        let (worst, shown) = of(0o1777);
+        assert!(worst == Some(Grade::Warn) && !shown.contains("chmod"), "{shown}");
+
+        let file = dir.path().join("it's w.db");
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let (worst, shown) = said(|checkup| of_database(&file, checkup));
+        if anybody_reaches(&file) {
+            let advice = format!("chmod o= '{}/it'\\''s w.db'\n", dir.path().canonicalize().unwrap().display());
+            assert!(worst == Some(Grade::Warn) && shown.ends_with(&advice), "{shown}");
+        }
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let (worst, shown) = said(|checkup| around(&file, Work::Commits, checkup));
+        assert!(worst < Some(Grade::Fail) && shown.contains("files ") && !shown.contains("chmod"), "{shown}");
+        assert!(!shown.contains("chown") && !shown.contains("data folder"), "{shown}");
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! How long a disk takes to have something for good: small appends, each synced, in a file of its own that is removed again.
+//! How long a disk takes to have something for good: small appends, each synced, in a file of its own.
+//!
+//! - The file has no name while it is written: it goes with this process, however that ends.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Appends at most, and for how long at most.
@@ -26,15 +28,20 @@ pub(super) struct Pace {
 
 /// Measures in `dir`, which is as it was when this returns.
 pub(super) fn measure(dir: &Path) -> io::Result<Pace> {
-    let path = dir.join(format!(".doctor-{}", std::process::id()));
-    let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
-    let _removed = Removed(path);
+    let file = nameless(dir)?;
     let mut took = Vec::with_capacity(MOST);
     let begun = Instant::now();
     while took.len() < MOST && (took.is_empty() || begun.elapsed() < LONGEST) {
         took.push(append(&file)?);
     }
     Ok(Pace::of(took))
+}
+
+fn nameless(dir: &Path) -> io::Result<File> {
+    let path = dir.join(format!(".doctor-{}", std::process::id()));
+    let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+    fs::remove_file(path)?;
+    Ok(file)
 }
 
 fn append(mut file: &File) -> io::Result<Duration> {
@@ -54,15 +61,6 @@ impl Pace {
     }
 }
 
-struct Removed(PathBuf);
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        // What was measured counts, whether the file can be removed or not.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +72,15 @@ mod tests {
         assert!(pace.count > 0 && pace.median <= pace.p99, "{pace:?}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         assert!(measure(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn whoever_is_killed_while_it_measures_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = nameless(dir.path()).unwrap();
+        append(&file).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(file.metadata().unwrap().len(), APPEND.len() as u64);
     }
 
     #[test]

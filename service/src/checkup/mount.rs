@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 /// A mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(crate) struct Mount {
+    /// Its numbers, major and minor: of some file systems others than `stat` tells.
+    pub(crate) device: (u64, u64),
     /// `ext4`
     pub(super) kind: String,
     /// `/dev/mmcblk0p2`
@@ -28,7 +30,7 @@ pub(super) enum Promise {
 
 impl Mount {
     /// Of the file or folder at `path`, which is there.
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let path = path.canonicalize().ok()?;
         find(&std::fs::read_to_string("/proc/self/mountinfo").ok()?, &path)
     }
@@ -48,12 +50,15 @@ impl Mount {
 fn find(mountinfo: &str, path: &Path) -> Option<Mount> {
     let mounts = mountinfo.lines().filter_map(|line| {
         let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(4);
+        let mut before = before.split(' ').skip(2);
+        let (major, minor) = before.next()?.split_once(':')?;
+        let device = (major.parse().ok()?, minor.parse().ok()?);
+        let mut before = before.skip(1);
         let (place, options) = (unescaped(before.next()?), before.next()?);
         let mut after = after.split(' ');
         let (kind, source, superblock) = (after.next()?, after.next()?, after.next().unwrap_or_default());
         let is_read_only = [options, superblock].iter().any(|options| options.split(',').any(|option| option == "ro"));
-        let mount = Mount { kind: kind.to_owned(), source: unescaped(source), is_read_only };
+        let mount = Mount { device, kind: kind.to_owned(), source: unescaped(source), is_read_only };
         let place = PathBuf::from(place);
         path.starts_with(&place).then(|| (place.components().count(), mount))
     });
@@ -85,7 +90,7 @@ mod tests {
         assert_eq!(of("/run/x").promise(), Promise::Memory);
         assert_eq!(of("/runs").promise(), Promise::Disk, "a name that only begins so");
         assert_eq!(of("/srv/my data/up").promise(), Promise::Network);
-        assert_eq!(of("/mnt").kind, "xfs");
+        assert_eq!((of("/mnt").kind.as_str(), of("/mnt").device), ("xfs", (8, 2)));
         let read_only = find(&INFO.replace("42 22 8:2 / /mnt", "42 22 8:2 / /m"), Path::new("/mnt/a")).unwrap();
         assert!(read_only.is_read_only);
     }

@@ -31,7 +31,10 @@ const TO_UNIX: i64 = 2_208_988_800;
 /// Seconds in an era of NTP, whose seconds are 32 bits.
 const ERA: i64 = 1 << 32;
 
-/// A time server.
+/// Asks nobody.
+const NONE: &str = "none";
+
+/// A time server, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NtpServer {
     host: String,
@@ -44,12 +47,19 @@ impl Default for NtpServer {
     }
 }
 
+impl NtpServer {
+    /// Whether none is to be asked.
+    pub fn is_none(&self) -> bool {
+        self.host == NONE
+    }
+}
+
 impl FromStr for NtpServer {
     type Err = String;
 
-    /// `HOST` or `HOST:PORT`; an IPv6 address stands in brackets.
+    /// `HOST` or `HOST:PORT`, or `none`; an IPv6 address stands in brackets.
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no time server: HOST or HOST:PORT, such as pool.ntp.org");
+        let wrong = || format!("{text:?} is no time server: HOST or HOST:PORT, such as pool.ntp.org, or none");
         let after_brackets = text.rfind(']').map_or(0, |at| at + 1);
         let (host, port) = match text[after_brackets..].find(':') {
             Some(colon) => {
@@ -196,6 +206,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<NtpServer>().unwrap().to_string(), shown);
         }
+        assert!("none".parse::<NtpServer>().unwrap().is_none() && !NtpServer::default().is_none());
         for bad in ["", ":123", "host:0", "host:x", "a b", "http://x"] {
             assert!(bad.parse::<NtpServer>().is_err(), "{bad}");
         }

@@ -1,12 +1,14 @@
 //! An address that a service listens on: whether it is free, and if not, whose it is.
 //!
-//! - It is listened on for a moment, and nothing is accepted.
+//! - It is bound and not listened on, so that nobody is let in who would be dropped.
 //! - Who listens is read from `/proc`, as far as this user may; where it may not, that is said.
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use tokio::net::TcpSocket;
 
 use super::{Checkup, ask};
 use crate::lock::DataDir;
@@ -40,7 +42,11 @@ pub enum Own {
 impl Own {
     /// As the lock of its data directory says.
     pub fn holding(path: &Path) -> Self {
-        DataDir::holder(path).map_or(Self::Away, Self::Process)
+        match DataDir::holder(path) {
+            Ok(Some(pid)) => Self::Process(pid),
+            Ok(None) => Self::Away,
+            Err(_) => Self::Unknown,
+        }
     }
 }
 
@@ -52,6 +58,8 @@ const OURS: &str = "gaitway";
 struct Holder {
     pid: u32,
     name: String,
+    /// Where it was started, if this user may see.
+    folder: Option<PathBuf>,
 }
 
 /// Looks at it.
@@ -60,13 +68,13 @@ pub async fn examine(port: Port<'_>, checkup: &mut Checkup) {
     if address.port() == 0 {
         return checkup.ok(subject, format!("{address}: any free port is taken"));
     }
-    match TcpListener::bind(address).map(drop) {
+    match bind(address) {
         Ok(()) => match own {
             Own::Process(pid) => checkup.warn(
                 subject,
                 format!(
-                    "{address} is free, though process {pid} runs this service: it was started with other settings, which a restart \
-                     changes"
+                    "{address} is free, though process {pid} runs this service: it was started with other settings, or a flag \
+                     of it says where it listens; a restart without that flag changes it"
                 ),
             ),
             Own::Away | Own::Unknown => checkup.ok(subject, format!("{address} is free")),
@@ -88,6 +96,14 @@ pub async fn examine(port: Port<'_>, checkup: &mut Checkup) {
         ),
         Err(error) => checkup.fail(subject, format!("{address} cannot be listened on: {error}; choose another address with {key}")),
     }
+}
+
+/// As a service would before it listens.
+fn bind(address: SocketAddr) -> io::Result<()> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // What is left of connections that have ended is in nobody's way.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)
 }
 
 /// Of an address that is taken; `is_alive`: it answers as the service does.
@@ -120,7 +136,7 @@ fn judge(port: Port<'_>, holders: &[Holder], is_alive: bool, checkup: &mut Check
         Own::Process(pid) if !holders.is_empty() => checkup.warn(
             subject,
             format!(
-                "{}; this service runs elsewhere (process {pid}, started with other settings), and does not start again with these",
+                "{}; this service runs elsewhere (process {pid}, started with other settings or by a flag), and does not start again with these",
                 taken(address, key, holders)
             ),
         ),
@@ -132,11 +148,24 @@ fn taken(address: SocketAddr, key: &str, holders: &[Holder]) -> String {
     let by = match holders {
         [] => "a program that this user may not see (run this as root to hear which)".to_owned(),
         holders => {
-            let named: Vec<_> = holders.iter().map(|Holder { pid, name }| format!("{name} (process {pid})")).collect();
+            let named: Vec<_> = holders
+                .iter()
+                .map(|Holder { pid, name, folder }| match folder.as_deref().filter(|_| name.starts_with(OURS)) {
+                    Some(folder) => format!("{name} (process {pid}, started in {})", folder.display()),
+                    None => format!("{name} (process {pid})"),
+                })
+                .collect();
             named.join(", ")
         }
     };
-    format!("{address} is taken by {by}: stop that, or choose another address with {key}")
+    if holders.iter().any(|holder| holder.name.starts_with(OURS)) {
+        format!(
+            "{address} is taken by {by}: if that is the one meant, run doctor with its --config or --data-dir; else stop it, or choose \
+             another address with {key}"
+        )
+    } else {
+        format!("{address} is taken by {by}: stop that, or choose another address with {key}")
+    }
 }
 
 /// Processes that listen where `address` would, as far as this user may see.
@@ -157,7 +186,7 @@ fn holders(address: SocketAddr) -> Vec<Holder> {
             let holds = files.any(|file| file.to_str().is_some_and(|file| inodes.iter().any(|inode| inode == file)));
             let name =
                 || fs::read_to_string(folder.join("comm")).map(|name| name.trim().to_owned()).unwrap_or_default();
-            holds.then(|| Holder { pid, name: name() })
+            holds.then(|| Holder { pid, name: name(), folder: fs::read_link(folder.join("cwd")).ok() })
         })
         .collect();
     found.sort_by_key(|holder| holder.pid);
@@ -193,6 +222,8 @@ fn parse_ip(hex: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::super::Grade;
     use super::*;
 
@@ -208,7 +239,7 @@ mod tests {
         let address = other.local_addr().unwrap();
         let me = std::process::id();
         let (worst, said) = judged(address, Own::Away, false).await;
-        assert!(worst == Some(Grade::Fail) && said.contains(&format!("(process {me}): stop that")), "{said}");
+        assert!(worst == Some(Grade::Fail) && said.contains(&format!("process {me}")), "{said}");
         assert!(said.contains("choose another address with --http"), "{said}");
         assert_eq!(judged(address, Own::Process(me), false).await.0, Some(Grade::Ok), "it is this service");
         let (worst, said) = judged(address, Own::Process(1), false).await;
@@ -226,6 +257,14 @@ mod tests {
     }
 
     #[test]
+    fn of_a_folder_that_cannot_be_looked_into_it_is_not_said_that_nothing_runs_there() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Own::holding(&dir.path().join("none")), Own::Away);
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert_eq!(Own::holding(&dir.path().join("file")), Own::Unknown);
+    }
+
+    #[test]
     fn whose_a_port_is_may_not_be_seen() {
         let port =
             |own, is_http| Port { subject: "port", address: ([127, 0, 0, 1], 1).into(), key: "admin", own, is_http };
@@ -234,8 +273,11 @@ mod tests {
             judge(port(own, is_http), holders, is_alive, &mut checkup);
             checkup.worst().unwrap()
         };
-        let [relay, other] =
-            [(7, "gaitway-relay"), (8, "nginx")].map(|(pid, name)| Holder { pid, name: name.to_owned() });
+        let [relay, other] = [(7, "gaitway-relay"), (8, "nginx")].map(|(pid, name)| Holder {
+            pid,
+            name: name.to_owned(),
+            folder: Some("/srv/x".into()),
+        });
         assert_eq!(of(Own::Process(7), true, &[], true), Grade::Ok);
         assert_eq!(of(Own::Process(7), true, &[], false), Grade::Fail, "it does not answer as the service does");
         assert_eq!(of(Own::Process(7), true, std::slice::from_ref(&relay), false), Grade::Fail, "it hangs");
@@ -243,7 +285,11 @@ mod tests {
         assert_eq!(of(Own::Unknown, false, &[relay, other.clone()], true), Grade::Fail);
         assert_eq!(of(Own::Unknown, false, &[], true), Grade::Warn);
         assert_eq!(of(Own::Unknown, true, &[], true), Grade::Ok);
-        assert_eq!(of(Own::Away, false, &[other], true), Grade::Fail);
+        assert_eq!(of(Own::Away, false, std::slice::from_ref(&other), true), Grade::Fail);
+        let said = |holder: Holder| taken(([127, 0, 0, 1], 1).into(), "admin", &[holder]);
+        let ours = said(Holder { pid: 9, name: "gaitway".to_owned(), folder: Some("/srv/x".into()) });
+        assert!(ours.contains("gaitway (process 9, started in /srv/x): if that is the one meant"), "{ours}");
+        assert!(said(other).contains("nginx (process 8): stop that"));
     }
 
     #[test]

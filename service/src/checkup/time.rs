@@ -20,6 +20,9 @@ const UNVOUCHED: &str =
 
 /// Asks this machine's time service, and `server`.
 pub async fn examine(server: &NtpServer, checkup: &mut Checkup) {
+    if server.is_none() {
+        return judge_unasked(synchronised().await, checkup);
+    }
     let (synchronised, offset) = tokio::join!(synchronised(), ntp::offset(server));
     judge(synchronised, server, offset, checkup);
 }
@@ -27,6 +30,18 @@ pub async fn examine(server: &NtpServer, checkup: &mut Checkup) {
 /// Chrony may take some seconds to say so.
 async fn synchronised() -> bool {
     tokio::task::spawn_blocking(clock::ask).await.unwrap_or(false)
+}
+
+fn judge_unasked(synchronised: bool, checkup: &mut Checkup) {
+    if synchronised {
+        checkup.ok(SUBJECT, "synchronised, says this machine's time service; no time server was asked");
+    } else {
+        let said = format!(
+            "nobody vouches for it: no time service that is known here has set it since boot; {UNVOUCHED}. Have a time service keep it \
+             (timedatectl set-ntp true)"
+        );
+        checkup.warn(SUBJECT, said);
+    }
 }
 
 fn judge(synchronised: bool, server: &NtpServer, offset: Result<i64, String>, checkup: &mut Checkup) {
@@ -122,5 +137,10 @@ mod tests {
             assert_eq!(said.contains("marked as unsynchronised"), !synchronised, "{said}");
         }
         assert!(judged(false, Ok(0)).1.contains("timedatectl set-ntp true"));
+        for (synchronised, grade) in [(true, Grade::Ok), (false, Grade::Warn)] {
+            let mut checkup = Checkup::new();
+            judge_unasked(synchronised, &mut checkup);
+            assert!(checkup.worst() == Some(grade) && !checkup.to_string().contains("pool.ntp.org"), "{checkup}");
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! What of a local warehouse is not as it should be. Nothing is created or changed, and no commit is held up.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use gaitway_service::checkup::Checkup;
+use gaitway_service::checkup::{Checkup, folder};
 use gaitway_service::config::bytes;
 use rusqlite::{Connection, ErrorCode};
 
@@ -22,6 +23,11 @@ pub fn examine(path: &Path, options: &Options, checkup: &mut Checkup) -> Option<
     let subject = format!("warehouse {}", path.display());
     match fs::metadata(path) {
         Ok(file) => {
+            let dir = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if let Some(error) = folder::denied(path, dir) {
+                checkup.warn(&subject, folder::unseen(path, &error));
+                return None;
+            }
             if file.permissions().readonly() {
                 checkup.fail(&subject, "cannot be written: give the sink's user the right to write it");
             }
@@ -29,8 +35,11 @@ pub fn examine(path: &Path, options: &Options, checkup: &mut Checkup) -> Option<
             let log = fs::metadata(place::log_of(path)).map_or(0, |log| log.len());
             of_disk(path, (file.len(), log), options, &subject, checkup);
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             checkup.warn(&subject, "is not there yet: it is made when gaitway up or gaitway sink starts");
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            checkup.warn(&subject, folder::unseen(path, &error));
         }
         Err(error) => checkup.fail(&subject, format!("cannot be looked at: {error}")),
     }
@@ -38,7 +47,7 @@ pub fn examine(path: &Path, options: &Options, checkup: &mut Checkup) -> Option<
 }
 
 fn of_file(path: &Path, subject: &str, checkup: &mut Checkup) -> Option<Marks> {
-    let conn = match opening::inspect(path) {
+    let conn = match opening::inspect_untouched(path) {
         Ok(conn) => conn,
         Err(error @ opening::OpenError::Damaged { .. }) => {
             checkup.fail(subject, format!("{error}: it is set aside when the sink starts, and a new one begun"));
@@ -147,6 +156,44 @@ mod tests {
         let mut checkup = Checkup::new();
         examine(path, &Options { max_bytes: 1 << 20, min_free_percent: 0, ..Options::default() }, &mut checkup);
         checkup
+    }
+
+    /// Names, owners and sizes of what is in the folder.
+    fn listed(dir: &Path) -> Vec<(std::ffi::OsString, u32, u64)> {
+        use std::os::unix::fs::MetadataExt as _;
+        let mut listed: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let file = entry.metadata().unwrap();
+                (entry.file_name(), file.uid(), file.len())
+            })
+            .collect();
+        listed.sort();
+        listed
+    }
+
+    #[test]
+    fn nothing_is_left_beside_a_warehouse_whether_it_is_used_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b?c%#.db");
+        let used = Warehouse::open(&path, &Options::default()).unwrap();
+        let looked = |state: &str| {
+            let before = listed(dir.path());
+            let said = of(&path);
+            assert_eq!(said.worst(), Some(Grade::Ok), "{state}: {said}");
+            assert_eq!(listed(dir.path()), before, "{state}");
+        };
+        looked("in use");
+        drop(used);
+        looked("left in order");
+        fs::write(place::log_of(&path), "").unwrap();
+        looked("with an empty log");
+        fs::write(&path, "").unwrap();
+        fs::write(place::log_of(&path), "all there is").unwrap();
+        let before = listed(dir.path());
+        assert_eq!(of(&path).worst(), Some(Grade::Fail));
+        assert_eq!(listed(dir.path()), before, "cut to nothing");
     }
 
     #[test]

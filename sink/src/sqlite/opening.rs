@@ -190,18 +190,39 @@ pub(super) fn open(path: &Path, missing: Missing) -> Result<(Connection, Place),
     Ok((conn, place))
 }
 
-/// A reader of the warehouse at `path`, which is looked over and not changed.
+/// A reader of the warehouse at `path`, which is looked over and not changed; others may begin to use it meanwhile.
 pub(super) fn inspect(path: &Path) -> Result<Connection, OpenError> {
     let opening = Opening { path, missing: Missing::Refuse };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|error| opening.sqlite(error))?;
-    conn.busy_timeout(BUSY_TIMEOUT).map_err(|error| opening.sqlite(error))?;
-    if let Found::Warehouse = opening.look(&conn)? {
-        opening.check_tables(&conn)?;
-        opening.look_over(&conn)?;
-    }
-    Ok(conn)
+    opening.inspect(|| Connection::open_with_flags(path, READER))
 }
+
+/// As [`inspect`], and nothing is left beside the file: where nobody uses it SQLite would make a log and shared memory of whoever looks, which
+/// a sink of another user could not use.
+pub(super) fn inspect_untouched(path: &Path) -> Result<Connection, OpenError> {
+    let opening = Opening { path, missing: Missing::Refuse };
+    // The log lies beside the file itself.
+    let real = path.canonicalize().map_err(|error| opening.io(error))?;
+    let log = log_of(&real).metadata().map(|log| log.len()).ok();
+    if log > Some(0) && real.metadata().is_ok_and(|file| file.len() == 0) {
+        // SQLite would delete the log.
+        return Err(opening.damaged("it was cut to nothing"));
+    }
+    let is_used = log.is_some_and(|log| {
+        let mut shared = real.clone().into_os_string();
+        shared.push("-shm");
+        log > 0 || Path::new(&shared).exists()
+    });
+    let name = real.to_str().filter(|_| !is_used);
+    opening.inspect(|| match name {
+        Some(name) => {
+            let name = name.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+            Connection::open_with_flags(format!("file:{name}?immutable=1"), READER.union(OpenFlags::SQLITE_OPEN_URI))
+        }
+        None => Connection::open_with_flags(&real, READER).inspect(leave_log),
+    })
+}
+
+const READER: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 struct Opening<'a> {
     path: &'a Path,
@@ -209,6 +230,16 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    fn inspect(&self, open: impl FnOnce() -> rusqlite::Result<Connection>) -> Result<Connection, OpenError> {
+        let conn = open().map_err(|error| self.sqlite(error))?;
+        conn.busy_timeout(BUSY_TIMEOUT).map_err(|error| self.sqlite(error))?;
+        if let Found::Warehouse = self.look(&conn)? {
+            self.check_tables(&conn)?;
+            self.look_over(&conn)?;
+        }
+        Ok(conn)
+    }
+
     fn prepare(&self, conn: &mut Connection) -> Result<(), OpenError> {
         conn.busy_timeout(BUSY_TIMEOUT).map_err(|error| self.sqlite(error))?;
         if conn.is_readonly("main").map_err(|error| self.sqlite(error))? {
