@@ -24,7 +24,7 @@ pub fn urls(listener: SocketAddr, is_https: bool, host: Option<&str>) -> Vec<Str
 }
 
 /// The URL by name, without a path, of the agent of `data_dir`, if it was found in its network when it last ran: `http://attic.local:8000`;
-/// none over HTTPS, as in [`by_name`].
+/// none over HTTPS, as in `by_name`.
 /// While it runs, [`AgentStatus::local_name`](crate::status::AgentStatus::local_name) knows.
 pub fn local_url(data_dir: &Path, listener: SocketAddr, is_https: bool) -> Option<String> {
     by_name(&mdns::kept::last(data_dir)?, listener, is_https)
