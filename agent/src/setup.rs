@@ -22,6 +22,7 @@ use gaitway_service::server::Caller;
 use tokio::sync::watch;
 
 use crate::addresses;
+use crate::api::shape::sentence;
 use crate::ingest::http::check_origin;
 use crate::names::Names;
 use crate::page::{Page, Viewer};
@@ -234,13 +235,6 @@ fn links(page: &Page, headers: &HeaderMap, token: Option<&Token>, sensors: Senso
 /// A field of a query or of a form.
 fn field(text: &[u8], name: &str) -> Option<String> {
     form_urlencoded::parse(text).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
-}
-
-/// With a capital and a stop, as sentences on pages have.
-fn sentence(why: &str) -> String {
-    let mut letters = why.chars();
-    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
 }
 
 #[cfg(test)]

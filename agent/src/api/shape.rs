@@ -224,8 +224,8 @@ impl SeenPhone {
     }
 }
 
-/// What a log says, as a sentence.
-fn sentence(said: &str) -> String {
+/// What a log says, as pages say it: with a capital and a stop.
+pub(crate) fn sentence(said: &str) -> String {
     let mut letters = said.chars();
     let first = letters.next().into_iter().flat_map(char::to_uppercase);
     let stop = if said.ends_with(['.', '!', '?']) { "" } else { "." };
