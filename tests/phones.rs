@@ -46,9 +46,16 @@ fn a_phone_is_let_in_and_thrown_out_while_the_agent_runs() {
         assert_eq!(status, 499, "{said}");
         said
     };
+    let told = |what: &str| {
+        let (_, status) = http::get(&open.replace("/data", "/api/v1/status")).unwrap();
+        assert!(status.contains(what), "the page says it too: {status}");
+    };
     assert!(refused(&open).contains("gaitway agent phone add"));
+    told("Pushes without a token are refused: add that phone");
     assert!(refused(&format!("{open}/0123456789abcdefghjk")).contains("not in force"));
+    told("Pushes with a token that is not in force are refused");
     assert!(refused(&url).contains("another phone, \"anna\""));
+    told("Pushes of another phone with the token of anna are refused");
     let says = |open: &str, what: &str| http::get(&open.replace("/data", "/readyz")).unwrap().1.contains(what);
     await_that("readiness says who may push", || says(&open, "1 phone may push"));
 

@@ -156,6 +156,8 @@ pub struct AgentSnapshot {
     pub thresholds: [f64; 3],
     /// The last push of the app's test button.
     pub test: Option<Test>,
+    /// Which pushes are refused that somebody here can do something about, what to do, and when the last was.
+    pub refused: Option<(String, Instant)>,
     /// What happened to the spool before the one in use, and what to do.
     pub notice: Option<String>,
 }
@@ -175,6 +177,7 @@ impl Default for AgentSnapshot {
             drained_in: None,
             thresholds: [0.0; 3],
             test: None,
+            refused: None,
             notice: None,
         }
     }
@@ -288,6 +291,12 @@ impl AgentStatus {
     /// Notes a push of the app's test button, of `device` if it told one.
     pub fn tested(&self, device: Option<String>) {
         self.known().shown.test = Some(Test { device, at: Instant::now() });
+        self.changed.send_replace(());
+    }
+
+    /// Notes that a push was refused: which, and what to do about it.
+    pub(crate) fn refused(&self, said: String) {
+        self.known().shown.refused = Some((said, Instant::now()));
         self.changed.send_replace(());
     }
 

@@ -157,6 +157,8 @@ impl Status {
             Ok(Some(_)) => {}
             Err(unusable) => notices.push(format!("Nobody may push: {unusable}")),
         }
+        let is_recent = |at: &Instant| now.saturating_duration_since(*at) < REFUSED_FOR;
+        notices.extend(status.refused.filter(|(_, at)| is_recent(at)).map(|(said, _)| said));
         notices.extend(status.notice);
         notices.extend(uplink.waiting.as_ref().map(|why| format!("Nothing is forwarded: {why}")));
         let name = |device: &str| {
@@ -231,6 +233,9 @@ pub(crate) fn sentence(said: &str) -> String {
     let stop = if said.ends_with(['.', '!', '?']) { "" } else { "." };
     first.chain(letters).chain(stop.chars()).collect()
 }
+
+/// A refused push is told of for so long: phones push every few seconds.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// A phone that sent nothing for so long sends nothing: twice the app's longest batch period.
 const SILENT: Duration = Duration::from_secs(10);

@@ -122,6 +122,9 @@ async fn push(State(shared): State<Arc<Shared>>, token: Option<Path<String>>, re
         Err(refusal) => {
             shared.door.metrics.refuse(refusal.reason());
             shared.refusals.say(&refusal);
+            if let Some(said) = refusals::for_the_page(&refusal) {
+                shared.door.status.refused(said);
+            }
             refusal.into_response()
         }
     }

@@ -224,6 +224,20 @@ mod tests {
     }
 
     #[test]
+    fn refused_pushes_are_told_of_for_a_minute() {
+        let begun = Instant::now();
+        let told = |seconds| {
+            let status = AgentSnapshot {
+                refused: Some(("pushes without a token are refused".to_owned(), begun)),
+                ..AgentSnapshot::default()
+            };
+            shown(status, &UplinkSnapshot::default(), begun + Duration::from_secs(seconds))
+                .contains("<li class=\"notice\">Pushes without a token are refused.")
+        };
+        assert!(told(59) && !told(60));
+    }
+
+    #[test]
     fn what_strangers_send_is_text() {
         let now = Instant::now();
         let evil = "\"><script>alert(1)</script>";

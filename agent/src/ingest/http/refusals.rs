@@ -39,6 +39,20 @@ impl Refusals {
     }
 }
 
+/// What people who look at the page are told, if they can do something about it that the page does not say already.
+pub(super) fn for_the_page(refusal: &Refusal) -> Option<String> {
+    let what = match refusal {
+        Refusal::NoRoom(why) => return Some(format!("pushes are refused: {why}")),
+        Refusal::NoToken => "pushes without a token are",
+        Refusal::UnknownToken => "pushes with a token that is not in force are",
+        Refusal::OtherPhone(name) => {
+            return Some(format!("pushes of another phone with the token of {name} are refused: add that phone"));
+        }
+        _ => return None,
+    };
+    Some(format!("{what} refused: add that phone, and set it up with its code"))
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut retry_after = None;
