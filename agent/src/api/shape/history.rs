@@ -132,15 +132,15 @@ impl ShownWindow {
 impl Activities {
     /// These stretches, in their order.
     pub(crate) fn of(stretches: &[Stretch]) -> Self {
-        let mut seconds = Seconds::default();
+        let [mut stationary, mut walking, mut running, mut sprinting] = [0_i64; 4];
         for stretch in stretches {
             let sum = match stretch.activity {
-                Activity::Stationary => &mut seconds.stationary,
-                Activity::Walking => &mut seconds.walking,
-                Activity::Running => &mut seconds.running,
-                Activity::Sprinting => &mut seconds.sprinting,
+                Activity::Stationary => &mut stationary,
+                Activity::Walking => &mut walking,
+                Activity::Running => &mut running,
+                Activity::Sprinting => &mut sprinting,
             };
-            *sum += stretch.end.saturating_sub(stretch.start) as f64 / 1e9;
+            *sum = sum.saturating_add(stretch.end.saturating_sub(stretch.start));
         }
         let shown = |stretch: &Stretch| ShownStretch {
             activity: stretch.activity.as_str(),
@@ -148,6 +148,9 @@ impl Activities {
             end: schema::rfc3339(stretch.end),
             confidence: stretch.confidence,
         };
+        let [stationary, walking, running, sprinting] =
+            [stationary, walking, running, sprinting].map(|nanoseconds| nanoseconds as f64 / 1e9);
+        let seconds = Seconds { stationary, walking, running, sprinting };
         Self { activities: stretches.iter().map(shown).collect(), seconds }
     }
 }
