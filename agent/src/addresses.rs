@@ -1,7 +1,9 @@
 //! Where a listener of this machine can be reached.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+
+use gaitway_service::server::reachable;
 
 use crate::config::AgentConfig;
 use crate::mdns::{self, Announced};
@@ -89,17 +91,6 @@ pub fn data_dir_flag(data_dir: &Path) -> String {
     }
 }
 
-/// Where this machine itself reaches `listener`.
-fn reachable(mut listener: SocketAddr) -> SocketAddr {
-    if listener.ip().is_unspecified() {
-        listener.set_ip(match listener {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    listener
-}
-
 /// This machine's addresses that a phone may reach, IPv4 first.
 fn lan_addresses(listener: SocketAddr) -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
@@ -145,7 +136,5 @@ mod tests {
         assert_eq!(data_dir_flag(&AgentConfig::default().data_dir), "");
         assert_eq!(data_dir_flag(Path::new("/srv/agent")), " --data-dir /srv/agent");
         assert_eq!(data_dir_flag(Path::new("/srv/Anna's data")), r" --data-dir '/srv/Anna'\''s data'");
-        assert_eq!(reachable("0.0.0.0:1883".parse().unwrap()), "127.0.0.1:1883".parse().unwrap());
-        assert_eq!(reachable("[::]:1883".parse().unwrap()), "[::1]:1883".parse().unwrap());
     }
 }

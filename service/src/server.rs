@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +53,17 @@ pub struct Allowance {
     pub connections: usize,
     /// Permits of each address, see [`Caller::share`].
     pub share: usize,
+}
+
+/// Where this machine itself reaches `listener`.
+pub fn reachable(mut listener: SocketAddr) -> SocketAddr {
+    if listener.ip().is_unspecified() {
+        listener.set_ip(match listener {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    listener
 }
 
 /// A listener on `address` that a burst of connections does not fill.

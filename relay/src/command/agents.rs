@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use anyhow::{Context as _, ensure};
 use gaitway_kafka::progress::{self, Progress, agent_of};
 use gaitway_proto::schema::rfc3339;
 use gaitway_service::clock;
+use gaitway_service::server::reachable;
 use gaitway_service::table::{Side, Table};
 use tokio_util::sync::CancellationToken;
 
@@ -132,17 +133,6 @@ fn span(seconds: u64) -> String {
     });
     let told: Vec<_> = parts.filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count}{name}")).collect();
     if told.is_empty() { "0s".to_owned() } else { told.join(" ") }
-}
-
-/// The address at which a listener of this machine is reached from here.
-fn reachable(mut listener: SocketAddr) -> SocketAddr {
-    if listener.ip().is_unspecified() {
-        listener.set_ip(match listener {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    listener
 }
 
 #[cfg(test)]

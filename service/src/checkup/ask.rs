@@ -1,12 +1,14 @@
 //! Asking a service of this machine over HTTP, without TLS.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::server::reachable;
 
 const WITHIN: Duration = Duration::from_secs(3);
 
@@ -32,15 +34,4 @@ async fn get_in_time(address: SocketAddr, path: &str) -> io::Result<(u16, String
         Some((status, body.to_owned()))
     };
     whole().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it speaks no HTTP"))
-}
-
-/// Where this machine itself reaches `listener`.
-fn reachable(mut listener: SocketAddr) -> SocketAddr {
-    if listener.ip().is_unspecified() {
-        listener.set_ip(match listener {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    listener
 }

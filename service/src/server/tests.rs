@@ -88,6 +88,15 @@ async fn sends(address: SocketAddr, bytes: &[u8]) -> String {
     rest(&mut stream).await
 }
 
+#[test]
+fn a_listener_on_every_address_is_reached_by_loopback() {
+    for (listener, reached) in
+        [("0.0.0.0:1883", "127.0.0.1:1883"), ("[::]:1883", "[::1]:1883"), ("192.168.1.9:80", "192.168.1.9:80")]
+    {
+        assert_eq!(reachable(listener.parse().unwrap()), reached.parse().unwrap());
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_request_is_answered_with_its_status() {
     let served = served(8).await;
