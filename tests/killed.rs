@@ -64,7 +64,7 @@ fn up_killed_anywhere_is_exact() {
             crowd.point(Some(up.push_url()));
         }
         std::thread::sleep(Duration::from_micros(random.below(250_000)));
-        let open = up.kill(&dbs);
+        let open = if random.below(4) > 0 { up.kill(&dbs) } else { up.kill_inside(&dbs) };
         in_spool += u64::from(open[0]);
         in_warehouse += u64::from(open[1]);
         crowd.point(None);
@@ -109,8 +109,10 @@ fn agent_and_relay_killed_independently_over_a_bad_link_are_exact() {
         std::thread::sleep(Duration::from_micros(random.below(200_000)));
         match random.below(5) {
             0 | 1 => {
+                let dbs = std::slice::from_ref(&spool);
+                let open = if random.below(2) > 0 { agent.kill(dbs) } else { agent.kill_inside(dbs) };
                 crowd.point(None);
-                inside += u64::from(agent.kill(std::slice::from_ref(&spool))[0]);
+                inside += u64::from(open[0]);
                 agent = start_agent(&talking);
                 crowd.point(Some(agent.agent_push_url()));
             }

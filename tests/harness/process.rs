@@ -14,6 +14,9 @@ use nix::unistd::Pid;
 
 use super::PATIENCE;
 
+/// How long a kill waits for a transaction to land in.
+const AIM: Duration = Duration::from_secs(2);
+
 /// A running `gaitway up` or `gaitway agent` and its log so far.
 pub(crate) struct Process {
     child: Child,
@@ -131,14 +134,44 @@ impl Process {
 
     /// Kills it at this very moment. Gives which of the SQLite files `dbs` had a transaction open then: the process is
     /// stopped first, so that what its locks say is what the kill meets.
-    pub(crate) fn kill(mut self, dbs: &[PathBuf]) -> Vec<bool> {
-        let pid = Pid::from_raw(self.child.id() as i32);
-        kill(pid, Signal::SIGSTOP).unwrap();
-        let stat = format!("/proc/{pid}/stat");
-        super::await_that("the process is stopped", || {
-            let stat = std::fs::read_to_string(&stat).unwrap();
-            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['T', 't']))
-        });
+    pub(crate) fn kill(self, dbs: &[PathBuf]) -> Vec<bool> {
+        self.stop();
+        self.kill_stopped(dbs)
+    }
+
+    /// Kills it inside a transaction of one of `dbs`, if it meets one in time: however short a machine makes them, some kills
+    /// are to land there. Gives what [`Process::kill`] gives.
+    pub(crate) fn kill_inside(self, dbs: &[PathBuf]) -> Vec<bool> {
+        let end = Instant::now() + AIM;
+        self.stop();
+        while !dbs.iter().any(|db| has_open_transaction(db)) && Instant::now() < end {
+            kill(self.id(), Signal::SIGCONT).unwrap();
+            std::thread::sleep(Duration::from_micros(300));
+            self.stop();
+        }
+        self.kill_stopped(dbs)
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    fn stop(&self) {
+        kill(self.id(), Signal::SIGSTOP).unwrap();
+        let stat = format!("/proc/{}/stat", self.id());
+        let end = Instant::now() + PATIENCE;
+        while !std::fs::read_to_string(&stat)
+            .unwrap()
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim_start().starts_with(['T', 't']))
+        {
+            assert!(Instant::now() < end, "the process does not stop");
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    fn kill_stopped(mut self, dbs: &[PathBuf]) -> Vec<bool> {
         let open = dbs.iter().map(|db| has_open_transaction(db)).collect();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -147,7 +180,7 @@ impl Process {
 
     /// Asks it to end and waits.
     pub(crate) fn terminate(mut self, signal: Signal) -> ExitStatus {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+        kill(self.id(), signal).unwrap();
         self.wait()
     }
 
