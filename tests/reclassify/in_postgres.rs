@@ -83,7 +83,7 @@ fn in_postgres_too_what_is_written_is_what_differs_and_the_views_show_it() {
     assert_eq!(told_transitions(&other), transitions(&machine.golden, bounds));
 
     // A run that is under way keeps others from writing.
-    reader.run("BEGIN; SELECT pg_advisory_xact_lock(7449354444535915372)");
+    reader.run(&format!("BEGIN; SELECT pg_advisory_xact_lock({})", 0x6761_6974_7265_636c_i64));
     let args = ["reclassify", "--config", config.to_str().unwrap(), "--thresholds", OTHER, "--write"];
     let (code, _, said) = gaitway(&args);
     assert!(code == Some(2) && said.contains("another run writes revisions"), "{said}");
