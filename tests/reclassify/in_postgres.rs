@@ -23,7 +23,7 @@ fn copy(machine: &Machine, reader: &Reader, table: &Table, order: &str) {
     let mut statement = connection.prepare(&sql).unwrap();
     let mut found = statement.query([]).unwrap();
     let mut rows = Vec::new();
-    let mut store = |rows: &mut Vec<String>| {
+    let store = |rows: &mut Vec<String>| {
         if !rows.is_empty() {
             let (schema, name) = (table.schema, table.name);
             reader.run(&format!("INSERT INTO {schema}.{name} ({}) VALUES {}", columns.join(", "), rows.join(", ")));
