@@ -7,11 +7,15 @@ mod doctor;
 mod forget;
 #[cfg(feature = "kafka")]
 mod places;
+#[cfg(feature = "kafka")]
+mod reclassify;
 mod replay;
 #[cfg(feature = "kafka")]
 mod sqlite;
 #[cfg(feature = "kafka")]
 mod tail;
+#[cfg(feature = "kafka")]
+mod tune;
 mod up;
 #[cfg(feature = "kafka")]
 mod warehouse;
@@ -51,6 +55,12 @@ enum Command {
     /// Delete what one device sent, in spool and warehouse, and say where else it may be
     #[cfg(feature = "kafka")]
     Forget(forget::Args),
+    /// Compute a warehouse's windows anew, show what differs, and with --write store it as their next revision
+    #[cfg(feature = "kafka")]
+    Reclassify(reclassify::Args),
+    /// Find the thresholds that fit recordings of which somebody said what they are
+    #[cfg(feature = "kafka")]
+    Tune(tune::Args),
     /// Show records as they come, wherever they are
     #[cfg(feature = "kafka")]
     Tail(tail::Args),
@@ -88,6 +98,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&args),
         #[cfg(feature = "kafka")]
         Command::Forget(args) => forget::run(args),
+        #[cfg(feature = "kafka")]
+        Command::Reclassify(args) => reclassify::run(args),
+        #[cfg(feature = "kafka")]
+        Command::Tune(args) => tune::run(args),
         #[cfg(feature = "kafka")]
         Command::Tail(args) => tail::run(args),
     }

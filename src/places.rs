@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use gaitway_agent::config::AgentConfig;
+use gaitway_agent::config::{AgentConfig, WindowsConfig};
 use gaitway_kafka::KafkaConfig;
 use gaitway_relay::RelayConfig;
 use gaitway_service::config::{Check, ConfigError, ConfigFile, Loaded, read_either};
@@ -49,6 +49,8 @@ pub(crate) struct Places {
     pub(crate) warehouse_is_named: bool,
     /// Every file that may be a local warehouse, of which none need be there.
     pub(crate) files: Vec<PathBuf>,
+    /// How the agent makes windows and labels them.
+    pub(crate) windows: WindowsConfig,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,7 +99,7 @@ impl Flags {
             Some(brokers) => Some(KafkaConfig { brokers, ..configured.unwrap_or_default() }),
             None => configured,
         };
-        Ok(Places { spool, kafka, warehouse, warehouse_is_named, files })
+        Ok(Places { spool, kafka, warehouse, warehouse_is_named, files, windows: agent.windows })
     }
 }
 

@@ -8,6 +8,8 @@
 mod body;
 mod cut;
 mod merge;
+#[cfg(feature = "kafka")]
+mod offline;
 mod pace;
 mod patience;
 mod phone;
@@ -25,6 +27,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+#[cfg(feature = "kafka")]
+pub(crate) use self::offline::{labelled, open, recordings};
 use self::pace::Speed;
 use self::play::Options;
 use self::post::Target;

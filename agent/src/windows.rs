@@ -31,6 +31,7 @@ use crate::classify::Threshold;
 use generation::{Generation, Progress};
 use message::{JUMP, Message, Panes};
 
+pub use generation::{RATE_PANES, SLOWEST};
 pub use message::{Batch, Sample, event_time, is_usable_time, lower_median};
 pub(crate) use params::LONGEST;
 pub use params::{Params, ParamsError};

@@ -6,6 +6,9 @@ use crate::limits;
 use crate::record::{self, Body, Origin, Record};
 use crate::wire::{WireError, open, seal};
 
+/// The agent in the names of windows that were classified anew: no agent told them, and no stream of an agent has them.
+pub const RECLASSIFIED: &str = "reclassify";
+
 /// The label of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Activity {

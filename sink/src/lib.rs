@@ -30,6 +30,7 @@ mod ledgers;
 #[cfg(feature = "kafka")]
 mod partition;
 pub mod postgres;
+pub mod revisions;
 pub mod snowflake;
 pub mod sqlite;
 

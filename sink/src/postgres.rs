@@ -23,7 +23,8 @@
 //! ```
 //!
 //! [`Look`] reads beside the writers; whoever looks needs `SELECT` on the tables. [`Forget`] deletes what one device sent,
-//! which needs `DELETE` besides: a right that the sink's own user should not have.
+//! which needs `DELETE` besides: a right that the sink's own user should not have. [`Revise`] adds windows that were classified
+//! anew, which needs no more than looking and the sink's own `INSERT`.
 //!
 //! A pooler between gaitway and PostgreSQL must pool sessions, not transactions.
 
@@ -36,6 +37,7 @@ mod layout;
 mod look;
 mod options;
 mod refusal;
+mod revise;
 mod rows;
 mod setup;
 mod timescale;
@@ -52,6 +54,7 @@ pub use checkup::examine;
 pub use forget::Forget;
 pub use look::{Look, Row};
 pub use options::{Address, Options};
+pub use revise::Revise;
 
 use connection::{Driver, Session};
 use options::Server;

@@ -29,6 +29,7 @@ mod options;
 mod outside;
 mod place;
 mod retention;
+mod revise;
 mod rewriting;
 mod rows;
 mod suspicion;
@@ -53,6 +54,7 @@ pub use counters::Counters;
 pub use opening::OpenError;
 pub use options::Options;
 pub use retention::Reason;
+pub use revise::Revise;
 
 use coming::{open_first, set_aside};
 use commit::Refused;

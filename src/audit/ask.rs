@@ -1,6 +1,7 @@
 //! Asks each place. Blocks; errors are sentences.
 //!
 //! - The spool is asked first, and its counts once more at the end: what moves meanwhile is found further on.
+//! - Windows that were classified anew are left out: no agent told them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use gaitway_agent::spool::look::{Held, Look, Session};
 use gaitway_kafka::KafkaConfig;
 use gaitway_kafka::records::{self, Reader, Seen, Start};
-use gaitway_proto::activity::ActivityFrame;
+use gaitway_proto::activity::{ActivityFrame, RECLASSIFIED};
 use gaitway_proto::forgotten;
 use gaitway_proto::frame::Frame;
 use gaitway_proto::ledger::{Epoch, Stream};
@@ -135,6 +136,9 @@ fn take(store: &mut Store, table: &Table, seen: &Seen<'_>, is_due: bool) {
         return;
     };
     let stream = StreamName::of(name);
+    if is_reclassified(table, &stream) {
+        return;
+    }
     if table.name == schema::GAPS.name {
         let gap = Gap { to: value.to_seq.unwrap_or(name.seq), readings: value.readings, reason: value.reason };
         store.take_gap(stream, name.seq, gap);
@@ -265,6 +269,9 @@ fn some_rows(
             store.nameless += 1;
             continue;
         };
+        if is_reclassified(table, &stream) {
+            continue;
+        }
         let number = |column| row.get::<_, Option<i64>>(column).map(|n| n.and_then(|n| u64::try_from(n).ok()));
         if table.name == schema::GAPS.name {
             let (to, readings) = (number(4)?.unwrap_or(seq), number(5)?);
@@ -283,6 +290,11 @@ fn some_rows(
         store.take(Record { name: stream, seq, index, key, message_id: number(4)?, is_due: false });
     }
     Ok(last)
+}
+
+/// Whether rows of `table` in a stream are windows that were classified anew.
+fn is_reclassified(table: &Table, stream: &StreamName) -> bool {
+    table.name == schema::ACTIVITY.name && stream.agent == RECLASSIFIED
 }
 
 fn cannot(path: &Path, error: &rusqlite::Error) -> String {

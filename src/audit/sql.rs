@@ -2,7 +2,9 @@
 //!
 //! - A frame is what has one (agent, epoch, stream, seq). Each index of it counts once, the rest are there again.
 //! - Seqs and messageIds come as ranges without holes.
+//! - Windows that were classified anew are left out: no agent told them.
 
+use gaitway_proto::activity::RECLASSIFIED;
 use gaitway_proto::forgotten;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::schema::{self, Dialect, Table};
@@ -54,7 +56,7 @@ fn frames(dialect: Dialect) -> String {
         )
     };
     format!(
-        "WITH records AS ({} UNION ALL {}), frames AS (
+        "WITH records AS ({} UNION ALL {} WHERE COALESCE({agent}, '') <> '{RECLASSIFIED}'), frames AS (
          SELECT r.agent, r.epoch, r.stream, r.seq, r.device, r.session, MIN(r.message) AS message,
                 COUNT(*) AS records, COUNT(DISTINCT r.idx) AS names, MAX(r.idx) + 1 AS due
            FROM records AS r WHERE {NAMED}

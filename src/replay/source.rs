@@ -157,6 +157,16 @@ pub(super) fn gather(files: &[PathBuf]) -> anyhow::Result<Vec<Recording>> {
     Ok(recordings)
 }
 
+/// The labelled recordings that `files` hold.
+#[cfg(feature = "kafka")]
+pub(super) fn labelled(files: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = BTreeMap::new();
+    for file in files {
+        collect(file, &mut found)?;
+    }
+    Ok(found.into_values().filter(|path| Form::of(path) == Some(Form::Labelled)).collect())
+}
+
 fn one_session_each(recordings: &[Recording]) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
     for Recording { identity, content, .. } in recordings {
@@ -209,7 +219,7 @@ fn in_folders(path: &Path) -> bool {
 }
 
 /// The bytes of a file, unpacked if its name ends in `.gz`.
-fn open(path: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
+pub(super) fn open(path: &Path) -> anyhow::Result<Box<dyn Read + Send>> {
     let file = BufReader::with_capacity(128 * 1024, File::open(path).context("cannot be opened")?);
     let packed = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gz"));
     Ok(if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })

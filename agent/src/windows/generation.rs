@@ -14,10 +14,10 @@ use super::params::{Params, SECOND};
 
 /// Panes whose counts tell the session's rate: the last ones with readings. Their third quartile is neither raised by a
 /// burst in fewer than a quarter of them nor lowered by gaps in half of them.
-pub(super) const RATE_PANES: usize = 16;
+pub const RATE_PANES: usize = 16;
 
 /// Readings a second that every session is taken to have at least; the slowest recordings behind the classifier have 20.
-pub(super) const SLOWEST: i64 = 10;
+pub const SLOWEST: i64 = 10;
 
 /// How far a session has come. What was not seen yet is below everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
