@@ -125,14 +125,16 @@ fn serve(mut client: TcpStream, server: u16, armed: &AtomicBool, forward: &Atomi
     let mut buffer = vec![0; 1 << 16];
     while let Ok(length @ 1..) = client.read(&mut buffer) {
         let cut = armed.load(Ordering::SeqCst) && buffer[..length].windows(7).any(|word| word == b"COMMIT\0");
+        if cut {
+            armed.store(false, Ordering::SeqCst);
+            // Before the server has the word: no answer reaches the client, however quick it is.
+            client.shutdown(std::net::Shutdown::Both).unwrap();
+        }
         if !cut || forward.load(Ordering::SeqCst) {
             // The server may have gone first.
             let _ = server.write_all(&buffer[..length]);
         }
         if cut {
-            armed.store(false, Ordering::SeqCst);
-            // No answer reaches the client.
-            client.shutdown(std::net::Shutdown::Both).unwrap();
             break;
         }
     }
