@@ -5,7 +5,7 @@
 //! - What it promises is held out: each phone is judged by thresholds that were fitted to the others.
 //!
 //! [`gather`] makes windows of recordings or of a warehouse's annotated sessions, [`labels`] says what is known of each,
-//! [`fit`] seeks, [`figures`] judges, [`report`] shows.
+//! [`mod@fit`] seeks, [`figures`] judges, [`report`] shows.
 
 mod figures;
 mod fit;
