@@ -17,7 +17,7 @@ use crate::warehouse::{Sql, Warehouse};
 const CLASSIFIED: &str = "accelerometer";
 
 /// The sensor that says what somebody wrote on the phone.
-const ANNOTATION: &str = "annotation";
+pub(crate) const ANNOTATION: &str = "annotation";
 
 /// One recording of one phone, as one agent took it.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,10 +85,7 @@ impl History {
                     gaitway_sink::postgres::Options { statement_timeout: in_sql::PATIENCE, ..options.clone() };
                 Sql::postgres(&options).and_then(in_sql::Database::open).map(Self::Sql)
             }
-            Warehouse::Snowflake(_) => Err(format!(
-                "the warehouse is Snowflake, {warehouse}, which has too many readings to bring here: run \
-                 deploy/spark/reclassify.py beside it"
-            )),
+            Warehouse::Snowflake(_) => Err(unread(warehouse)),
         }
     }
 
@@ -116,6 +113,14 @@ impl History {
             Self::Sql(database) => database.windows(key),
         }
     }
+}
+
+/// Why windows of `warehouse`, which is Snowflake, are not computed anew.
+pub(super) fn unread(warehouse: &Warehouse) -> String {
+    format!(
+        "the warehouse is {warehouse}, and readings in Snowflake are not read: name a local warehouse or PostgreSQL, or give \
+         tune recordings"
+    )
 }
 
 /// The same few words, once.

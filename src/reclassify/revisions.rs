@@ -9,7 +9,7 @@ use gaitway_sink::revisions::Revised;
 use gaitway_sink::{postgres, sqlite};
 
 use super::compare::Change;
-use super::history::Key;
+use super::history::{Key, unread};
 use crate::warehouse::Warehouse;
 
 /// Windows that are handed over at a time.
@@ -36,10 +36,7 @@ impl Revisions {
                 let revise = postgres::Revise::begin(options).map_err(anyhow::Error::msg)?;
                 Ok(Self::Postgres(Box::new(revise)))
             }
-            Warehouse::Snowflake(_) => bail!(
-                "the warehouse is Snowflake, {warehouse}, which has too many readings to bring here: run \
-                 deploy/spark/reclassify.py beside it"
-            ),
+            Warehouse::Snowflake(_) => bail!(unread(warehouse)),
         }
     }
 

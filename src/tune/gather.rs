@@ -10,19 +10,19 @@ use std::rc::Rc;
 use anyhow::{Context as _, bail};
 use gaitway_agent::config::WindowsConfig;
 use gaitway_agent::ingest;
-use gaitway_agent::windows::{Batch, Params, SessionWindows, event_time};
+use gaitway_agent::windows::{Batch, Params, RATE_PANES, SessionWindows, event_time};
 use gaitway_proto::activity::{Activity, Window};
 use serde_json::Value;
 
 use super::figures::Sample;
 use super::labels::{Label, Timeline, Word};
 use crate::reclassify::compare::fill;
-use crate::reclassify::history::{History, Wanted};
+use crate::reclassify::history::{ANNOTATION, History, Wanted};
 use crate::reclassify::recompute::Recompute;
 use crate::replay;
 
 /// Windows to either side of one that tell its session's rate.
-const AROUND: usize = 8;
+const AROUND: usize = RATE_PANES / 2;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -204,19 +204,16 @@ impl Session {
 /// The annotations of a push: time and text.
 fn marks_of(body: &[u8]) -> Vec<(i64, String)> {
     // Few pushes have one, and those that have are read twice.
-    if !body.windows(NAME.len()).any(|part| part == NAME.as_bytes()) {
+    if !body.windows(ANNOTATION.len()).any(|part| part == ANNOTATION.as_bytes()) {
         return Vec::new();
     }
     let Ok(push) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
     let readings = push["payload"].as_array().into_iter().flatten();
     readings
-        .filter(|reading| reading["name"] == NAME)
+        .filter(|reading| reading["name"] == ANNOTATION)
         .filter_map(|reading| Some((event_time(nanoseconds(&reading["time"])?), text_of(reading)?)))
         .collect()
 }
-
-/// The sensor that says what somebody wrote on the phone.
-const NAME: &str = "annotation";
 
 fn text_of(reading: &Value) -> Option<String> {
     reading["values"]["text"].as_str().map(str::to_owned)
