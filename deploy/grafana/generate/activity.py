@@ -1,33 +1,34 @@
 """The dashboard Activity: who does what, for how long, and how surely that is known."""
 
-from grafana_foundation_sdk.builders import timeseries
+from grafana_foundation_sdk.builders.dashboard import Row
 
-from generate import panels
+from generate import activity_compare, activity_now, activity_sessions, activity_weeks, panels
 from generate.sources import WAREHOUSES
 
 SOURCES = WAREHOUSES
 
+ABOUT = """\
+What the owners of the phones do, as windows of the accelerometer were classified (10 s long, every 2 s, unless \
+configured otherwise). A window that was reclassified counts as classified last."""
+
 
 def build(source):
-    made = panels.board(source, "activity", "Activity", "What the phones' owners do, window by window.")
-    made = made.with_variable(panels.phone(source)).with_variable(panels.session(source))
-    return made.with_variable(panels.zone(source)).with_panel(magnitude(source))
+    made = panels.board(source, "activity", "Activity", ABOUT)
+    for variable in (panels.phone(source), sessions(source), panels.zone(source)):
+        made = made.with_variable(variable)
+    sections = [
+        (None, activity_now.PANELS),
+        ("Sessions", activity_sessions.PANELS),
+        ("Days and weeks", activity_weeks.PANELS),
+        ("The phone's own word", activity_compare.PANELS),
+    ]
+    for title, section in sections:
+        if title:
+            made = made.with_row(Row(title))
+        for panel in section:
+            made = made.with_panel(panel(source))
+    return made
 
 
-def magnitude(source):
-    sql = f"""
-        SELECT {source.instant("bucket_ms")} AS "time",
-               device_id AS "Phone",
-               {source.real("AVG(avg_magnitude)")} AS "Magnitude"
-          FROM (SELECT device_id, avg_magnitude, {source.bucket(source.ms("window_start"))} AS bucket_ms
-                  FROM {source.view("activity_windows")}
-                 WHERE {source.windows_within()}
-                   AND {source.chosen("device_id", "phone")}) AS w
-         GROUP BY bucket_ms, device_id
-         ORDER BY bucket_ms, device_id
-    """
-    told = "Mean over the windows that begin in each interval, of their mean magnitude sqrt(x²+y²+z²)."
-    made = panels.panel(
-        timeseries.Panel(), source, "Average magnitude", told, sql, unit="accMS2", width=24, height=8
-    )
-    return made.interval("2s").with_transformation(panels.split_by("Phone"))
+def sessions(source):
+    return panels.several(panels.session(source), "session_id")

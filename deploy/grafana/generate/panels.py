@@ -97,24 +97,35 @@ def link(title, url, new_tab=False):
     return {"title": title, "url": url, "targetBlank": new_tab}
 
 
-def raw_url(source, phone, session, begin, end):
-    """The session's raw signals between two moments, in milliseconds."""
-    return (
-        f"/d/{source.dashboard_uid('raw')}?var-phone={phone}&var-session={session}&from={begin}&to={end}"
-        "&${zone:queryparam}"
-    )
-
-
-def activity_url(source, phone, session, begin, end):
-    return (
-        f"/d/{source.dashboard_uid('activity')}?var-phone={phone}&var-session={session}&from={begin}&to={end}"
-        "&${zone:queryparam}"
-    )
+def session_link(source, title, name, begin="from_ms", end="to_ms", phone=None):
+    """To dashboard `name`, at the session and the moments that stand in the row's fields, in milliseconds."""
+    phone = phone or field("Phone")
+    url = f"/d/{source.dashboard_uid(name)}?var-phone={phone}&var-session={field('Session')}"
+    return link(title, f"{url}&from={field(begin)}&to={field(end)}&${{zone:queryparam}}")
 
 
 def field(name):
     """A field of the row that a link is on."""
     return f'${{__data.fields["{name}"]}}'
+
+
+#: Columns that only links read: a moment's surroundings.
+FOR_LINKS = ("from_ms", "to_ms")
+
+
+def around(begin_ms, end_ms, margin_ms=60_000):
+    """These columns of a query."""
+    return f"{begin_ms} - {margin_ms} AS \"from_ms\", {end_ms} + {margin_ms} AS \"to_ms\""
+
+
+def coloured(mode="basic"):
+    """Of a table's column: the cell has the value's colour behind it."""
+    return prop("custom.cellOptions", {"type": "color-background", "mode": mode})
+
+
+def activity_column():
+    """The overrides of a column that names activities."""
+    return [prop("mappings", [activity_mapping()]), coloured(), prop("custom.width", 110)]
 
 
 def variable(source, name, label, description, sql):
@@ -143,7 +154,8 @@ def phone(source):
          WHERE {source.windows_within()}
          ORDER BY device_id
     """
-    return variable(source, "phone", "Phone", "Phones that were classified in this time range.", sql)
+    made = variable(source, "phone", "Phone", "Phones with windows in this time range.", sql)
+    return several(made, "device_id")
 
 
 def session(source):
@@ -195,3 +207,10 @@ def board(source, name, title, description, begin="now-24h"):
 
 def dashboard_link(title, url):
     return build.DashboardLink(title).type(model.DashboardLinkType.LINK).url(url).keep_time(True).icon("dashboard")
+
+
+def activity_colours(made):
+    """Each activity's column in its colour."""
+    for name, shade in ACTIVITIES.items():
+        made = made.override_by_name(name, [fixed(shade)])
+    return made

@@ -5,23 +5,25 @@ own end if that is sooner: as in the view `activity_slices`, but bounded by the 
 starts: those that start in the range are there, each as long as it is, and no others.
 """
 
+from generate import panels
+
 #: How far beyond the range windows are read. A window's end is what is looked for, its start what counts, and the next
 #: one's start must be known: enough for windows up to a minute long (10 s unless configured).
 BEYOND_MS = 120_000
 
 
-def slices(source, begin_ms=None, conditions=("device_id", "session_id")):
+def slices(source, last_ms=None, conditions=("device_id", "session_id")):
     """The relations `windows`, `followed` and `slices`, to stand after WITH.
 
     `slices` has device_id, session_id, activity, confidence, avg_magnitude, and in milliseconds since the epoch
-    start_ms and end_ms. `begin_ms` is how long before the range's end it begins, in place of the range's own begin.
+    start_ms and end_ms. With `last_ms` it is of the time of that length before the range's end, wherever the range begins.
     """
     chosen = {"device_id": "phone", "session_id": "session"}
     filters = "".join(f"\n             AND {source.chosen(column, chosen[column])}" for column in conditions)
-    if begin_ms is None:
+    if last_ms is None:
         within, first = source.windows_within(0, BEYOND_MS), source.from_ms
     else:
-        within, first = source.windows_ending_within(begin_ms, BEYOND_MS), f"{source.to_ms} - {begin_ms}"
+        within, first = source.windows_ending_within(last_ms, BEYOND_MS), f"{source.to_ms} - {last_ms}"
     return f"""
         windows AS (
           SELECT device_id, session_id, activity, confidence, avg_magnitude,
@@ -39,3 +41,32 @@ def slices(source, begin_ms=None, conditions=("device_id", "session_id")):
             FROM followed
            WHERE start_ms >= {first} AND start_ms < {source.to_ms}
         )"""
+
+
+def runs():
+    """The relation `runs`, after `slices`: slices of one activity of a session in a row, as one."""
+    return """
+        marked AS (
+          SELECT device_id, session_id, activity, start_ms, end_ms,
+                 CASE WHEN activity = LAG(activity) OVER (PARTITION BY device_id, session_id ORDER BY start_ms)
+                       AND start_ms = LAG(end_ms) OVER (PARTITION BY device_id, session_id ORDER BY start_ms)
+                      THEN 0 ELSE 1 END AS begins
+            FROM slices
+        ), numbered AS (
+          SELECT device_id, session_id, activity, start_ms, end_ms,
+                 SUM(begins) OVER (PARTITION BY device_id, session_id ORDER BY start_ms
+                                   ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS run
+            FROM marked
+        ), runs AS (
+          SELECT device_id, session_id, activity, MIN(start_ms) AS start_ms, MAX(end_ms) AS end_ms
+            FROM numbered
+           GROUP BY device_id, session_id, run, activity
+        )"""
+
+
+def minutes_by_activity(source):
+    """A column for each activity: its minutes in the slices of a group."""
+    return ",\n               ".join(
+        f"""{source.real(f"SUM(CASE WHEN activity = '{name}' THEN end_ms - start_ms ELSE 0 END) / 60000.0")} AS "{name}\""""
+        for name in panels.ACTIVITIES
+    )

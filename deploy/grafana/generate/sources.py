@@ -231,7 +231,11 @@ class Snowflake(Sql):
         return f"TO_TIMESTAMP_NTZ({ms}, 3)"
 
     def whole(self, dividend, divisor):
-        return f"FLOOR(({dividend}) / {divisor})"
+        # A quotient here has six decimals and is rounded to them.
+        return f"(({dividend} - MOD({dividend}, {divisor})) / {divisor})::BIGINT"
+
+    def bucket(self, ms):
+        return f"{ms} - MOD({ms}, {self.bucket_ms})"
 
     def real(self, value):
         return f"({value})::FLOAT"
