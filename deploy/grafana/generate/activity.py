@@ -13,7 +13,7 @@ configured otherwise). A window that was reclassified counts as classified last.
 
 
 def build(source):
-    made = panels.board(source, "activity", "Activity", ABOUT)
+    made = panels.board(source, "activity", "Activity", ABOUT, carried=("phone", "session", "zone"))
     for variable in (panels.phone(source), sessions(source), panels.zone(source)):
         made = made.with_variable(variable)
     sections = [

@@ -1,6 +1,8 @@
 """What all dashboards have in common: how a panel, a variable, a link look, and the colours of the activities."""
 
 from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.builders.common import VizLegendOptions, VizTooltipOptions
+from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
 
 #: Every activity by its colour, in the order from rest to effort.
@@ -92,6 +94,29 @@ def tidy(sql):
     return "\n".join(line[common:] for line in lines)
 
 
+class Literal:
+    """JSON of Grafana's for which the SDK has no type."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def build(self):
+        return self
+
+    def to_json(self):
+        return self.value
+
+
+def no_legend():
+    return VizLegendOptions().show_legend(False).display_mode(common.LegendDisplayMode.LIST).placement(
+        common.LegendPlacement.BOTTOM
+    )
+
+
+def all_in_tooltip():
+    return VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.NONE)
+
+
 def link(title, url, new_tab=False):
     """A link on a value. The fields of its row are `${__data.fields["name"]}`."""
     return {"title": title, "url": url, "targetBlank": new_tab}
@@ -147,7 +172,7 @@ def several(made, column):
     return made.multi(True).include_all(True).all_value(column).current(everything)
 
 
-def phone(source):
+def phone(source, many=True):
     sql = f"""
         SELECT DISTINCT device_id AS "phone"
           FROM {source.view("activity_windows")}
@@ -155,7 +180,7 @@ def phone(source):
          ORDER BY device_id
     """
     made = variable(source, "phone", "Phone", "Phones with windows in this time range.", sql)
-    return several(made, "device_id")
+    return several(made, "device_id") if many else made
 
 
 def session(source):
@@ -185,8 +210,8 @@ def zone(source):
 FAMILY = {"activity": "Activity", "raw": "Raw signals", "pipeline": "Pipeline"}
 
 
-def board(source, name, title, description, begin="now-24h"):
-    """A dashboard of one data source, with links to its family and to Fleet."""
+def board(source, name, title, description, begin="now-24h", carried=("phone",)):
+    """A dashboard of one data source, with links to its family and to Fleet, which take its variables along."""
     made = (
         build.Dashboard(f"gaitway: {title} ({source.title})")
         .uid(source.dashboard_uid(name))
@@ -199,9 +224,10 @@ def board(source, name, title, description, begin="now-24h"):
         .editable()
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
     )
+    chosen = "&".join(f"${{{name}:queryparam}}" for name in carried)
     for other, shown in FAMILY.items():
         if other != name:
-            made = made.link(dashboard_link(shown, f"/d/{source.dashboard_uid(other)}?${{phone:queryparam}}"))
+            made = made.link(dashboard_link(shown, f"/d/{source.dashboard_uid(other)}?{chosen}"))
     return made.link(dashboard_link("Fleet", "/d/gaitway-fleet"))
 
 

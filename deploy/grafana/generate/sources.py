@@ -172,7 +172,8 @@ class Sqlite(Sql):
         return f"CAST(strftime('%s', {time}) AS INTEGER) * 1000 + CAST(substr(strftime('%f', {time}), 4) AS INTEGER)"
 
     def instant(self, ms):
-        return f"({ms}) / 1000.0"
+        # As text: the plugin would cut a fraction of seconds a millisecond short.
+        return f"strftime('%Y-%m-%dT%H:%M:%fZ', ({ms}) / 1000.0, 'unixepoch')"
 
     def whole(self, dividend, divisor):
         return f"({dividend}) / {divisor}"
