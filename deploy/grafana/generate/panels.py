@@ -71,20 +71,20 @@ def split_by(*columns):
     return transform("partitionByValues", fields=list(columns), keepFields=False, naming={"asLabels": True})
 
 
-def panel(kind, source, title, description, sql, *, width, height, unit=None, times=("time",), no_value=NO_VALUE):
+def panel(kind, source, title, description, sql, *, width, height, unit, times=("time",), no_value=NO_VALUE):
     """A panel of a builder of the SDK, with one query, or several as {refId: SQL}.
 
-    Every panel has a description that says what a number in it is, a unit (None: its columns have their own, by
-    overrides) and a text for when there is nothing.
+    Every panel has a description that says what a number in it is, a unit (overrides give columns others) and a text
+    for when there is nothing.
     """
     assert description.endswith("."), title
     queries = sql if isinstance(sql, dict) else {"A": sql}
     made = kind.title(title).description(description).datasource(source.ref).span(width).height(height)
     for ref, text in queries.items():
         made = made.with_target(source.query(tidy(text), ref, times))
-    if unit:
-        made = made.unit(unit)
-    return made.no_value(no_value)
+    if source.cache_ms:
+        made = made.query_caching_ttl(source.cache_ms)
+    return made.unit(unit).no_value(no_value)
 
 
 def tidy(sql):
@@ -210,8 +210,11 @@ def zone(source):
 FAMILY = {"activity": "Activity", "raw": "Raw signals", "pipeline": "Pipeline"}
 
 
-def board(source, name, title, description, begin="now-24h", carried=("phone",)):
-    """A dashboard of one data source, with links to its family and to Fleet, which take its variables along."""
+def board(source, name, title, description, begin="now-24h", carried=("phone",), refresh=None):
+    """A dashboard of one data source, with links to its family and to Fleet, which take its variables along.
+
+    `refresh` is how often it refreshes by itself in place of what the source says; empty: never.
+    """
     made = (
         build.Dashboard(f"gaitway: {title} ({source.title})")
         .uid(source.dashboard_uid(name))
@@ -219,8 +222,8 @@ def board(source, name, title, description, begin="now-24h", carried=("phone",))
         .tags(["gaitway", source.folder])
         .timezone("browser")
         .time(begin, "now")
-        .timepicker(build.TimePicker().refresh_intervals(["1m", "5m", "15m", "30m", "1h"]))
-        .refresh(source.refresh)
+        .timepicker(build.TimePicker().refresh_intervals(list(source.refreshes)))
+        .refresh(source.refresh if refresh is None else refresh)
         .editable()
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
     )

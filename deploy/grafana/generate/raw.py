@@ -24,7 +24,7 @@ NOTHING = "no readings: choose a longer time range or another sensor, or follow 
 
 
 def build(source):
-    made = panels.board(source, "raw", "Raw signals", ABOUT, "now-1h", ("phone", "session", "zone"))
+    made = panels.board(source, "raw", "Raw signals", ABOUT, "now-1h", ("phone", "session", "zone"), refresh="")
     for variable in variables(source):
         made = made.with_variable(variable)
     made = made.annotation(annotations(source))

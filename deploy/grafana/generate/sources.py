@@ -32,8 +32,11 @@ class Source:
     folder: str
     title: str
     plugin: str
-    #: What Grafana waits at least between two refreshes that nobody asks for; empty: no such refreshes.
+    #: How often dashboards refresh by themselves unless told otherwise (empty: never), and what can be chosen.
     refresh: str = ""
+    refreshes: tuple[str, ...] = ("1m", "5m", "15m", "30m", "1h")
+    #: For how long Grafana may give an answer again that it has cached, where it caches.
+    cache_ms: int = 0
 
     @property
     def uid(self):
@@ -281,6 +284,8 @@ class CommunitySnowflake(Snowflake):
         return {"queryText": sql, "queryType": "table", "timeColumns": times}
 
 
+#: A warehouse of Snowflake sleeps after a minute without a query.
+_SLEEPY = {"schema": "ACTIVITY_DB.ACTIVITY.", "refreshes": ("15m", "30m", "1h"), "cache_ms": 900_000}
 _GRAFANAS_OWN = {
     "from_ns": "$__from * 1000000",
     "to_ns": "$__to * 1000000",
@@ -292,7 +297,7 @@ POSTGRES = Postgres(
     folder="postgres",
     title="PostgreSQL",
     plugin="grafana-postgresql-datasource",
-    refresh="1m",
+    refresh="5m",
     schema="activity.",
     from_ns="$__unixEpochNanoFrom()",
     to_ns="$__unixEpochNanoTo()",
@@ -306,7 +311,7 @@ SQLITE = Sqlite(
     folder="sqlite",
     title="SQLite",
     plugin="frser-sqlite-datasource",
-    refresh="1m",
+    refresh="5m",
     alert_from_ms="$__from",
     alert_to_ms="$__to",
     zone_label="Minutes from UTC",
@@ -319,7 +324,7 @@ SNOWFLAKE = OfficialSnowflake(
     folder="snowflake",
     title="Snowflake",
     plugin="grafana-snowflake-datasource",
-    schema="ACTIVITY_DB.ACTIVITY.",
+    **_SLEEPY,
     **_GRAFANAS_OWN,
 )
 
@@ -327,7 +332,7 @@ SNOWFLAKE_COMMUNITY = CommunitySnowflake(
     folder="snowflake-community",
     title="Snowflake",
     plugin="michelin-snowflake-datasource",
-    schema="ACTIVITY_DB.ACTIVITY.",
+    **_SLEEPY,
     alert_from_ms="$__unixEpochNanoFrom() / 1000000",
     alert_to_ms="$__unixEpochNanoTo() / 1000000",
     **_GRAFANAS_OWN,
