@@ -129,6 +129,12 @@ def session_link(source, title, name, begin="from_ms", end="to_ms", phone=None):
     return link(title, f"{url}&from={field(begin)}&to={field(end)}&${{zone:queryparam}}")
 
 
+def chosen_link(source, title, name, begin, end):
+    """The same for the session that is chosen, and with its other variables as they are."""
+    kept = "&".join(f"${{{variable}:queryparam}}" for variable in ("phone", "session", "sensor", "zone"))
+    return link(title, f"/d/{source.dashboard_uid(name)}?{kept}&from={field(begin)}&to={field(end)}")
+
+
 def field(name):
     """A field of the row that a link is on."""
     return f'${{__data.fields["{name}"]}}'

@@ -287,7 +287,9 @@ def readings(source):
                {source.text("reading")} AS "Reading",
                message_id AS "Message",
                reading_index AS "Index",
-               {source.instant("received_ms")} AS "Received"
+               {source.instant("received_ms")} AS "Received",
+               {panels.around("at_ms", "at_ms", 1_800_000)},
+               at_ms - 5000 AS "near_from_ms", at_ms + 5000 AS "near_to_ms"
           FROM (SELECT {source.ms_of_ns("time_ns")} AS at_ms, time_ns, x, y, z, accuracy, reading, message_id,
                        reading_index, {source.ms("received_at")} AS received_ms
                   FROM {source.view("raw_readings")}
@@ -305,7 +307,13 @@ def readings(source):
         times=("Time", "Received"), width=24, height=10, no_value="-",
     )
     precise = [panels.prop("unit", "time:YYYY-MM-DD HH:mm:ss.SSS"), panels.prop("custom.width", 190)]
-    made = made.override_by_name("Time", precise).override_by_name("Received", precise)
+    near = panels.prop("links", [
+        panels.chosen_link(source, "These signals, five seconds around", "raw", "near_from_ms", "near_to_ms"),
+        panels.chosen_link(source, "Activity, half an hour around", "activity", *panels.FOR_LINKS),
+    ])
+    made = made.override_by_name("Time", [*precise, near]).override_by_name("Received", precise)
+    for column in ("near_from_ms", "near_to_ms", *panels.FOR_LINKS):
+        made = made.override_by_name(column, panels.hidden())
     for name in ("x", "y", "z", "Magnitude"):
         made = made.override_by_name(name, [panels.prop("decimals", 4)])
     return made.override_by_name("Reading", [panels.prop("custom.inspect", True)])
