@@ -179,9 +179,9 @@ def timeline(source):
             panels.session_link(source, "Raw signals of all of it", "raw", "from_ms", "to_ms", phone),
         ])])
     )
-    for column in ("Session", "first_ms", *panels.FOR_LINKS):
+    for column in ("first_ms", *panels.FOR_LINKS):
         made = made.override_by_name(column, panels.hidden())
-    return made
+    return made.override_by_name("Session", panels.hidden("string"))
 
 
 def magnitude(source):
@@ -227,9 +227,9 @@ def magnitude(source):
         .override_by_name("Magnitude", [panels.prop("links", [
             panels.session_link(source, "Raw signals, a minute around", "raw", phone=phone)])])
     )
-    for column in ("Session", *panels.FOR_LINKS):
+    for column in panels.FOR_LINKS:
         made = made.override_by_name(column, panels.hidden())
-    return made
+    return made.override_by_name("Session", panels.hidden("string"))
 
 
 def recent(source):
@@ -269,7 +269,7 @@ def recent(source):
         .override_by_name("Activity", panels.activity_column())
         .override_by_name("Confidence", [panels.prop("unit", "percentunit"), panels.prop("decimals", 0)])
         .override_by_name("Magnitude", [panels.prop("unit", "accMS2"), panels.prop("decimals", 2)])
-        .override_by_name("Session", [panels.prop("links", links)])
+        .override_by_name("Session", [panels.prop("unit", "string"), panels.prop("links", links)])
     )
     for column in panels.FOR_LINKS:
         made = made.override_by_name(column, panels.hidden())

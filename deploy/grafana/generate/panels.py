@@ -54,9 +54,10 @@ def fixed(name):
     return prop("color", {"mode": "fixed", "fixedColor": name})
 
 
-def hidden():
-    """Of a column that only links read."""
+def hidden(unit="none"):
+    """Of a column that only links read; a name among them has the unit `string`, or it is taken for a number."""
     return [
+        prop("unit", unit),
         prop("custom.hidden", True),
         prop("custom.hideFrom", {"legend": True, "tooltip": True, "viz": True}),
     ]
@@ -126,18 +127,23 @@ def session_link(source, title, name, begin="from_ms", end="to_ms", phone=None):
     """To dashboard `name`, at the session and the moments that stand in the row's fields, in milliseconds."""
     phone = phone or field("Phone")
     url = f"/d/{source.dashboard_uid(name)}?var-phone={phone}&var-session={field('Session')}"
-    return link(title, f"{url}&from={field(begin)}&to={field(end)}&${{zone:queryparam}}")
+    return link(title, f"{url}&from={moment(begin)}&to={moment(end)}&${{zone:queryparam}}")
 
 
 def chosen_link(source, title, name, begin, end):
     """The same for the session that is chosen, and with its other variables as they are."""
     kept = "&".join(f"${{{variable}:queryparam}}" for variable in ("phone", "session", "sensor", "zone"))
-    return link(title, f"/d/{source.dashboard_uid(name)}?{kept}&from={field(begin)}&to={field(end)}")
+    return link(title, f"/d/{source.dashboard_uid(name)}?{kept}&from={moment(begin)}&to={moment(end)}")
 
 
 def field(name):
     """A field of the row that a link is on."""
     return f'${{__data.fields["{name}"]}}'
+
+
+def moment(name):
+    """Such a field as the bare number that an address wants."""
+    return f'${{__data.fields["{name}"].numeric}}'
 
 
 #: Columns that only links read: a moment's surroundings.
