@@ -87,23 +87,28 @@ pub(super) async fn set_up(
     }
     within(limit, create_tables(client, server)).await?;
     // From here on everything is stored; what follows is for people.
-    let for_people = match within(limit, create_views(client)).await {
-        Err(failure) => Err(("its views are not those of this program", failure)),
-        Ok(()) => match within(limit, use_timescale(client, options.keep_raw, told)).await {
-            Err(failure) => Err(("TimescaleDB is not used as it could be", failure)),
-            Ok(()) => match within(limit, look_at_index(client, told)).await {
-                Err(failure) => Err(("its indexes cannot be looked at", failure)),
-                Ok(()) => Ok(()),
-            },
-        },
-    };
-    if let Err((what, failure)) = for_people {
+    if let Err((what, failure)) = serve_people(client, options, told).await {
         if client.is_closed() || matches!(failure, Failure::Silent(_)) {
             return Err(failure);
         }
         told.once(format!("{what}: {}", failure.into_ledger(server)));
     }
     Ok(())
+}
+
+/// Makes what people need. The error is of what is not as it should be.
+async fn serve_people(
+    client: &mut Client,
+    options: &Options,
+    told: &mut Told,
+) -> Result<(), (&'static str, Failure)> {
+    let limit = options.statement_timeout;
+    let views = within(limit, create_views(client)).await;
+    views.map_err(|failure| ("its views are not those of this program", failure))?;
+    let timescale = within(limit, use_timescale(client, options.keep_raw, told)).await;
+    timescale.map_err(|failure| ("TimescaleDB is not used as it could be", failure))?;
+    let index = within(limit, look_at_index(client, told)).await;
+    index.map_err(|failure| ("its indexes cannot be looked at", failure))
 }
 
 /// Why a server with these settings must not be written to.

@@ -153,7 +153,7 @@ SELECT h.device_id,
        h.session_id,
        h.time,
        h.time_ns,
-       CASE WHEN length(h.steps) BETWEEN 1 AND 15 AND h.steps NOT GLOB '*[^0-9]*' AND h.rest NOT GLOB '*[^0]*'
+       CASE WHEN length(h.steps) BETWEEN 1 AND 15 AND NOT glob('*[^0-9]*', h.steps) AND NOT glob('*[^0]*', h.rest)
             THEN CAST(h.steps AS INTEGER) END AS steps
   FROM halves AS h;
 
@@ -261,22 +261,22 @@ WITH records AS (
 SELECT t.table_name,
        t.agent_id,
        t.epoch,
-       CASE WHEN length(t.ordinal) BETWEEN 1 AND 18 AND t.ordinal NOT GLOB '*[^0-9]*'
+       CASE WHEN length(t.ordinal) BETWEEN 1 AND 18 AND NOT glob('*[^0-9]*', t.ordinal)
             THEN CAST(t.ordinal AS INTEGER) END AS ordinal,
        t.stream,
-       CASE WHEN length(t.seq) BETWEEN 1 AND 18 AND t.seq NOT GLOB '*[^0-9]*'
+       CASE WHEN length(t.seq) BETWEEN 1 AND 18 AND NOT glob('*[^0-9]*', t.seq)
             THEN CAST(t.seq AS INTEGER) END AS seq,
-       CASE WHEN length(t.record_index) BETWEEN 1 AND 18 AND t.record_index NOT GLOB '*[^0-9]*'
+       CASE WHEN length(t.record_index) BETWEEN 1 AND 18 AND NOT glob('*[^0-9]*', t.record_index)
             THEN CAST(t.record_index AS INTEGER) END AS record_index,
        CASE t.clock_synced WHEN 1 THEN 1 WHEN 'true' THEN 1 WHEN 0 THEN 0 WHEN 'false' THEN 0 END AS clock_synced,
        t.topic,
-       CASE WHEN length(t.kafka_partition) BETWEEN 1 AND 18 AND t.kafka_partition NOT GLOB '*[^0-9]*'
+       CASE WHEN length(t.kafka_partition) BETWEEN 1 AND 18 AND NOT glob('*[^0-9]*', t.kafka_partition)
             THEN CAST(t.kafka_partition AS INTEGER) END AS kafka_partition,
-       CASE WHEN length(t.kafka_offset) BETWEEN 1 AND 18 AND t.kafka_offset NOT GLOB '*[^0-9]*'
+       CASE WHEN length(t.kafka_offset) BETWEEN 1 AND 18 AND NOT glob('*[^0-9]*', t.kafka_offset)
             THEN CAST(t.kafka_offset AS INTEGER) END AS kafka_offset,
-       CASE WHEN length(t.kafka_time) BETWEEN 1 AND 14 AND t.kafka_time NOT GLOB '*[^0-9]*'
+       CASE WHEN length(t.kafka_time) BETWEEN 1 AND 14 AND NOT glob('*[^0-9]*', t.kafka_time)
             THEN strftime('%Y-%m-%dT%H:%M:%fZ', CAST(t.kafka_time AS INTEGER) / 1e3, 'unixepoch') END AS kafka_time,
-       CASE WHEN length(t.sink_time) BETWEEN 1 AND 14 AND t.sink_time NOT GLOB '*[^0-9]*'
+       CASE WHEN length(t.sink_time) BETWEEN 1 AND 14 AND NOT glob('*[^0-9]*', t.sink_time)
             THEN strftime('%Y-%m-%dT%H:%M:%fZ', CAST(t.sink_time AS INTEGER) / 1e3, 'unixepoch') END AS sink_time,
        t.device_id,
        t.session_id,
