@@ -391,28 +391,21 @@ SELECT f.device_id,
 -- A session and the share of its accelerometer readings that came below the watermark. The agent's watermark stands
 -- 10 s below the greatest time before a message, and a reading below it misses a window.
 CREATE VIEW late_readings AS
-WITH pushes AS (
-  SELECT s.agent_id, s.ordinal, s.epoch, s.seq, s.device_id, s.session_id, MAX(s.time_ns) AS last_ns
+WITH followed AS (
+  SELECT s.device_id, s.session_id, s.time_ns,
+         MAX(s.time_ns) OVER (PARTITION BY s.device_id, s.session_id, s.agent_id ORDER BY s.ordinal, s.epoch, s.seq
+                              GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) - 10000000000 AS watermark_ns
     FROM record_sources AS s
-   WHERE s.table_name = 'ACTIVITY_RECORDS' AND s.sensor = 'accelerometer'
-     AND s.seq IS NOT NULL AND s.time_ns IS NOT NULL
-   GROUP BY s.agent_id, s.ordinal, s.epoch, s.seq, s.device_id, s.session_id
-), watermarked AS (
-  SELECT p.agent_id, p.epoch, p.seq,
-         MAX(p.last_ns) OVER (PARTITION BY p.device_id, p.session_id, p.agent_id ORDER BY p.ordinal, p.epoch, p.seq
-                              ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) - 10000000000 AS watermark_ns
-    FROM pushes AS p
+   WHERE s.table_name = 'ACTIVITY_RECORDS' AND s.sensor = 'accelerometer' AND s.time_ns IS NOT NULL
+     AND s.agent_id IS NOT NULL AND s.epoch IS NOT NULL AND s.seq IS NOT NULL
 )
-SELECT s.device_id,
-       s.session_id,
+SELECT f.device_id,
+       f.session_id,
        COUNT(*) AS readings,
-       SUM(CASE WHEN s.time_ns < m.watermark_ns THEN 1 ELSE 0 END) AS late,
-       ROUND(1.0 * SUM(CASE WHEN s.time_ns < m.watermark_ns THEN 1 ELSE 0 END) / COUNT(*), 4) AS late_share
-  FROM record_sources AS s
-  JOIN watermarked AS m
-    ON m.agent_id = s.agent_id AND m.epoch = s.epoch AND m.seq = s.seq
- WHERE s.table_name = 'ACTIVITY_RECORDS' AND s.sensor = 'accelerometer' AND s.time_ns IS NOT NULL
- GROUP BY s.device_id, s.session_id;
+       SUM(CASE WHEN f.time_ns < f.watermark_ns THEN 1 ELSE 0 END) AS late,
+       ROUND(1.0 * SUM(CASE WHEN f.time_ns < f.watermark_ns THEN 1 ELSE 0 END) / COUNT(*), 4) AS late_share
+  FROM followed AS f
+ GROUP BY f.device_id, f.session_id;
 
 -- A session at an agent, and how the phone's clock stood against the agent's.
 CREATE VIEW clock_skew AS
