@@ -155,7 +155,8 @@ fn activity_windows_tell_the_last_revision_only() {
 
 #[test]
 fn sessions_tell_from_when_to_when_and_what_mostly() {
-    let expected = format!("phone | {SESSION} | 2023-11-14T22:13:20.000Z | 2023-11-14T22:13:38.000Z | 5 | walking | 0.6");
+    let expected =
+        format!("phone | {SESSION} | 2023-11-14T22:13:20.000Z | 2023-11-14T22:13:38.000Z | 5 | walking | 0.6");
     assert_eq!(lines(&told(), "SELECT * FROM sessions"), [expected]);
 }
 
@@ -181,11 +182,14 @@ fn views_of_a_record_know_its_name_and_tell_no_more_than_the_file_does() {
     let home = told();
     let sources = "SELECT table_name, agent_id, epoch, seq, record_index, kafka_offset, stored_at FROM record_sources
                     WHERE table_name <> 'USER_ACTIVITY_PROCESSED' ORDER BY table_name, record_index";
-    assert_eq!(lines(&home, sources), [
-        "ACTIVITY_RECORDS | pi | 0000000000000007 | 1 | 0 | - | -",
-        "ACTIVITY_RECORDS | pi | 0000000000000007 | 1 | 1 | - | -",
-        "GAPS | pi | 0000000000000007 | 1 | 0 | - | -",
-    ]);
+    assert_eq!(
+        lines(&home, sources),
+        [
+            "ACTIVITY_RECORDS | pi | 0000000000000007 | 1 | 0 | - | -",
+            "ACTIVITY_RECORDS | pi | 0000000000000007 | 1 | 1 | - | -",
+            "GAPS | pi | 0000000000000007 | 1 | 0 | - | -",
+        ]
+    );
     let latency = "SELECT readings, phone_to_agent_ms, oldest_reading_ms, kafka_to_row_ms, push_to_row_ms FROM latency";
     assert_eq!(lines(&home, latency), ["2 | -1001 | -1000 | - | -"]);
 }

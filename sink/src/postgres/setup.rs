@@ -97,11 +97,7 @@ pub(super) async fn set_up(
 }
 
 /// Makes what people need. The error is of what is not as it should be.
-async fn serve_people(
-    client: &mut Client,
-    options: &Options,
-    told: &mut Told,
-) -> Result<(), (&'static str, Failure)> {
+async fn serve_people(client: &mut Client, options: &Options, told: &mut Told) -> Result<(), (&'static str, Failure)> {
     let limit = options.statement_timeout;
     let views = within(limit, create_views(client)).await;
     views.map_err(|failure| ("its views are not those of this program", failure))?;

@@ -118,7 +118,7 @@ fn a_warehouse_of_an_earlier_version_gets_the_views_and_is_told_which_index_to_r
     warehouse.recover().unwrap();
     walk.step(&mut warehouse, 2);
     let dated = "SELECT count(*) FROM activity.record_sources WHERE table_name = 'ACTIVITY_RECORDS'
-                  AND stored_at BETWEEN now() AT TIME ZONE 'UTC' - interval '1 hour' AND now() AT TIME ZONE 'UTC'";
+                  AND stored_at BETWEEN (now() AT TIME ZONE 'UTC') - interval '1 hour' AND (now() AT TIME ZONE 'UTC')";
     assert_eq!(admin.number(dated), 5);
     let columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'raw_data.raw_by_session'::regclass";
     assert_eq!(admin.number(columns), 1, "a table with rows gets no index by itself");
