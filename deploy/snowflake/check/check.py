@@ -9,7 +9,6 @@ Exit code 1 if any view answers otherwise. Snowflake itself is not asked.
 
 import argparse
 import json
-import logging
 import os
 import re
 import sqlite3
@@ -68,39 +67,9 @@ def tables(types):
 
 def duck():
     """Answers of Snowflake's views, by view."""
-    import duckdb
-    import sqlglot
-    from sqlglot import exp
+    from duck import made
 
-    # It says of each property that DuckDB has none.
-    logging.getLogger("sqlglot").setLevel(logging.ERROR)
-    database = duckdb.connect()
-    database.execute("SET TimeZone = 'UTC'")
-
-    def in_duckdb(statement):
-        """One statement of the set-up, or None if it is about something that DuckDB does not have."""
-        if not isinstance(statement, exp.Create) or statement.kind not in ("TABLE", "VIEW"):
-            return None
-        for constraint in list(statement.find_all(exp.ColumnConstraint)):
-            constraint.pop()
-        statement.set("properties", None)
-        for cast in list(statement.find_all(exp.Cast)):
-            # A text in a VARIANT becomes itself, not its JSON.
-            if isinstance(cast.this, exp.JSONExtract) and cast.to.is_type("varchar"):
-                inner = cast.this
-                cast.replace(exp.JSONExtractScalar(this=inner.this, expression=inner.expression))
-        for kind in list(statement.find_all(exp.DataType)):
-            if kind.is_type("variant"):
-                kind.replace(exp.DataType.build("json"))
-        # DuckDB makes times of BIGINT alone.
-        return statement.sql("duckdb").replace("DECIMAL(38, 0)", "BIGINT").replace("DECIMAL(14, 0)", "BIGINT")
-
-    for schema in ("RAW_DATA", "PROCESSED_DATA"):
-        database.execute(f"CREATE SCHEMA {schema}")
-    for file in ("02_tables.sql", "06_views.sql", "07_quality.sql"):
-        for statement in sqlglot.parse((SETUP / file).read_text(), read="snowflake"):
-            if sql := in_duckdb(statement):
-                database.execute(sql)
+    database = made()
     for sql in inserts():
         database.execute(sql)
     ask = lambda view, columns: database.execute(f"SELECT {columns} FROM {view}").fetchall()
