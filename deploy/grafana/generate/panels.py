@@ -205,7 +205,7 @@ def session(source):
          WHERE {source.windows_within()}
            AND {source.chosen("device_id", "phone")}
          GROUP BY session_id
-         ORDER BY MIN(window_start) DESC
+         ORDER BY MIN(window_start) DESC, session_id
          LIMIT 500
     """
     told = "Recordings with windows in this time range, by when they began there. Another's id can be typed."

@@ -172,7 +172,8 @@ class Sqlite(Sql):
         return f"strftime('%Y-%m-%d %H:%M:%S', {shifted} / 1000, 'unixepoch')"
 
     def ms(self, time):
-        return f"CAST(strftime('%s', {time}) AS INTEGER) * 1000 + CAST(substr(strftime('%f', {time}), 4) AS INTEGER)"
+        # The views tell every time with three digits behind the seconds.
+        return f"CAST(strftime('%s', {time}) AS INTEGER) * 1000 + CAST(substr({time}, 21, 3) AS INTEGER)"
 
     def instant(self, ms):
         # As text: the plugin would cut a fraction of seconds a millisecond short.
@@ -311,7 +312,7 @@ SQLITE = Sqlite(
     folder="sqlite",
     title="SQLite",
     plugin="frser-sqlite-datasource",
-    refresh="5m",
+    refresh="15m",
     alert_from_ms="$__from",
     alert_to_ms="$__to",
     zone_label="Minutes from UTC",
