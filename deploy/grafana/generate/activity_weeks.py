@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
 
 from generate import panels
-from generate.slices import minutes_by_activity, quarters, slices
+from generate.slices import QUARTER_MS, minutes_by_activity, quarters, slices
 
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
@@ -18,10 +18,11 @@ def days(source):
     sql = f"""
         WITH {slices(source, conditions=("device_id",))}, {quarters(source)},
         dated AS (
-          SELECT {source.day("quarter_ms")} AS day, activity, lasted_ms FROM quarters
+          SELECT {source.day("quarter_ms")} AS day, quarter_ms, activity, lasted_ms FROM quarters
         )
         SELECT day AS "Day",
-               {minutes_by_activity(source, "lasted_ms")}
+               {minutes_by_activity(source, "lasted_ms")},
+               {panels.around("MIN(quarter_ms)", f"MAX(quarter_ms) + {QUARTER_MS}", 0)}
           FROM dated
          GROUP BY day
          ORDER BY day
@@ -43,7 +44,11 @@ def days(source):
         .fill_opacity(85)
         .line_width(0)
     )
-    return panels.activity_colours(made)
+    for column in panels.FOR_LINKS:
+        made = made.override_by_name(column, panels.hidden())
+    span = f"from={panels.moment('from_ms')}&to={panels.moment('to_ms')}"
+    url = f"/d/{source.dashboard_uid('activity')}?${{phone:queryparam}}&${{zone:queryparam}}&{span}"
+    return panels.activity_colours(made, [panels.prop("links", [panels.link("Activity of this day", url)])])
 
 
 def weeks(source):

@@ -331,7 +331,7 @@ SNOWFLAKE = OfficialSnowflake(
 
 SNOWFLAKE_COMMUNITY = CommunitySnowflake(
     folder="snowflake-community",
-    title="Snowflake",
+    title="Snowflake, community plugin",
     plugin="michelin-snowflake-datasource",
     **_SLEEPY,
     alert_from_ms="$__unixEpochNanoFrom() / 1000000",
