@@ -153,11 +153,15 @@ class Postgres(Sql):
         return f"{column} #>> '{{{','.join(path)}}}'"
 
     def json_numbers(self, column, key):
-        """The numbers in the object at `key` of a column of JSON: what to join, its condition, their name and value."""
+        """The numbers in the object at `key` of a column of JSON: what to join, its condition, their name and value.
+
+        Text that spells a number is one too.
+        """
         whole = f"{column} -> '{key}'"
         return (
             f"CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof({whole}) = 'object' THEN {whole} END) AS n",
-            "jsonb_typeof(n.value) = 'number'",
+            "jsonb_typeof(n.value) IN ('number', 'string') "
+            r"AND n.value #>> '{}' ~ '^-?[0-9]{1,200}(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?\Z'",
             "n.key",
             "(n.value #>> '{}')::double precision",
         )
@@ -209,7 +213,8 @@ class Sqlite(Sql):
     def json_numbers(self, column, key):
         return (
             f"CROSS JOIN json_each({column}, '$.{key}') AS n",
-            "n.type IN ('integer', 'real')",
+            "n.type IN ('integer', 'real', 'text') "
+            "AND CASE WHEN json_valid(n.value) THEN json_type(n.value) END IN ('integer', 'real')",
             "n.key",
             "CAST(n.value AS REAL)",
         )
@@ -269,9 +274,10 @@ class Snowflake(Sql):
     def json_numbers(self, column, key):
         return (
             f", LATERAL FLATTEN(INPUT => {column}:{key}) AS n",
-            "TYPEOF(n.value) IN ('INTEGER', 'DECIMAL', 'DOUBLE')",
+            "TYPEOF(n.value) IN ('INTEGER', 'DECIMAL', 'DOUBLE', 'VARCHAR') "
+            "AND TRY_TO_DOUBLE(n.value::VARCHAR) IS NOT NULL",
             "n.key",
-            "n.value::FLOAT",
+            "TRY_TO_DOUBLE(n.value::VARCHAR)",
         )
 
 
