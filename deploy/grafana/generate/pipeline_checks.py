@@ -27,13 +27,14 @@ def findings(source):
         SELECT {whole("COALESCE(SUM(frames), 0)")} AS "Frames lost"
           FROM {source.view("stream_gaps")}
          WHERE {quality.noticed_within(source)}
+           AND {quality.LOST}
     """
     told = (
         "0 is the good value of each. Stored twice: rows beyond the first, of readings measured in the time range, by "
         "the name that their agent gave them and by their place in Kafka; of windows that end in it, by phone, session, "
         "start and revision; of gap notices noticed in it, by agent, start, stream and first frame. Without a name: "
         "readings that do not say agent, epoch, stream, seq or index: no check by name sees them. Pushes missing: see "
-        "Missing pushes. Frames lost: see Stream gaps."
+        "Missing pushes. Frames lost: those of Stream gaps, without what was deleted by `gaitway forget`."
     )
     made = panels.panel(
         stat.Panel(), source, "Findings", told, {"A": once, "B": missing, "C": lost}, unit="locale", times=(),

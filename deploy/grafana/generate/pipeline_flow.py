@@ -158,6 +158,7 @@ def agents(source):
           SELECT agent_id, SUM(frames) AS frames
             FROM {source.view("stream_gaps")}
            WHERE {quality.noticed_within(source)}
+             AND {quality.LOST}
            GROUP BY agent_id
         )
         SELECT COALESCE(s.agent_id, '-') AS "Agent",
@@ -176,7 +177,8 @@ def agents(source):
     told = (
         "Agents that had pushes measured in the time range; - is who names none. Last push: when the agent had it, by its own clock. Starts: "
         "how often the agent had started (epochs) by which these pushes came. Windows: those that end in the range. "
-        "Frames lost: those of which the agent or the relay noticed in the range that they will not come."
+        "Frames lost: those of which the agent or the relay noticed in the range that they will not come, without what was "
+        "deleted by `gaitway forget`."
     )
     made = panels.panel(
         table.Panel(), source, "Agents", told, sql, unit="locale", times=("Last push",), width=10, height=9,

@@ -29,6 +29,10 @@ def noticed_within(source):
     return f"{source.ms('noticed_at')} BETWEEN {source.from_ms} AND {source.to_ms}"
 
 
+#: Gaps that are a loss: not what somebody deleted with `gaitway forget`.
+LOST = "COALESCE(reason, '-') NOT IN ('forgotten', 'forgotten in the warehouse')"
+
+
 def whole(value):
     """A count or a sum of counts as an integer: some databases make decimals of sums."""
     return f"CAST({value} AS BIGINT)"
