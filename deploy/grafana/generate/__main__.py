@@ -10,6 +10,7 @@ from pathlib import Path
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
 import generate
+from generate import alerts
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,7 +63,7 @@ def main():
     parser = argparse.ArgumentParser(prog="python3 -m generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a file differs")
     arguments = parser.parse_args()
-    wanted = dict(dashboards())
+    wanted = dict(dashboards()) | dict(alerts.files())
     if not arguments.check:
         write(wanted)
         return 0

@@ -70,7 +70,8 @@ def agreement(source):
         ), {pauses}
         SELECT {source.instant("bucket_ms")} AS "time",
                device_id AS "Phone",
-               {source.real("share")} AS "Agreement"
+               {source.real("share")} AS "Agreement",
+               {panels.around("bucket_ms", f"bucket_ms + {source.bucket_ms}")}
           FROM points
          ORDER BY bucket_ms, device_id
     """
@@ -79,11 +80,16 @@ def agreement(source):
         timeseries.Panel(), source, "Agreement with the phone", told, sql, unit="percentunit", width=12, height=9,
         no_value="the phone says no activities: switch on the sensor Activity in the app",
     )
+    phone = "${__field.labels.Phone}"
+    raw = panels.session_link(source, "Raw signals of this interval", "raw", phone=phone, session=False)
+    made = made.override_by_name("Agreement", [panels.prop("links", [raw])])
+    for column in panels.FOR_LINKS:
+        made = made.override_by_name(column, panels.hidden())
     return (
         made.interval("5m")
         .max_data_points(200)
         .with_transformation(panels.split_by("Phone"))
-        .display_name("${__field.labels.Phone}")
+        .display_name(phone)
         .min(0)
         .max(1)
         .decimals(0)

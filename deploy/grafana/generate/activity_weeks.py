@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
 
 from generate import panels
-from generate.slices import minutes_by_activity, slices
+from generate.slices import QUARTER_MS, minutes_by_activity, quarters, slices
 
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
@@ -13,17 +13,16 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 #: What these panels look back while the dashboard's range is relative to now.
 LOOK_BACK = "28d"
 
-MOVING = "activity <> 'stationary'"
-
 
 def days(source):
     sql = f"""
-        WITH {slices(source, conditions=("device_id",))},
+        WITH {slices(source, conditions=("device_id",))}, {quarters(source)},
         dated AS (
-          SELECT {source.day("start_ms")} AS day, activity, start_ms, end_ms FROM slices
+          SELECT {source.day("quarter_ms")} AS day, quarter_ms, activity, lasted_ms FROM quarters
         )
         SELECT day AS "Day",
-               {minutes_by_activity(source)}
+               {minutes_by_activity(source, "lasted_ms")},
+               {panels.around("MIN(quarter_ms)", f"MAX(quarter_ms) + {QUARTER_MS}", 0)}
           FROM dated
          GROUP BY day
          ORDER BY day
@@ -45,7 +44,11 @@ def days(source):
         .fill_opacity(85)
         .line_width(0)
     )
-    return panels.activity_colours(made)
+    for column in panels.FOR_LINKS:
+        made = made.override_by_name(column, panels.hidden())
+    span = f"from={panels.moment('from_ms')}&to={panels.moment('to_ms')}"
+    url = f"/d/{source.dashboard_uid('activity')}?${{phone:queryparam}}&${{zone:queryparam}}&{span}"
+    return panels.activity_colours(made, [panels.prop("links", [panels.link("Activity of this day", url)])])
 
 
 def weeks(source):
@@ -86,26 +89,28 @@ def weeks(source):
 
 
 def hours(source):
-    moved = "SUM(CASE WHEN hour = {0} AND {1} THEN end_ms - start_ms WHEN hour = {0} THEN 0 END) / 60000.0"
     columns = ",\n               ".join(
-        f'{source.real(moved.format(hour, MOVING))} AS "{hour:02}"' for hour in range(24)
+        f'{source.real(f"SUM(CASE WHEN h.hour = {hour} THEN h.moved_ms END) / 60000.0")} AS "{hour:02}"'
+        for hour in range(24)
     )
     names = " UNION ALL ".join(
         f"SELECT {at} AS weekday, '{name}' AS name" for at, name in enumerate(WEEKDAYS, 1)
     )
     sql = f"""
-        WITH {slices(source, conditions=("device_id",))},
+        WITH {slices(source, conditions=("device_id",))}, {quarters(source)},
         dated AS (
-          SELECT {source.weekday("start_ms")} AS weekday, {source.hour("start_ms")} AS hour,
-                 activity, start_ms, end_ms
-            FROM slices
+          SELECT {source.weekday("quarter_ms")} AS weekday, {source.hour("quarter_ms")} AS hour,
+                 CASE WHEN activity <> 'stationary' THEN lasted_ms ELSE 0 END AS moved_ms
+            FROM quarters
+        ), hours AS (
+          SELECT weekday, hour, SUM(moved_ms) AS moved_ms FROM dated GROUP BY weekday, hour
         ), names AS (
           {names}
         )
         SELECT n.name AS "Weekday",
                {columns}
           FROM names AS n
-          LEFT JOIN dated AS d ON d.weekday = n.weekday
+          LEFT JOIN hours AS h ON h.weekday = n.weekday
          GROUP BY n.weekday, n.name
          ORDER BY n.weekday
     """

@@ -16,7 +16,7 @@ ACTIVITIES = {
 AXES = {"x": "#e0604c", "y": "#5aa454", "z": "#4c86d9", "magnitude": "#a374c9"}
 GOOD, WARN, BAD, QUIET = "#56a64b", "#f2cc0c", "#d64a3b", "#8e9db5"
 
-NO_VALUE = "nothing in this time range"
+NO_VALUE = "nothing in this time range: choose a longer one, or another phone"
 
 
 def activity_mapping():
@@ -123,11 +123,14 @@ def link(title, url, new_tab=False):
     return {"title": title, "url": url, "targetBlank": new_tab}
 
 
-def session_link(source, title, name, begin="from_ms", end="to_ms", phone=None):
-    """To dashboard `name`, at the session and the moments that stand in the row's fields, in milliseconds."""
-    phone = phone or field("Phone")
-    url = f"/d/{source.dashboard_uid(name)}?var-phone={phone}&var-session={field('Session')}"
-    return link(title, f"{url}&from={moment(begin)}&to={moment(end)}&${{zone:queryparam}}")
+def session_link(source, title, name, begin="from_ms", end="to_ms", phone=None, session=True):
+    """To dashboard `name`, at the session and the moments that stand in the row's fields, in milliseconds.
+
+    Without a session Raw signals shows the newest that the phone has then.
+    """
+    chosen = [f"var-phone={phone or field('Phone')}"] + ([f"var-session={field('Session')}"] if session else [])
+    span = f"from={moment(begin)}&to={moment(end)}"
+    return link(title, f"/d/{source.dashboard_uid(name)}?{'&'.join(chosen)}&{span}&${{zone:queryparam}}")
 
 
 def chosen_link(source, title, name, begin, end):
@@ -205,7 +208,7 @@ def session(source):
          WHERE {source.windows_within()}
            AND {source.chosen("device_id", "phone")}
          GROUP BY session_id
-         ORDER BY MIN(window_start) DESC
+         ORDER BY MIN(window_start) DESC, session_id
          LIMIT 500
     """
     told = "Recordings with windows in this time range, by when they began there. Another's id can be typed."
@@ -250,8 +253,8 @@ def dashboard_link(title, url):
     return build.DashboardLink(title).type(model.DashboardLinkType.LINK).url(url).keep_time(True).icon("dashboard")
 
 
-def activity_colours(made):
+def activity_colours(made, more=()):
     """Each activity's column in its colour."""
     for name, shade in ACTIVITIES.items():
-        made = made.override_by_name(name, [fixed(shade)])
+        made = made.override_by_name(name, [fixed(shade), *more])
     return made

@@ -190,7 +190,7 @@ def values(source):
          ORDER BY bucket_ms, name
     """
     told = (
-        "Every number that the sensor sends and that is not one of three axes: the mean in each interval as a line, the "
+        "Every number that the sensor sends, or spells as text, and that is not one of three axes: the mean in each interval as a line, the "
         f"least and the greatest value as dashes. {UNITS}"
     )
     made = panels.panel(

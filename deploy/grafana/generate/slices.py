@@ -10,6 +10,7 @@ from generate import panels
 #: How far beyond the range windows are read. A window's end is what is looked for, its start what counts, and the next
 #: one's start must be known: enough for windows up to a minute long (10 s unless configured).
 BEYOND_MS = 120_000
+QUARTER_MS = 900_000
 
 
 def slices(source, last_ms=None, conditions=("device_id", "session_id")):
@@ -64,9 +65,24 @@ def runs():
         )"""
 
 
-def minutes_by_activity(source):
-    """A column for each activity: its minutes in the slices of a group."""
+def minutes_by_activity(source, lasted="end_ms - start_ms"):
+    """A column for each activity: the minutes that a group has of it."""
     return ",\n               ".join(
-        f"""{source.real(f"SUM(CASE WHEN activity = '{name}' THEN end_ms - start_ms ELSE 0 END) / 60000.0")} AS "{name}\""""
+        f"""{source.real(f"SUM(CASE WHEN activity = '{name}' THEN {lasted} ELSE 0 END) / 60000.0")} AS "{name}\""""
         for name in panels.ACTIVITIES
     )
+
+
+def quarters(source):
+    """The relation `quarters`, after `slices`: how long each activity lasted in each quarter of an hour.
+
+    Every zone's days and hours begin with one, so that only as many moments as there are quarters need a zone.
+    """
+    return f"""
+        placed AS (
+          SELECT {source.whole("start_ms", QUARTER_MS)} * {QUARTER_MS} AS quarter_ms, activity,
+                 end_ms - start_ms AS lasted_ms
+            FROM slices
+        ), quarters AS (
+          SELECT quarter_ms, activity, SUM(lasted_ms) AS lasted_ms FROM placed GROUP BY quarter_ms, activity
+        )"""

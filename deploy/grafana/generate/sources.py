@@ -153,11 +153,15 @@ class Postgres(Sql):
         return f"{column} #>> '{{{','.join(path)}}}'"
 
     def json_numbers(self, column, key):
-        """The numbers in the object at `key` of a column of JSON: what to join, its condition, their name and value."""
+        """The numbers in the object at `key` of a column of JSON: what to join, its condition, their name and value.
+
+        Text that spells a number is one too.
+        """
         whole = f"{column} -> '{key}'"
         return (
             f"CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof({whole}) = 'object' THEN {whole} END) AS n",
-            "jsonb_typeof(n.value) = 'number'",
+            "jsonb_typeof(n.value) IN ('number', 'string') "
+            r"AND n.value #>> '{}' ~ '^-?[0-9]{1,200}(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?\Z'",
             "n.key",
             "(n.value #>> '{}')::double precision",
         )
@@ -172,7 +176,8 @@ class Sqlite(Sql):
         return f"strftime('%Y-%m-%d %H:%M:%S', {shifted} / 1000, 'unixepoch')"
 
     def ms(self, time):
-        return f"CAST(strftime('%s', {time}) AS INTEGER) * 1000 + CAST(substr(strftime('%f', {time}), 4) AS INTEGER)"
+        # The views tell every time with three digits behind the seconds.
+        return f"CAST(strftime('%s', {time}) AS INTEGER) * 1000 + CAST(substr({time}, 21, 3) AS INTEGER)"
 
     def instant(self, ms):
         # As text: the plugin would cut a fraction of seconds a millisecond short.
@@ -208,7 +213,8 @@ class Sqlite(Sql):
     def json_numbers(self, column, key):
         return (
             f"CROSS JOIN json_each({column}, '$.{key}') AS n",
-            "n.type IN ('integer', 'real')",
+            "n.type IN ('integer', 'real', 'text') "
+            "AND CASE WHEN json_valid(n.value) THEN json_type(n.value) END IN ('integer', 'real')",
             "n.key",
             "CAST(n.value AS REAL)",
         )
@@ -268,9 +274,10 @@ class Snowflake(Sql):
     def json_numbers(self, column, key):
         return (
             f", LATERAL FLATTEN(INPUT => {column}:{key}) AS n",
-            "TYPEOF(n.value) IN ('INTEGER', 'DECIMAL', 'DOUBLE')",
+            "TYPEOF(n.value) IN ('INTEGER', 'DECIMAL', 'DOUBLE', 'VARCHAR') "
+            "AND TRY_TO_DOUBLE(n.value::VARCHAR) IS NOT NULL",
             "n.key",
-            "n.value::FLOAT",
+            "TRY_TO_DOUBLE(n.value::VARCHAR)",
         )
 
 
@@ -311,7 +318,7 @@ SQLITE = Sqlite(
     folder="sqlite",
     title="SQLite",
     plugin="frser-sqlite-datasource",
-    refresh="5m",
+    refresh="15m",
     alert_from_ms="$__from",
     alert_to_ms="$__to",
     zone_label="Minutes from UTC",
@@ -330,7 +337,7 @@ SNOWFLAKE = OfficialSnowflake(
 
 SNOWFLAKE_COMMUNITY = CommunitySnowflake(
     folder="snowflake-community",
-    title="Snowflake",
+    title="Snowflake, community plugin",
     plugin="michelin-snowflake-datasource",
     **_SLEEPY,
     alert_from_ms="$__unixEpochNanoFrom() / 1000000",
