@@ -64,7 +64,7 @@ def agreement(source):
             FROM judged
            WHERE agrees IS NOT NULL
         ), shares AS (
-          SELECT bucket_ms, device_id, 1.0 * SUM(agrees * lasted_ms) / SUM(lasted_ms) AS share
+          SELECT bucket_ms, device_id, 1.0 * SUM(agrees * lasted_ms) / NULLIF(SUM(lasted_ms), 0) AS share
             FROM bucketed
            GROUP BY bucket_ms, device_id
         ), {pauses}
@@ -106,7 +106,7 @@ def both(source):
         SELECT word AS "Phone says",
                {minutes_by_activity(source)},
                {source.real("SUM(end_ms - start_ms) / 60000.0")} AS "Minutes",
-               {source.real("1.0 * SUM(agrees * (end_ms - start_ms)) / SUM(end_ms - start_ms)")} AS "Agreement"
+               {source.real("1.0 * SUM(agrees * (end_ms - start_ms)) / NULLIF(SUM(end_ms - start_ms), 0)")} AS "Agreement"
           FROM judged
          GROUP BY word
          ORDER BY SUM(end_ms - start_ms) DESC, word

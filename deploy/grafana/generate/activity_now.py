@@ -24,15 +24,14 @@ def last_windows(source):
     """The relation `latest`, to stand after WITH: each phone's last window that ends in the range."""
     return f"""
         ranked AS (
-          SELECT device_id, session_id, activity, confidence,
-                 {source.ms("window_start")} AS start_ms,
-                 {source.ms("window_end")} AS end_ms,
-                 ROW_NUMBER() OVER (PARTITION BY device_id ORDER BY window_start DESC, session_id) AS place
+          SELECT device_id, session_id, activity, confidence, {source.ms("time")} AS end_ms,
+                 ROW_NUMBER() OVER (PARTITION BY device_id
+                                    ORDER BY time DESC, window_start DESC, session_id) AS place
             FROM {source.view("activity_windows")}
            WHERE {source.windows_within()}
              AND {source.chosen("device_id", "phone")}
         ), latest AS (
-          SELECT device_id, session_id, activity, confidence, start_ms, end_ms FROM ranked WHERE place = 1
+          SELECT device_id, session_id, activity, confidence, end_ms FROM ranked WHERE place = 1
         )"""
 
 
@@ -46,7 +45,7 @@ def state(source):
         SELECT device_id AS "Phone",
                CASE WHEN {source.to_ms} - end_ms > {SILENT_MS} THEN '{SILENT}' ELSE activity END AS "Activity",
                session_id AS "Session",
-               {panels.around("start_ms", "end_ms")}
+               {panels.around("end_ms", "end_ms")}
           FROM latest
          ORDER BY device_id
     """

@@ -102,7 +102,7 @@ def sessions(source):
                s.device_id AS "Phone",
                {source.real("s.lasted_ms / 60000.0")} AS "Lasted",
                m.activity AS "Mostly",
-               {source.real("1.0 * m.lasted_ms / s.lasted_ms")} AS "Share",
+               {source.real("1.0 * m.lasted_ms / NULLIF(s.lasted_ms, 0)")} AS "Share",
                {source.real("d.metres")} AS "Distance",
                p.steps AS "Steps",
                {", ".join(f's."{name}" AS "{name}"' for name in panels.ACTIVITIES)},
