@@ -243,16 +243,17 @@ def recent(source):
                revision AS "Revision",
                session_id AS "Session",
                {panels.around("start_ms", "end_ms")}
-          FROM (SELECT device_id, session_id, activity, confidence, avg_magnitude, sample_count, classifier, revision,
+          FROM (SELECT time, device_id, session_id, activity, confidence, avg_magnitude, sample_count, classifier,
+                       revision,
                        {source.ms("window_start")} AS start_ms,
                        {source.ms("window_end")} AS end_ms
                   FROM {source.view("activity_windows")}
                  WHERE {source.windows_within()}
                    AND {source.chosen("device_id", "phone")}
                    AND {source.chosen("session_id", "session")}
-                 ORDER BY time DESC, device_id, session_id
+                 ORDER BY time DESC, window_start DESC, device_id, session_id
                  LIMIT 200) AS w
-         ORDER BY start_ms DESC, device_id, session_id
+         ORDER BY time DESC, start_ms DESC, device_id, session_id
     """
     told = "The last 200 windows that end in the time range. A revision above 0 was classified again."
     made = panels.panel(
