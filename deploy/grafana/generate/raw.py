@@ -43,7 +43,7 @@ def variables(source):
     """
     told = "Sensors with readings of the session in this time range."
     return (
-        panels.phone(source, many=False),
+        panels.phone(source),
         panels.session(source),
         panels.variable(source, "sensor", "Sensor", told, sensors),
         panels.zone(source),
