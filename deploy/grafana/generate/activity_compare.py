@@ -64,7 +64,7 @@ def agreement(source):
             FROM judged
            WHERE agrees IS NOT NULL
         ), shares AS (
-          SELECT bucket_ms, device_id, 1.0 * SUM(agrees * lasted_ms) / SUM(lasted_ms) AS share
+          SELECT bucket_ms, device_id, 1.0 * SUM(agrees * lasted_ms) / NULLIF(SUM(lasted_ms), 0) AS share
             FROM bucketed
            GROUP BY bucket_ms, device_id
         ), {pauses}
@@ -101,15 +101,17 @@ def agreement(source):
 
 
 def both(source):
+    lasted = "SUM(end_ms - start_ms)"
+    agreed = f"1.0 * SUM(agrees * (end_ms - start_ms)) / NULLIF({lasted}, 0)"
     sql = f"""
         WITH {slices(source)}, {judged(source)}
         SELECT word AS "Phone says",
                {minutes_by_activity(source)},
-               {source.real("SUM(end_ms - start_ms) / 60000.0")} AS "Minutes",
-               {source.real("1.0 * SUM(agrees * (end_ms - start_ms)) / SUM(end_ms - start_ms)")} AS "Agreement"
+               {source.real(f"{lasted} / 60000.0")} AS "Minutes",
+               {source.real(agreed)} AS "Agreement"
           FROM judged
          GROUP BY word
-         ORDER BY SUM(end_ms - start_ms) DESC, word
+         ORDER BY {lasted} DESC, word
     """
     told = f"Minutes by what the phone says and what we say. {AGREES}"
     made = panels.panel(

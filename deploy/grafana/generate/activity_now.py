@@ -24,15 +24,14 @@ def last_windows(source):
     """The relation `latest`, to stand after WITH: each phone's last window that ends in the range."""
     return f"""
         ranked AS (
-          SELECT device_id, session_id, activity, confidence,
-                 {source.ms("window_start")} AS start_ms,
-                 {source.ms("window_end")} AS end_ms,
-                 ROW_NUMBER() OVER (PARTITION BY device_id ORDER BY window_start DESC, session_id) AS place
+          SELECT device_id, session_id, activity, confidence, {source.ms("time")} AS end_ms,
+                 ROW_NUMBER() OVER (PARTITION BY device_id
+                                    ORDER BY time DESC, window_start DESC, session_id) AS place
             FROM {source.view("activity_windows")}
            WHERE {source.windows_within()}
              AND {source.chosen("device_id", "phone")}
         ), latest AS (
-          SELECT device_id, session_id, activity, confidence, start_ms, end_ms FROM ranked WHERE place = 1
+          SELECT device_id, session_id, activity, confidence, end_ms FROM ranked WHERE place = 1
         )"""
 
 
@@ -46,7 +45,7 @@ def state(source):
         SELECT device_id AS "Phone",
                CASE WHEN {source.to_ms} - end_ms > {SILENT_MS} THEN '{SILENT}' ELSE activity END AS "Activity",
                session_id AS "Session",
-               {panels.around("start_ms", "end_ms")}
+               {panels.around("end_ms", "end_ms")}
           FROM latest
          ORDER BY device_id
     """
@@ -244,16 +243,17 @@ def recent(source):
                revision AS "Revision",
                session_id AS "Session",
                {panels.around("start_ms", "end_ms")}
-          FROM (SELECT device_id, session_id, activity, confidence, avg_magnitude, sample_count, classifier, revision,
+          FROM (SELECT time, device_id, session_id, activity, confidence, avg_magnitude, sample_count, classifier,
+                       revision,
                        {source.ms("window_start")} AS start_ms,
                        {source.ms("window_end")} AS end_ms
                   FROM {source.view("activity_windows")}
                  WHERE {source.windows_within()}
                    AND {source.chosen("device_id", "phone")}
                    AND {source.chosen("session_id", "session")}
-                 ORDER BY time DESC, device_id, session_id
+                 ORDER BY time DESC, window_start DESC, device_id, session_id
                  LIMIT 200) AS w
-         ORDER BY start_ms DESC, device_id, session_id
+         ORDER BY time DESC, start_ms DESC, device_id, session_id
     """
     told = "The last 200 windows that end in the time range. A revision above 0 was classified again."
     made = panels.panel(

@@ -102,7 +102,7 @@ def sessions(source):
                s.device_id AS "Phone",
                {source.real("s.lasted_ms / 60000.0")} AS "Lasted",
                m.activity AS "Mostly",
-               {source.real("1.0 * m.lasted_ms / s.lasted_ms")} AS "Share",
+               {source.real("1.0 * m.lasted_ms / NULLIF(s.lasted_ms, 0)")} AS "Share",
                {source.real("d.metres")} AS "Distance",
                p.steps AS "Steps",
                {", ".join(f's."{name}" AS "{name}"' for name in panels.ACTIVITIES)},
@@ -116,13 +116,13 @@ def sessions(source):
          LIMIT 200
     """
     told = (
-        f"What of each session lies in the time range; at most 200, the newest. Lasted, and each activity's minutes: "
-        f"time that windows speak for. Mostly: the activity with most of that time. Distance: the way along the surface "
-        f"of the earth between consecutive positions that the phone says are right to within {ACCURATE_M} m; left out "
-        f"are ways that took longer than {TOGETHER_MS // 1000} s, that were faster than {FASTEST_M_S} m/s, and those at "
-        f"whose end the phone says it is slower than {STANDING_M_S} m/s. Steps: by how much the phone's count rose "
-        "between its first and its last reading in the range; where it fell it began anew. Empty: the phone sent none, or "
-        "positions without their accuracy, as where they are rounded."
+        "What of each session lies in the time range; at most 200, the newest. Lasted, and each activity's minutes: "
+        "time that windows speak for. Mostly: the activity with most of that time. Distance: the way along the "
+        "earth's surface between consecutive positions that the phone says are right to within "
+        f"{ACCURATE_M} m; left out are ways that took longer than {TOGETHER_MS // 1000} s, that were faster than "
+        f"{FASTEST_M_S} m/s, and those at whose end the phone says it is slower than {STANDING_M_S} m/s. Steps: by "
+        "how much the phone's count rose between its first and its last reading in the range; where it fell it began "
+        "anew. Empty: the phone sent none, or positions without their accuracy, as where they are rounded."
     )
     made = panels.panel(
         table.Panel(), source, "Sessions", told, sql, unit="none", times=("Began",), width=24, height=9,

@@ -187,7 +187,7 @@ def several(made, column):
     return made.multi(True).include_all(True).all_value(column).current(everything)
 
 
-def phone(source, many=True):
+def phone(source):
     sql = f"""
         SELECT DISTINCT device_id AS "phone"
           FROM {source.view("activity_windows")}
@@ -195,7 +195,7 @@ def phone(source, many=True):
          ORDER BY device_id
     """
     made = variable(source, "phone", "Phone", "Phones with windows in this time range.", sql)
-    return several(made, "device_id") if many else made
+    return several(made, "device_id")
 
 
 def session(source):
@@ -242,8 +242,10 @@ def board(source, name, title, description, begin="now-24h", carried=("phone",),
         .editable()
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
     )
-    chosen = "&".join(f"${{{name}:queryparam}}" for name in carried)
     for other, shown in FAMILY.items():
+        # Raw signals has one session, and would take All for its name.
+        taken = [variable for variable in carried if (other, variable) != ("raw", "session")]
+        chosen = "&".join(f"${{{variable}:queryparam}}" for variable in taken)
         if other != name:
             made = made.link(dashboard_link(shown, f"/d/{source.dashboard_uid(other)}?{chosen}"))
     return made.link(dashboard_link("Fleet", "/d/gaitway-fleet"))

@@ -43,7 +43,7 @@ def variables(source):
     """
     told = "Sensors with readings of the session in this time range."
     return (
-        panels.phone(source, many=False),
+        panels.phone(source),
         panels.session(source),
         panels.variable(source, "sensor", "Sensor", told, sensors),
         panels.zone(source),
@@ -185,13 +185,13 @@ def values(source):
         ), {with_pauses(source, "buckets", ["name"], columns, 30_000)}
         SELECT {source.instant("bucket_ms")} AS "time",
                name AS "Value",
-               {source.real("mean")} AS "mean", {source.real("least")} AS "least", {source.real("greatest")} AS "greatest"
+               {", ".join(f'{source.real(column)} AS "{column}"' for column in columns)}
           FROM points
          ORDER BY bucket_ms, name
     """
     told = (
-        "Every number that the sensor sends, or spells as text, and that is not one of three axes: the mean in each interval as a line, the "
-        f"least and the greatest value as dashes. {UNITS}"
+        "Every number that the sensor sends, or spells as text, and that is not one of three axes: the mean in each "
+        f"interval as a line, the least and the greatest value as dashes. {UNITS}"
     )
     made = panels.panel(
         timeseries.Panel(), source, "$sensor: other values", told, sql, unit="none", width=13, height=10,
@@ -260,11 +260,12 @@ def positions(source):
             },
         },
     }
+    controls = geomap.ControlsOptions().show_zoom(True).mouse_wheel_zoom(True).show_attribution(True).show_scale(True)
     return (
         made.interval("1s")
         .max_data_points(1000)
         .view(geomap.MapViewConfig().id("fit").all_layers(True).padding(10))
-        .controls(geomap.ControlsOptions().show_zoom(True).mouse_wheel_zoom(True).show_attribution(True).show_scale(True))
+        .controls(controls)
         .basemap(panels.Literal({"type": "default", "name": "Map"}))
         .layers([panels.Literal(layer)])
         .color_scheme(panels.color(model.FieldColorModeId.CONTINUOUS_BL_YL_RD))

@@ -17,7 +17,8 @@ def slices(source, last_ms=None, conditions=("device_id", "session_id")):
     """The relations `windows`, `followed` and `slices`, to stand after WITH.
 
     `slices` has device_id, session_id, activity, confidence, avg_magnitude, and in milliseconds since the epoch
-    start_ms and end_ms. With `last_ms` it is of the time of that length before the range's end, wherever the range begins.
+    start_ms and end_ms. With `last_ms` it is of the time of that length before the range's end, wherever the range
+    begins.
     """
     chosen = {"device_id": "phone", "session_id": "session"}
     filters = "".join(f"\n             AND {source.chosen(column, chosen[column])}" for column in conditions)
