@@ -60,6 +60,8 @@ fn through_kafka(house: &House, pushes: &Path) -> Database {
     let committed = |kind| kafka_records(house, kind);
     let (raw, windows) = (committed("raw"), committed("activity"));
     let reader = postgres.reader();
+    let made = "SELECT count(to_regclass('raw_data.activity_records'))";
+    await_that("the sink has made its tables", || reader.number(made) == 1);
     let stored = |table| reader.number(&format!("SELECT count(*) FROM {table}")) as usize;
     await_that("the sink has everything", || {
         stored("raw_data.activity_records") == raw && stored("processed_data.user_activity_processed") == windows
