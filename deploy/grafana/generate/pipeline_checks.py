@@ -89,6 +89,11 @@ def missing_pushes(source):
     return hide(made)
 
 
+def session_links(source):
+    return [panels.session_link(source, "Raw signals of this session", "raw"),
+            panels.session_link(source, "Activity of this session", "activity")]
+
+
 def hide(made):
     for column in panels.FOR_LINKS:
         made = made.override_by_name(column, panels.hidden())
@@ -155,8 +160,7 @@ def late(source):
         table.Panel(), source, "Late readings by session", told, sql, unit="locale", times=("From",), width=12, height=9,
         no_value="-",
     )
-    links = [panels.session_link(source, "Raw signals of this session", "raw"),
-             panels.session_link(source, "Activity of this session", "activity")]
+    links = session_links(source)
     made = (
         made.override_by_name("From", [*PRECISE, panels.prop("links", links)])
         .override_by_name("Session", [panels.prop("links", links)])
@@ -179,7 +183,8 @@ def clock_skew(source):
                pushes AS "Pushes",
                {whole("ahead")} AS "Ahead",
                {whole("unsynced")} AS "Unsynced",
-               session_id AS "Session"
+               session_id AS "Session",
+               {panels.around("begin_ms", "end_ms")}
           FROM skews
          ORDER BY ABS(least_ms) DESC, device_id, session_id, agent_id
          LIMIT 100
@@ -196,7 +201,7 @@ def clock_skew(source):
     )
     for column in ("Least", "Mean", "Greatest"):
         made = made.override_by_name(column, [panels.prop("unit", "ms"), panels.prop("decimals", 1)])
-    return made
+    return hide(made.override_by_name("Session", [panels.prop("links", session_links(source))]))
 
 
 def duplicated(source):

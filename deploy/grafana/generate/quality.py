@@ -162,7 +162,8 @@ def skews(condition=""):
                  SUM(CASE WHEN received_ms < last_ms THEN 1 ELSE 0 END) AS ahead,
                  MIN(received_ms - last_ms) AS least_ms,
                  AVG(received_ms - last_ms) AS mean_ms,
-                 MAX(received_ms - last_ms) AS greatest_ms
+                 MAX(received_ms - last_ms) AS greatest_ms,
+                 MIN(last_ms) AS begin_ms, MAX(last_ms) AS end_ms
             FROM pushes
            WHERE received_ms IS NOT NULL{condition}
            GROUP BY device_id, session_id, agent_id
