@@ -77,8 +77,8 @@ def month(source):
     """
     told = (
         "The 30 days before the end of the time range. Share of the quota: of the credits that the resource monitor "
-        "allows in a month, used for reading; its own month begins on the day on which it was made. Cost: credits times "
-        f"the price above, without storage. {USAGE_TOLD}"
+        "allows in a month, used for reading; its own month begins on the day on which it was made. Cost: credits "
+        f"times the price above, without storage. {USAGE_TOLD}"
     )
     made = panels.panel(
         stat.Panel(), source, "The last 30 days", told, sql, unit="none", times=(), width=8, height=8,
@@ -245,8 +245,8 @@ def sqlite_size(source):
          CROSS JOIN pragma_freelist_count() AS f
     """
     told = (
-        "Pages of the file times their size, as of now whatever the time range. Free in it: pages without content, which "
-        "what comes next fills first."
+        "Pages of the file times their size, as of now whatever the time range. Free in it: pages without content, "
+        "which what comes next fills first."
     )
     made = panels.panel(
         stat.Panel(), source, "Size", told, sql, unit="bytes", times=(), width=8, height=6
@@ -308,8 +308,8 @@ def snowflake_storage(source):
          ORDER BY SUM(active_bytes + time_travel_bytes + failsafe_bytes) DESC, table_schema || '.' || table_name
     """
     told = (
-        "Bytes that are billed as storage, compressed, as of some hours ago whatever the time range. Dropped tables count "
-        "until their Fail-safe ends. From SNOWFLAKE.ACCOUNT_USAGE; the role needs its database role USAGE_VIEWER "
+        "Bytes that are billed as storage, compressed, as of some hours ago whatever the time range. Dropped tables "
+        "count until their Fail-safe ends. From SNOWFLAKE.ACCOUNT_USAGE; the role needs its database role USAGE_VIEWER "
         "(deploy/snowflake/03_roles.sql grants it)."
     )
     return panels.panel(
