@@ -38,7 +38,7 @@ HOURLY = Group(
 SLEEPY = Group(
     "asleep between", "3h",
     "Each time wakes the warehouse for a minute and a half: 8 a day are 6 credits a month of the 20 that\n"
-    "# deploy/snowflake/05_warehouse.sql allows. Every hour it would be 18, every 15 minutes 72: raise the quota first.",
+    "# deploy/snowflake/05_warehouse.sql allows. Hourly would be 18, every 15 minutes 72: raise the quota first.",
     (rules.LATENCY_HIGH, rules.STREAM_GAP, *HOURLY.rules, rules.CREDITS_NEARLY_USED),
 )
 
@@ -56,7 +56,8 @@ def files():
 def text(source):
     numbers = panel_numbers(source)
     lines = [
-        f"# Alert rules on {source.title}, for {source.plugin}. Written by `python3 -m generate`: change generate/rules.py.",
+        f"# Alert rules on {source.title}, for {source.plugin}.",
+        "# Written by `python3 -m generate`: change generate/rules.py.",
         "apiVersion: 1",
         "groups:",
     ]
@@ -65,7 +66,7 @@ def text(source):
         lines += yamlish.listed({
             "orgId": 1,
             "name": f"gaitway {source.folder}: {group.name}",
-            "folder": f"gaitway {source.title}" + (" (community)" if source.folder.endswith("-community") else ""),
+            "folder": f"gaitway {source.title}",
             "interval": group.interval,
             "rules": [rule_of(source, rule, numbers) for rule in group.rules],
         })

@@ -31,10 +31,10 @@ def findings(source):
     """
     told = (
         "0 is the good value of each. Stored twice: rows beyond the first, of readings measured in the time range, by "
-        "the name that their agent gave them and by their place in Kafka; of windows that end in it, by phone, session, "
-        "start and revision; of gap notices noticed in it, by agent, start, stream and first frame. Without a name: "
-        "readings that do not say agent, epoch, stream, seq or index: no check by name sees them. Pushes missing: see "
-        "Missing pushes. Frames lost: those of Stream gaps, without what was deleted by `gaitway forget`."
+        "the name that their agent gave them and by their place in Kafka; of windows that end in it, by phone, "
+        "session, start and revision; of gap notices noticed in it, by agent, start, stream and first frame. Without a "
+        "name: readings that do not say agent, epoch, stream, seq or index: no check by name sees them. Pushes "
+        "missing: see Missing pushes. Frames lost: those of Stream gaps, without what was deleted by `gaitway forget`."
     )
     made = panels.panel(
         stat.Panel(), source, "Findings", told, {"A": once, "B": missing, "C": lost}, unit="locale", times=(),
@@ -67,11 +67,11 @@ def missing_pushes(source):
          LIMIT 200
     """
     told = (
-        "Numbers (messageId) missing between two pushes of a session, the newest 200: the phone does not send again what "
-        "failed. Noticed: the first reading of the push after. Silence: from the last reading before to the first one "
-        "after. A hole counts in the range in which the push after it begins; the push before is looked for up to an "
-        "hour before the range. A push without readings leaves a hole without a loss, and so do rows that were deleted; "
-        "what is missing before a session's first or after its last push cannot be told."
+        "Numbers (messageId) missing between two pushes of a session, the newest 200: the phone does not send again "
+        "what failed. Noticed: the first reading of the push after. Silence: from the last reading before to the first "
+        "one after. A hole counts in the range in which the push after it begins; the push before is looked for up to "
+        "an hour before the range. A push without readings leaves a hole without a loss, and so do rows that were "
+        "deleted; what is missing before a session's first or after its last push cannot be told."
     )
     made = panels.panel(
         table.Panel(), source, "Missing pushes", told, sql, unit="locale", times=("Noticed",), width=12, height=9,
@@ -87,6 +87,11 @@ def missing_pushes(source):
     for column in ("After push", "Before push"):
         made = made.override_by_name(column, [panels.prop("unit", "none")])
     return hide(made)
+
+
+def session_links(source):
+    return [panels.session_link(source, "Raw signals of this session", "raw"),
+            panels.session_link(source, "Activity of this session", "activity")]
 
 
 def hide(made):
@@ -115,8 +120,8 @@ def stream_gaps(source):
          LIMIT 200
     """
     told = (
-        "Frames that will not come, noticed in the time range, of all phones; the newest 200. A frame is a push, or the "
-        "windows that one closed. Messages and readings: how many were in them, where that is known."
+        "Frames that will not come, noticed in the time range, of all phones; the newest 200. A frame is a push, or "
+        "the windows that one closed. Messages and readings: how many were in them, where that is known."
     )
     made = panels.panel(
         table.Panel(), source, "Stream gaps", told, sql, unit="locale", times=("Noticed",), width=12, height=9,
@@ -152,11 +157,10 @@ def late(source):
         "range. The 100 sessions with the greatest share."
     )
     made = panels.panel(
-        table.Panel(), source, "Late readings by session", told, sql, unit="locale", times=("From",), width=12, height=9,
-        no_value="-",
+        table.Panel(), source, "Late readings by session", told, sql, unit="locale", times=("From",), width=12,
+        height=9, no_value="-",
     )
-    links = [panels.session_link(source, "Raw signals of this session", "raw"),
-             panels.session_link(source, "Activity of this session", "activity")]
+    links = session_links(source)
     made = (
         made.override_by_name("From", [*PRECISE, panels.prop("links", links)])
         .override_by_name("Session", [panels.prop("links", links)])
@@ -179,24 +183,25 @@ def clock_skew(source):
                pushes AS "Pushes",
                {whole("ahead")} AS "Ahead",
                {whole("unsynced")} AS "Unsynced",
-               session_id AS "Session"
+               session_id AS "Session",
+               {panels.around("begin_ms", "end_ms")}
           FROM skews
          ORDER BY ABS(least_ms) DESC, device_id, session_id, agent_id
          LIMIT 100
     """
     told = (
-        "From a push's last reading, on the phone's clock, to when the agent had it, on the agent's: the least is about "
-        "how far the phone's clock is behind, below zero how far it is ahead. Ahead: pushes that arrived before they "
-        "were measured. Unsynced: pushes that came while the agent's own clock was not set. The 100 sessions with the "
-        "greatest. A phone whose clock is wrong by more than the time range is not in it."
+        "From a push's last reading, on the phone's clock, to when the agent had it, on the agent's: the least is "
+        "about how far the phone's clock is behind, below zero how far it is ahead. Ahead: pushes that arrived before "
+        "they were measured. Unsynced: pushes that came while the agent's own clock was not set. The 100 sessions with "
+        "the greatest. A phone whose clock is wrong by more than the time range is not in it."
     )
     made = panels.panel(
-        table.Panel(), source, "Clock skew by session and agent", told, sql, unit="locale", times=(), width=12, height=9,
-        no_value="-",
+        table.Panel(), source, "Clock skew by session and agent", told, sql, unit="locale", times=(), width=12,
+        height=9, no_value="-",
     )
     for column in ("Least", "Mean", "Greatest"):
         made = made.override_by_name(column, [panels.prop("unit", "ms"), panels.prop("decimals", 1)])
-    return made
+    return hide(made.override_by_name("Session", [panels.prop("links", session_links(source))]))
 
 
 def duplicated(source):

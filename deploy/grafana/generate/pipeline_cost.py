@@ -77,8 +77,8 @@ def month(source):
     """
     told = (
         "The 30 days before the end of the time range. Share of the quota: of the credits that the resource monitor "
-        "allows in a month, used for reading; its own month begins on the day on which it was made. Cost: credits times "
-        f"the price above, without storage. {USAGE_TOLD}"
+        "allows in a month, used for reading; its own month begins on the day on which it was made. Cost: credits "
+        f"times the price above, without storage. {USAGE_TOLD}"
     )
     made = panels.panel(
         stat.Panel(), source, "The last 30 days", told, sql, unit="none", times=(), width=8, height=8,
@@ -120,12 +120,12 @@ def bytes_by_day(source):
     sql = f"""
         WITH {last_30_days(source)},
         days AS (
-          SELECT at_ms - MOD(at_ms, {DAY_MS}) AS day_ms, SUM(bytes) AS bytes
+          SELECT at_ms - MOD(at_ms, {DAY_MS}) AS day_ms, SUM(bytes) AS appended
             FROM used
            WHERE service = 'appending'
            GROUP BY at_ms - MOD(at_ms, {DAY_MS})
         )
-        SELECT {source.instant("day_ms")} AS "time", {source.real("bytes")} AS "Appended"
+        SELECT {source.instant("day_ms")} AS "time", {source.real("appended")} AS "Appended"
           FROM days
          ORDER BY day_ms
     """
@@ -245,8 +245,8 @@ def sqlite_size(source):
          CROSS JOIN pragma_freelist_count() AS f
     """
     told = (
-        "Pages of the file times their size, as of now whatever the time range. Free in it: pages without content, which "
-        "what comes next fills first."
+        "Pages of the file times their size, as of now whatever the time range. Free in it: pages without content, "
+        "which what comes next fills first."
     )
     made = panels.panel(
         stat.Panel(), source, "Size", told, sql, unit="bytes", times=(), width=8, height=6
@@ -259,14 +259,16 @@ def sqlite_size(source):
 def sqlite_growth(source):
     used = "(SELECT (p.page_count - f.freelist_count) * s.page_size FROM pragma_page_count() AS p, "
     used += "pragma_page_size() AS s, pragma_freelist_count() AS f)"
+    # The least and the greatest apart: together they would read the table whole.
+    held = "\n          UNION ALL\n          ".join(
+        f"SELECT '{name.lower()}' AS table_name,"
+        f" (SELECT MAX(_rowid_) FROM {name}) - (SELECT MIN(_rowid_) FROM {name}) + 1 AS rows_at_most"
+        for name in ("ACTIVITY_RECORDS", "USER_ACTIVITY_PROCESSED", "GAPS")
+    )
     sql = f"""
         WITH {rows_by_table(source)},
         held AS (
-          SELECT 'activity_records' AS table_name, MAX(_rowid_) - MIN(_rowid_) + 1 AS rows_at_most FROM ACTIVITY_RECORDS
-          UNION ALL
-          SELECT 'user_activity_processed', MAX(_rowid_) - MIN(_rowid_) + 1 FROM USER_ACTIVITY_PROCESSED
-          UNION ALL
-          SELECT 'gaps', MAX(_rowid_) - MIN(_rowid_) + 1 FROM GAPS
+          {held}
         ), filled AS (
           SELECT 1.0 * {used} / NULLIF(SUM(rows_at_most), 0) AS bytes_a_row FROM held
         )
@@ -306,8 +308,8 @@ def snowflake_storage(source):
          ORDER BY SUM(active_bytes + time_travel_bytes + failsafe_bytes) DESC, table_schema || '.' || table_name
     """
     told = (
-        "Bytes that are billed as storage, compressed, as of some hours ago whatever the time range. Dropped tables count "
-        "until their Fail-safe ends. From SNOWFLAKE.ACCOUNT_USAGE; the role needs its database role USAGE_VIEWER "
+        "Bytes that are billed as storage, compressed, as of some hours ago whatever the time range. Dropped tables "
+        "count until their Fail-safe ends. From SNOWFLAKE.ACCOUNT_USAGE; the role needs its database role USAGE_VIEWER "
         "(deploy/snowflake/03_roles.sql grants it)."
     )
     return panels.panel(

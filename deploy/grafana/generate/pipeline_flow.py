@@ -9,17 +9,17 @@ from generate.quality import hops, of_phones, percentiles, pushes
 from generate.series import with_pauses
 
 HOPS_TOLD = (
-    "Phone → agent: from the push's last reading to when the agent had it. Agent → Kafka: from there to the time of the "
-    "record in Kafka. Kafka → row: from there to when the row was stored. Push → row: from when the agent had it to when "
-    "the row was stored. The clocks are the phone's, the agent's, Kafka's and the warehouse's: a negative step is a "
-    "clock. p50, p95, p99: the least time that 50, 95 or 99 of 100 pushes do not exceed."
+    "Phone → agent: from the push's last reading to when the agent had it. Agent → Kafka: from there to the time of "
+    "the record in Kafka. Kafka → row: from there to when the row was stored. Push → row: from when the agent had it "
+    "to when the row was stored. The clocks are the phone's, the agent's, Kafka's and the warehouse's: a negative step "
+    "is a clock. p50, p95, p99: the least time that 50, 95 or 99 of 100 pushes do not exceed."
 )
 KNOWN = {
     "postgres": "PostgreSQL notes when it stored a row; from Kafka's time on only what came by Kafka is there.",
     "sqlite": "SQLite does not say when it stored a row, and what the agent stored itself was in no Kafka: of that the "
               "first hop alone is there.",
-    "snowflake": "Snowflake does not say when it stored a row: the last two hops are there only for rows of Snowflake's "
-                 "Kafka connector, until it pushed them.",
+    "snowflake": "Snowflake does not say when it stored a row: the last two hops are there only for rows of "
+                 "Snowflake's Kafka connector, until it pushed them.",
 }
 KNOWN["snowflake-community"] = KNOWN["snowflake"]
 
@@ -30,7 +30,8 @@ def latency(source):
         WITH {pushes(source, of_phones(source))}, {hops()},
         bucketed AS (
           SELECT {source.bucket("last_ms")} AS bucket_ms, hop, took_ms FROM hops
-        ), {percentiles("bucketed", ("bucket_ms", "hop"))}, {with_pauses(source, "percentiles", ["hop"], values, 120_000)}
+        ), {percentiles("bucketed", ("bucket_ms", "hop"))},
+        {with_pauses(source, "percentiles", ["hop"], values, 120_000)}
         SELECT {source.instant("bucket_ms")} AS "time",
                hop AS "Hop",
                {source.real("p50")} AS "p50",
@@ -175,10 +176,10 @@ def agents(source):
          ORDER BY COALESCE(s.agent_id, '-')
     """
     told = (
-        "Agents that had pushes measured in the time range; - is who names none. Last push: when the agent had it, by its own clock. Starts: "
-        "how often the agent had started (epochs) by which these pushes came. Windows: those that end in the range. "
-        "Frames lost: those of which the agent or the relay noticed in the range that they will not come, without what was "
-        "deleted by `gaitway forget`."
+        "Agents that had pushes measured in the time range; - is who names none. Last push: when the agent had it, by "
+        "its own clock. Starts: how often the agent had started (epochs) by which these pushes came. Windows: those "
+        "that end in the range. Frames lost: those of which the agent or the relay noticed in the range that they will "
+        "not come, without what was deleted by `gaitway forget`."
     )
     made = panels.panel(
         table.Panel(), source, "Agents", told, sql, unit="locale", times=("Last push",), width=10, height=9,

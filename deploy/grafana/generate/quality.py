@@ -83,16 +83,16 @@ def percentiles(relation, keys):
     """`percentiles` of `took_ms` by keys, by nearest rank: the least value that so many of a hundred do not exceed."""
     named = ", ".join(keys)
     each = ",\n                 ".join(
-        f"MIN(CASE WHEN 100 * place >= {share} * pushes THEN took_ms END) AS p{share}" for share in (50, 95, 99)
+        f"MIN(CASE WHEN 100 * place >= {share} * places THEN took_ms END) AS p{share}" for share in (50, 95, 99)
     )
     return f"""
         ranked AS (
           SELECT {named}, took_ms,
                  ROW_NUMBER() OVER (PARTITION BY {named} ORDER BY took_ms) AS place,
-                 COUNT(*) OVER (PARTITION BY {named}) AS pushes
+                 COUNT(*) OVER (PARTITION BY {named}) AS places
             FROM {relation}
         ), percentiles AS (
-          SELECT {named}, MAX(pushes) AS pushes,
+          SELECT {named}, COUNT(*) AS pushes,
                  {each}
             FROM ranked
            GROUP BY {named}
@@ -162,7 +162,8 @@ def skews(condition=""):
                  SUM(CASE WHEN received_ms < last_ms THEN 1 ELSE 0 END) AS ahead,
                  MIN(received_ms - last_ms) AS least_ms,
                  AVG(received_ms - last_ms) AS mean_ms,
-                 MAX(received_ms - last_ms) AS greatest_ms
+                 MAX(received_ms - last_ms) AS greatest_ms,
+                 MIN(last_ms) AS begin_ms, MAX(last_ms) AS end_ms
             FROM pushes
            WHERE received_ms IS NOT NULL{condition}
            GROUP BY device_id, session_id, agent_id

@@ -83,7 +83,8 @@ def phone_silent(source):
 def phone_gone(source):
     value = f"({source.to_ms} - MAX(at_ms)) / 3600000.0"
     days = f"COUNT(DISTINCT {source.whole('at_ms', str(DAY_MS))})"
-    return window_ends(source, "device_id"), found(("device_id",), value, "ended", tail=f"\n          HAVING {days} >= 3")
+    tail = f"\n          HAVING {days} >= 3"
+    return window_ends(source, "device_id"), found(("device_id",), value, "ended", tail=tail)
 
 
 def agent_silent(source):
@@ -182,8 +183,8 @@ STORED_TWICE = Rule(
     "WarehouseStoredTwice", "twice", "critical", "Readings stored more than once",
     "{{ humanize .Values.A.Value }} rows are stored twice, by {{ .Labels.check }}",
     "Rows beyond the first: readings measured within the last {hours}, by the name that their agent gave them and by "
-    "their place in Kafka; windows that end in them, by phone, session, start and revision; gap notices noticed in them, "
-    "by agent, start, stream and first frame. Exactly-once was broken, or two ways fill one table.",
+    "their place in Kafka; windows that end in them, by phone, session, start and revision; gap notices noticed in "
+    "them, by agent, start, stream and first frame. Exactly-once was broken, or two ways fill one table.",
     stored_twice, Setting(6 * 3600, (0,)), Setting(12 * 3600, (0,)), (("check", "check_name"),),
 )
 STREAM_GAP = Rule(
@@ -196,33 +197,33 @@ STREAM_GAP = Rule(
 LATE_READINGS = Rule(
     "WarehouseLateReadings", "late", "warning", "Late readings by session",
     "{{ humanizePercentage .Values.A.Value }} of the accelerometer's readings came late " + PER_SESSION,
-    "Share of the accelerometer's readings of a session, measured within the last {hours}, that lay more than 10 s behind "
-    "the newest of an earlier push; the limit is {limits}, of sessions with a thousand such readings or more. They are "
-    "stored, and miss windows.",
+    "Share of the accelerometer's readings of a session, measured within the last {hours}, that lay more than 10 s "
+    "behind the newest of an earlier push; the limit is {limits}, of sessions with a thousand such readings or more. "
+    "They are stored, and miss windows.",
     late_readings, Setting(2 * 3600, (0.05,)), Setting(6 * 3600, (0.05,)), (PHONE, SESSION),
 )
 CLOCK_SKEW = Rule(
     "WarehouseClockSkew", "skew", "warning", "Clock skew by session and agent",
     "The clocks of phone {{ .Labels.phone }} and agent {{ .Labels.agent }} differ by {{ humanize .Values.A.Value }} "
     "seconds",
-    "Of five pushes or more that the agent had within the last {hours}: the least time from a push's last reading, on the "
-    "phone's clock, to when the agent had it, on the agent's, lies outside {limits} seconds. Below zero the phone is ahead. "
-    "Looked at are readings measured up to six hours before that and seven days after.",
+    "Of five pushes or more that the agent had within the last {hours}: the least time from a push's last reading, on "
+    "the phone's clock, to when the agent had it, on the agent's, lies outside {limits} seconds. Below zero the phone "
+    "is ahead. Looked at are readings measured up to six hours before that and seven days after.",
     clock_skew, Setting(2 * 3600, (-60, 60)), Setting(6 * 3600, (-60, 60)), (PHONE, AGENT), "outside_range",
 )
 LATENCY_HIGH = Rule(
     "WarehouseLatencyHigh", "latency", "warning", "Latency by agent",
     "95 of 100 pushes of agent {{ .Labels.agent }} took up to {{ humanize .Values.A.Value }} seconds",
-    "Of twenty pushes or more of which the last reading was measured in the range: PostgreSQL, from when the agent had it "
-    "to when the row was stored; Snowflake, to the row where that is told, else to Kafka; SQLite, from the push's last "
-    "reading to when the agent had it. The limit is {limits} seconds.",
+    "Of twenty pushes or more of which the last reading was measured in the range: PostgreSQL, from when the agent had "
+    "it to when the row was stored; Snowflake, to the row where that is told, else to Kafka; SQLite, from the push's "
+    "last reading to when the agent had it. The limit is {limits} seconds.",
     latency_high, Setting(1800, (60,), "10m"), Setting(6 * 3600, (60,)), (AGENT,),
 )
 CREDITS_NEARLY_USED = Rule(
     "WarehouseCreditsNearlyUsed", "credits", "warning", "The last 30 days",
     "GAITWAY_READ has used {{ humanizePercentage .Values.A.Value }} of its credits",
-    f"Credits of the warehouse GAITWAY_READ in the last 30 days, of the {QUOTA} that its monitor allows in a month; the "
-    "limit is {limits} of them. Account usage tells three hours late, and the monitor's month begins on the day on which "
-    "it was made. Once they are used up, dashboards, alerts, redrive, audit and tail end.",
+    f"Credits of the warehouse GAITWAY_READ in the last 30 days, of the {QUOTA} that its monitor allows in a month; "
+    "the limit is {limits} of them. Account usage tells three hours late, and the monitor's month begins on the day on "
+    "which it was made. Once they are used up, dashboards, alerts, redrive, audit and tail end.",
     credits_nearly_used, Setting(30 * 86400, (0.75,)), Setting(30 * 86400, (0.75,)),
 )
