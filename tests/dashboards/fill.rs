@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use super::tools::{check, run};
 use crate::harness::house::House;
 use crate::harness::process::Process;
+use crate::harness::proxy::Proxy;
 use crate::harness::warehouse::await_drained;
 use crate::harness::{await_that, kafka};
 use crate::postgres_server::Database;
@@ -40,6 +41,20 @@ fn replay(url: &str, pushes: &Path) {
     run(gaitway(&["replay", "--to", url, "--speed", "max"]).arg(pushes));
 }
 
+/// An agent whose relay is away and whose spool is small drops the oldest, tells the relay at `address` later, and ends.
+fn overflow(dir: &Path, address: &str, pushes: &Path) {
+    std::fs::create_dir(dir).unwrap();
+    let config = dir.join("agent.toml");
+    let spool = "max_bytes = \"9MiB\"\nmin_free_percent = 0\nwhen_full = \"drop_oldest_raw\"\n";
+    std::fs::write(&config, format!("[spool]\n{spool}[windows]\n{SILENCE}")).unwrap();
+    let proxy = Proxy::new();
+    let mut agent = Process::agent(&dir.join("agent"), &proxy.url(), &["--config", config.to_str().unwrap()]);
+    replay(&agent.agent_push_url(), &pushes.join("losses"));
+    proxy.point(Some(address));
+    await_drained(&dir.join("agent/spool.db"));
+    assert!(agent.terminate(Signal::SIGTERM).success());
+}
+
 fn gaitway(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gaitway"));
     command.args(args);
@@ -55,16 +70,19 @@ fn through_kafka(house: &House, pushes: &Path) -> Database {
     let (dir, relay_url) = (house.path("agent"), format!("mqtt://{}", relay.mqtt_address()));
     let mut agent = Process::agent(&dir, &relay_url, &["--config", config.to_str().unwrap()]);
     let sink = house.sink("postgres", "warehouse = \"postgres\"", &format!("[postgres]\nurl = \"{}\"\n", postgres.url));
-    replay(&agent.agent_push_url(), pushes);
+    replay(&agent.agent_push_url(), &pushes.join("phones"));
     await_drained(&dir.join("spool.db"));
+    overflow(&house.path("overflow"), &relay.mqtt_address(), pushes);
     let committed = |kind| kafka_records(house, kind);
-    let (raw, windows) = (committed("raw"), committed("activity"));
+    let (raw, windows, gaps) = (committed("raw"), committed("activity"), committed("gaps"));
     let reader = postgres.reader();
     let made = "SELECT count(to_regclass('raw_data.activity_records'))";
     await_that("the sink has made its tables", || reader.number(made) == 1);
     let stored = |table| reader.number(&format!("SELECT count(*) FROM {table}")) as usize;
     await_that("the sink has everything", || {
-        stored("raw_data.activity_records") == raw && stored("processed_data.user_activity_processed") == windows
+        stored("raw_data.activity_records") == raw
+            && stored("processed_data.user_activity_processed") == windows
+            && stored("raw_data.gaps") == gaps
     });
     for process in [agent, relay, sink] {
         assert!(process.terminate(Signal::SIGTERM).success());
@@ -86,8 +104,9 @@ fn by_up(house: &House, pushes: &Path) -> PathBuf {
     std::fs::write(&config, format!("[agent.windows]\n{SILENCE}")).unwrap();
     let places = ["--config", config.to_str().unwrap()];
     let mut up = Process::up(&dir, &places);
-    replay(&up.push_url(), pushes);
+    replay(&up.push_url(), &pushes.join("phones"));
     await_drained(&dir.join("agent/spool.db"));
+    overflow(&house.path("up-overflow"), &up.mqtt_address(), pushes);
     assert!(up.terminate(Signal::SIGTERM).success());
     run(gaitway(&["reclassify", "--data-dir", dir.to_str().unwrap()]).args(places).args(AGAIN));
     dir.join("warehouse.db")

@@ -24,7 +24,7 @@ def main():
         scenario.write(arguments.out, arguments.now)
         return 0
     if arguments.command == "structure":
-        from check import structure as checks
+        from check import shape as checks
     else:
         from check import answers as checks
     return checks.main(arguments)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
 
+from check.scenario import LOSER, LOST_PUSHES
 from check.warehouses import ms
 
 
@@ -97,12 +98,16 @@ class Facts:
             key=lambda row: row[:4],
         )
         order = sorted(
-            zip(self.rows, self.axes),
+            ((row, axes) for row, axes in zip(self.rows, self.axes) if row.device != LOSER),
             key=lambda one: (one[0].device, one[0].session, one[0].name["ordinal"], one[0].name["seq"], one[0].index),
         )
         found = [(row.device, row.session, row.index, row.message_id, row.sensor, row.time_ns, axes) for row, axes in order]
         if found != [(*row[:2], *row[3:]) for row in wanted]:
             yield f"{len(found)} readings are stored, {len(wanted)} were pushed, and they are not the same"
+        kept = sum(row.device == LOSER for row in self.rows)
+        lost = sum(gap[5] for gap in self.gaps)
+        if not lost or kept + lost != LOST_PUSHES:
+            yield f"{kept} pushes of {LOSER} are stored and {lost} are told as lost, of {LOST_PUSHES}"
         if len(self.windows) != len(truth.windows):
             yield f"{len(self.windows)} windows are stored, {len(truth.windows)} must be"
         for one in truth.windows:

@@ -4,8 +4,10 @@ The past is a fortnight in March 2025 in which Europe's clocks went forward (30 
 the moment that is given. Everything else is the same at every run.
 """
 
+import base64
 import json
 import math
+import random
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -202,10 +204,26 @@ def sessions(now_ms):
     return [*past(), *live(now_ms)]
 
 
+#: Pushes an agent's spool overflows with: in 2024, where no question looks.
+LOSER, LOST_PUSHES = "phone-of-losses", 500
+
+
+def heavy():
+    """What no compression makes small."""
+    noise = random.Random(7)
+    begin = moment_ms("2024-06-01T00:00:00") * 1_000_000
+    for number in range(LOST_PUSHES):
+        text = base64.b64encode(noise.randbytes(30_000)).decode()
+        yield Push(LOSER, "s-losses-0009", number, [Reading("note", begin + number * SECOND, {"text": text})])
+
+
 def write(folder, now_ms):
-    """A file of push bodies for each session, in order of arrival."""
+    """`phones`: a file of push bodies for each session, in order of arrival. `losses`: what an agent is to drop some of."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("phones", "losses"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     for one in sessions(now_ms):
-        with open(folder / f"{one.session}.ndjson", "w", encoding="utf-8") as out:
+        with open(folder / f"phones/{one.session}.ndjson", "w", encoding="utf-8") as out:
             out.writelines(push.body + "\n" for push in one.pushes)
+    with open(folder / "losses/heavy.ndjson", "w", encoding="utf-8") as out:
+        out.writelines(push.body + "\n" for push in heavy())
