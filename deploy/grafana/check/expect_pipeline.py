@@ -129,9 +129,10 @@ def clock_skew(ask):
     found = sorted(quality.skews(quality.pushes(ask)), key=lambda one: (-abs(one.least), one.device, one.session, one.agent))
     return Expected(
         columns("Phone:text", "Agent:text", "Least:number", "Mean:number", "Greatest:number", "Pushes:number",
-                "Ahead:number", "Unsynced:number", "Session:text"),
+                "Ahead:number", "Unsynced:number", "Session:text", "from_ms:number", "to_ms:number"),
         [(one.device, one.agent, float(one.least), mean(one.steps), float(max(one.steps)), len(one.steps),
-          sum(step < 0 for step in one.steps), one.unsynced, one.session) for one in found[:100]],
+          sum(step < 0 for step in one.steps), one.unsynced, one.session, *around(one.begin_ms, one.end_ms))
+         for one in found[:100]],
     )
 
 
@@ -159,7 +160,7 @@ def postgres_sizes(ask):
     """Sizes as PostgreSQL's own functions tell them, table by table."""
     rows = []
     for table, counted in written(ask).items():
-        parts, heap, index, estimate = ask.facts.sizes[table]
+        parts, heap, index, estimate = ask.facts.size(table)
         row = (heap + index) / estimate if estimate else None
         rows.append((table, parts, float(heap), float(index), float(heap + index), float(estimate), row,
                      per_day(ask, counted), None if row is None else per_day(ask, counted * row)))

@@ -138,6 +138,8 @@ class Skew:
     agent: str
     steps: tuple
     unsynced: int
+    begin_ms: int
+    end_ms: int
 
     @property
     def least(self):
@@ -150,7 +152,8 @@ def skews(found):
     for push in found:
         grouped[push.device, push.session, push.agent].append(push)
     return [
-        Skew(*key, tuple(one.received_ms - one.last_ms for one in several), sum(not one.synced for one in several))
+        Skew(*key, tuple(one.received_ms - one.last_ms for one in several), sum(not one.synced for one in several),
+             min(one.last_ms for one in several), max(one.last_ms for one in several))
         for key, several in grouped.items()
     ]
 
