@@ -1,5 +1,5 @@
 -- What people and dashboards read: snake_case names, times in UTC. The same views with the same columns are in the
--- PostgreSQL warehouse; those that SQLite has too are the same there. README.md says what a row of each is.
+-- PostgreSQL warehouse and in the local one, SQLite. README.md says what a row of each is.
 
 USE ROLE SYSADMIN;
 USE DATABASE ACTIVITY_DB;
@@ -36,7 +36,8 @@ SELECT w.windowStart AS window_start,
        w.sampleCount AS sample_count,
        w.classifier AS classifier,
        w.revision AS revision,
-       w.agentId AS agent_id
+       w.agentId AS agent_id,
+       w.timestamp AS time
   FROM PROCESSED_DATA.USER_ACTIVITY_PROCESSED AS w
 QUALIFY COALESCE(w.revision, 0)
         = MAX(COALESCE(w.revision, 0)) OVER (PARTITION BY w.deviceId, w.sessionId, w.windowStart);
@@ -76,6 +77,74 @@ SELECT g.agentId AS agent_id,
        g.reason AS reason,
        g.noticedAt AS noticed_at
   FROM RAW_DATA.GAPS AS g;
+
+-- Numbers may come as text; a negative speed, bearing or accuracy is the app's word for unknown. What is no number is
+-- null.
+CREATE OR REPLACE VIEW locations COPY GRANTS COMMENT = 'a place that the phone told' AS
+WITH texts AS (
+  SELECT r.deviceId AS device_id, r.sessionId AS session_id,
+         TO_TIMESTAMP_NTZ(r.timestamp, 9) AS time, r.timestamp AS time_ns,
+         GET_PATH(r.reading, 'values.latitude')::VARCHAR AS latitude,
+         GET_PATH(r.reading, 'values.longitude')::VARCHAR AS longitude,
+         GET_PATH(r.reading, 'values.altitude')::VARCHAR AS altitude,
+         GET_PATH(r.reading, 'values.speed')::VARCHAR AS speed,
+         GET_PATH(r.reading, 'values.bearing')::VARCHAR AS bearing,
+         GET_PATH(r.reading, 'values.horizontalAccuracy')::VARCHAR AS horizontal_accuracy
+    FROM RAW_DATA.ACTIVITY_RECORDS AS r
+   WHERE r.sensorType = 'location'
+), numbers AS (
+  SELECT t.device_id, t.session_id, t.time, t.time_ns,
+         CASE WHEN REGEXP_LIKE(t.latitude, '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$')
+              THEN TRY_TO_DOUBLE(t.latitude) END AS latitude,
+         CASE WHEN REGEXP_LIKE(t.longitude, '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$')
+              THEN TRY_TO_DOUBLE(t.longitude) END AS longitude,
+         CASE WHEN REGEXP_LIKE(t.altitude, '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$')
+              THEN TRY_TO_DOUBLE(t.altitude) END AS altitude,
+         CASE WHEN REGEXP_LIKE(t.speed, '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$')
+              THEN TRY_TO_DOUBLE(t.speed) END AS speed,
+         CASE WHEN REGEXP_LIKE(t.bearing, '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$')
+              THEN TRY_TO_DOUBLE(t.bearing) END AS bearing,
+         CASE WHEN REGEXP_LIKE(t.horizontal_accuracy, '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$')
+              THEN TRY_TO_DOUBLE(t.horizontal_accuracy) END AS horizontal_accuracy
+    FROM texts AS t
+)
+SELECT n.device_id,
+       n.session_id,
+       n.time,
+       n.time_ns,
+       n.latitude AS latitude,
+       n.longitude AS longitude,
+       n.altitude AS altitude,
+       CASE WHEN n.speed >= 0 THEN n.speed END AS speed,
+       CASE WHEN n.bearing >= 0 THEN n.bearing END AS bearing,
+       CASE WHEN n.horizontal_accuracy >= 0 THEN n.horizontal_accuracy END AS horizontal_accuracy
+  FROM numbers AS n;
+
+CREATE OR REPLACE VIEW step_counts COPY GRANTS
+  COMMENT = 'what the phone''s step counter showed: steps since the recording began' AS
+WITH texts AS (
+  SELECT r.deviceId AS device_id, r.sessionId AS session_id,
+         TO_TIMESTAMP_NTZ(r.timestamp, 9) AS time, r.timestamp AS time_ns,
+         GET_PATH(r.reading, 'values.steps')::VARCHAR AS steps
+    FROM RAW_DATA.ACTIVITY_RECORDS AS r
+   WHERE r.sensorType = 'pedometer'
+)
+SELECT t.device_id,
+       t.session_id,
+       t.time,
+       t.time_ns,
+       CASE WHEN REGEXP_LIKE(t.steps, '^[0-9]{1,15}([.]0*)?$') THEN TRY_TO_NUMBER(t.steps) END AS steps
+  FROM texts AS t;
+
+CREATE OR REPLACE VIEW phone_activities COPY GRANTS COMMENT = 'what the phone itself took its bearer to do' AS
+SELECT r.deviceId AS device_id,
+       r.sessionId AS session_id,
+       TO_TIMESTAMP_NTZ(r.timestamp, 9) AS time,
+       r.timestamp AS time_ns,
+       GET_PATH(r.reading, 'values.activity')::VARCHAR AS activity,
+       GET_PATH(r.reading, 'values.confidence')::VARCHAR AS confidence
+  FROM RAW_DATA.ACTIVITY_RECORDS AS r
+ WHERE r.sensorType = 'activity';
 
 -- Windows overlap. Here each speaks from its start to the start of the next one, or to its own end if that is sooner,
 -- so that slices neither overlap nor leave out time that a window covers.
@@ -129,7 +198,8 @@ SELECT TO_DATE(s.slice_start) AS day,
  GROUP BY TO_DATE(s.slice_start), s.device_id, s.activity;
 
 -- RECORD_METADATA has two shapes: the sink's own, and that of Snowflake's Kafka connector, where the record's name is
--- text under `headers` and the connector adds times in milliseconds. A number that is none becomes null.
+-- text under `headers` and the connector adds times in milliseconds. A number that is none becomes null. No column
+-- says when a row was stored.
 CREATE OR REPLACE VIEW record_sources COPY GRANTS COMMENT = 'a record of any table, and where it came from' AS
 WITH records AS (
   SELECT 'ACTIVITY_RECORDS' AS table_name, r.RECORD_METADATA AS metadata,
@@ -163,7 +233,8 @@ SELECT c.table_name,
        c.message_id,
        c.sensor,
        c.time_ns,
-       c.received_at
+       c.received_at,
+       CAST(NULL AS TIMESTAMP_NTZ(9)) AS stored_at
   FROM records AS c;
 
 -- Three clocks are compared: the phone's, the agent's, Kafka's. The later steps are null where no column tells them.
@@ -171,7 +242,8 @@ CREATE OR REPLACE VIEW latency COPY GRANTS COMMENT = 'a push, and how long it to
 WITH pushes AS (
   SELECT s.agent_id, s.epoch, s.seq, s.device_id, s.session_id, s.message_id, s.clock_synced,
          COUNT(*) AS readings, MIN(s.time_ns) AS first_ns, MAX(s.time_ns) AS last_ns,
-         MIN(s.received_at) AS received_at, MAX(s.kafka_time) AS kafka_time, MAX(s.sink_time) AS sink_time
+         MIN(s.received_at) AS received_at, MAX(s.kafka_time) AS kafka_time, MAX(s.sink_time) AS sink_time,
+         MAX(s.stored_at) AS stored_at
     FROM record_sources AS s
    WHERE s.table_name = 'ACTIVITY_RECORDS'
    GROUP BY s.agent_id, s.epoch, s.seq, s.device_id, s.session_id, s.message_id, s.clock_synced
@@ -186,5 +258,8 @@ SELECT p.received_at,
        DATEDIFF('millisecond', TO_TIMESTAMP_NTZ(p.first_ns, 9), p.received_at) AS oldest_reading_ms,
        DATEDIFF('millisecond', TO_TIMESTAMP_NTZ(p.last_ns, 9), p.received_at) AS phone_to_agent_ms,
        DATEDIFF('millisecond', p.received_at, p.kafka_time) AS agent_to_kafka_ms,
-       DATEDIFF('millisecond', p.kafka_time, p.sink_time) AS kafka_to_sink_ms
+       DATEDIFF('millisecond', p.kafka_time, p.sink_time) AS kafka_to_sink_ms,
+       p.stored_at,
+       DATEDIFF('millisecond', p.kafka_time, p.stored_at) AS kafka_to_row_ms,
+       DATEDIFF('millisecond', p.received_at, p.stored_at) AS push_to_row_ms
   FROM pushes AS p;

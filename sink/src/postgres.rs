@@ -39,6 +39,7 @@ mod options;
 mod refusal;
 mod revise;
 mod rows;
+mod session_index;
 mod setup;
 mod timescale;
 mod tls;

@@ -129,8 +129,8 @@ fn raw_readings_have_times_that_people_read() {
     assert_eq!(
         found,
         [
-            "2023-11-14 22:13:21.000 | 1700000001000000000 | accelerometer | 0.1 | - | pi | 2023-11-14 22:13:20.000 | 1",
-            "2023-11-14 22:13:21.001 | 1700000001001000000 | accelerometer | 0.1 | - | pi | 2023-11-14 22:13:20.000 | 1",
+            "2023-11-14T22:13:21.000Z | 1700000001000000000 | accelerometer | 0.1 | - | pi | 2023-11-14T22:13:20.000Z | 1",
+            "2023-11-14T22:13:21.001Z | 1700000001001000000 | accelerometer | 0.1 | - | pi | 2023-11-14T22:13:20.000Z | 1",
         ]
     );
 }
@@ -144,25 +144,26 @@ fn activity_windows_tell_the_last_revision_only() {
     assert_eq!(
         found,
         [
-            "2023-11-14 22:13:20.000 | 2023-11-14 22:13:30.000 | walking | 0",
-            "2023-11-14 22:13:22.000 | 2023-11-14 22:13:32.000 | walking | 0",
-            "2023-11-14 22:13:24.000 | 2023-11-14 22:13:34.000 | running | 0",
-            "2023-11-14 22:13:26.000 | 2023-11-14 22:13:36.000 | running | 2",
-            "2023-11-14 22:13:28.000 | 2023-11-14 22:13:38.000 | walking | 0",
+            "2023-11-14T22:13:20.000Z | 2023-11-14T22:13:30.000Z | walking | 0",
+            "2023-11-14T22:13:22.000Z | 2023-11-14T22:13:32.000Z | walking | 0",
+            "2023-11-14T22:13:24.000Z | 2023-11-14T22:13:34.000Z | running | 0",
+            "2023-11-14T22:13:26.000Z | 2023-11-14T22:13:36.000Z | running | 2",
+            "2023-11-14T22:13:28.000Z | 2023-11-14T22:13:38.000Z | walking | 0",
         ]
     );
 }
 
 #[test]
 fn sessions_tell_from_when_to_when_and_what_mostly() {
-    let expected = format!("phone | {SESSION} | 2023-11-14 22:13:20.000 | 2023-11-14 22:13:38.000 | 5 | walking | 0.6");
+    let expected =
+        format!("phone | {SESSION} | 2023-11-14T22:13:20.000Z | 2023-11-14T22:13:38.000Z | 5 | walking | 0.6");
     assert_eq!(lines(&told(), "SELECT * FROM sessions"), [expected]);
 }
 
 #[test]
 fn stream_gaps_tell_what_is_missing() {
     let found = lines(&told(), "SELECT * FROM stream_gaps");
-    assert_eq!(found, ["pi | 0000000000000007 | activity | 1 | 4 | 4 | 2 | - | spool | 2023-11-14 22:13:20.000"]);
+    assert_eq!(found, ["pi | 0000000000000007 | activity | 1 | 4 | 4 | 2 | - | spool | 2023-11-14T22:13:20.000Z"]);
 }
 
 #[test]
@@ -177,11 +178,41 @@ fn views_follow_the_program() {
 }
 
 #[test]
+fn views_of_a_record_know_its_name_and_tell_no_more_than_the_file_does() {
+    let home = told();
+    let sources = "SELECT table_name, agent_id, epoch, seq, record_index, kafka_offset, stored_at FROM record_sources
+                    WHERE table_name <> 'USER_ACTIVITY_PROCESSED' ORDER BY table_name, record_index";
+    assert_eq!(
+        lines(&home, sources),
+        [
+            "ACTIVITY_RECORDS | pi | 0000000000000007 | 1 | 0 | - | -",
+            "ACTIVITY_RECORDS | pi | 0000000000000007 | 1 | 1 | - | -",
+            "GAPS | pi | 0000000000000007 | 1 | 0 | - | -",
+        ]
+    );
+    let latency = "SELECT readings, phone_to_agent_ms, oldest_reading_ms, kafka_to_row_ms, push_to_row_ms FROM latency";
+    assert_eq!(lines(&home, latency), ["2 | -1001 | -1000 | - | -"]);
+}
+
+#[test]
+fn a_table_with_the_name_of_a_view_is_left_alone() {
+    let home = told();
+    home.reader().execute_batch("DROP VIEW locations; CREATE TABLE locations (mine); DROP VIEW latency").unwrap();
+    let _again = Warehouse::open(home.path(), &Options::default()).unwrap();
+    assert_eq!(lines(&home, "SELECT count(*) FROM locations"), ["0"]);
+    assert_eq!(lines(&home, "SELECT count(*) FROM latency"), ["1"]);
+}
+
+#[test]
 fn looking_at_a_span_of_time_uses_an_index() {
     let home = Home::new();
     let plan = |sql: &str| lines(&home, &format!("EXPLAIN QUERY PLAN {sql}")).join("\n");
     let raw = plan("SELECT * FROM raw_readings WHERE time_ns BETWEEN 1 AND 2");
     assert!(raw.contains("raw_by_time"), "{raw}");
+    let places = plan("SELECT * FROM locations WHERE time_ns BETWEEN 1 AND 2");
+    assert!(places.contains("raw_by_time"), "{places}");
     let windows = plan("SELECT * FROM activity_windows WHERE device_id = 'a' AND session_id = 'b'");
     assert!(windows.matches("activity_by_window").count() == 2, "{windows}");
+    let day = plan("SELECT * FROM activity_windows WHERE time >= '2023-11-14' AND time < '2023-11-15'");
+    assert!(day.contains("activity_by_time") && day.contains("activity_by_window"), "{day}");
 }

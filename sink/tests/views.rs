@@ -1,4 +1,5 @@
-//! The views for people answer as they should over rows whose answers are known: Snowflake's in `DuckDB`'s words, PostgreSQL's in a server.
+//! The views for people answer as they should over rows whose answers are known: Snowflake's in `DuckDB`'s words, PostgreSQL's in a server,
+//! SQLite's in the version that Python brings, which is older than this program's: readers' programs bring their own, too.
 //! What is asked and answered stands in `deploy/snowflake/check`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -36,5 +37,12 @@ fn snowflakes_views_answer_as_expected_in_duckdb() {
 fn postgresqls_views_answer_as_expected() {
     let database = Database::new();
     let said = check(&["--postgres", &database.url]);
+    assert!(answers_as_expected(&said), "{said}");
+}
+
+#[test]
+#[ignore = "needs python"]
+fn sqlites_views_answer_as_expected() {
+    let said = run(Command::new("python3").arg(format!("{CHECK}/check.py")).arg("--sqlite"));
     assert!(answers_as_expected(&said), "{said}");
 }

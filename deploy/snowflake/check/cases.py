@@ -1,9 +1,11 @@
 """A few rows whose answers are known, and the answers: what the views say of them, in every warehouse.
 
 Times are seconds after 2023-11-14 22:13:20 UTC. Rows come in both shapes of RECORD_METADATA: gaitway's sink (`sunk`)
-and Snowflake's Kafka connector (`connected`, the record's name as text under `headers`).
+and Snowflake's Kafka connector (`connected`, the record's name as text under `headers`). PostgreSQL alone notes when a
+row was stored: each at `STORED`. What only it can tell is marked `Noted`, and null elsewhere.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 T0 = datetime(2023, 11, 14, 22, 13, 20)
@@ -12,6 +14,14 @@ NS = 1_700_000_000 * 10**9
 
 def at(seconds):
     return T0 + timedelta(seconds=seconds)
+
+
+STORED = at(40)
+
+
+@dataclass(frozen=True)
+class Noted:
+    value: object
 
 
 def sunk(topic, offset, stream, seq, index, synced, partition=0):
@@ -38,10 +48,18 @@ def raw(offset, seq, index, message, sensor, time, received, synced=True):
                    "pi", received)
 
 
+def other(seq, sensor, time, told):
+    """A push of one reading of another sensor than those with three axes, told straight to the warehouse by its agent."""
+    metadata = {"agent": "pi3", "epoch": "00000000000000e3", "ordinal": 3, "stream": "raw", "seq": seq, "index": 0,
+                "clockSynced": True}
+    row = reading(metadata, seq, "s5", "d5", sensor, time or 0, 0, "pi3", 201 + seq)
+    return row | {"x": None, "y": None, "z": None, "timestamp": row["timestamp"] if time else None, "reading": told}
+
+
 def window(offset, session, device, activity, start, revision, confidence, shape="sunk"):
     metadata = (sunk("processed_activity", offset, "activity", offset, 0, None) if shape == "sunk" else
                 connected("processed_activity", offset, "activity", str(offset), "0", "null", None, None))
-    return {"RECORD_METADATA": metadata, "timestamp": at(start + 10), "sessionId": session, "deviceId": device,
+    return {"RECORD_METADATA": metadata, "timestamp": at(int(start + 10)), "sessionId": session, "deviceId": device,
             "activity": activity, "confidence": confidence, "avg_magnitude": 5.0, "windowStart": at(start),
             "windowEnd": at(start + 10), "sampleCount": 100, "classifier": "threshold", "revision": revision,
             "agentId": "pi"}
@@ -51,6 +69,34 @@ ahead = connected("raw_sensor_data", 7, "raw", "1", "0", "false", 1_700_000_009_
 ACC = "accelerometer"
 # Seconds from T0 to the next midnight.
 NIGHT = 6400
+
+
+def place(latitude, longitude, altitude, speed, bearing, accuracy):
+    return {"values": {"latitude": latitude, "longitude": longitude, "altitude": altitude, "speed": speed,
+                       "bearing": bearing, "horizontalAccuracy": accuracy, "verticalAccuracy": 3}}
+
+
+# Sensor, time, and what the column `reading` holds.
+OTHERS = [
+    ("location", 200.25, place(51.5, -0.125, 35.25, 1.5, 270, 4.75)),
+    ("location", 201, place("51.50001", "-0.12501", "-3.5", "2.5e-1", "90", "12") | {"unit": "an unknown field"}),
+    ("location", 202.0625, place(51.5, -0.125, -12.5, -1, "-1", -1.0)),               # negative: unknown
+    ("location", 203, place(None, "north", "", True, "NaN", "1e999x")),                # no numbers
+    ("location", 204, {"values": {}}),
+    ("location", None, {"name": "location", "time": "soon", "values": {"latitude": 1}}),  # outside the app's form
+    ("location", 206, None),
+    ("location", 207, {"original": "text"}),
+    ("pedometer", 208.5, {"values": {"steps": 10}}),
+    ("pedometer", 209, {"values": {"steps": "25"}}),
+    ("pedometer", 210, {"values": {"steps": 40.0}}),
+    ("pedometer", 211, {"values": {"steps": 3}}),                                     # counted anew
+    ("pedometer", 212, {"values": {"steps": -1}}),
+    ("pedometer", 213, {"values": {"steps": "many"}}),
+    ("pedometer", 214, None),
+    ("activity", 215, {"values": {"activity": "walking", "confidence": "high"}}),
+    ("activity", 216.125, {"values": {"activity": "automotive", "confidence": None}}),
+    ("activity", 217, {"values": {}}),
+]
 
 ROWS = {
     "RAW_DATA.ACTIVITY_RECORDS": [
@@ -66,6 +112,7 @@ ROWS = {
         reading(None, 0, "s3", "d3", ACC, 0, 0, None, None),  # from a writer that names nothing
         reading({"headers": {"agent": "pi2", "epoch": "e", "ordinal": "2", "stream": "raw", "seq": "x", "index": "0"}},
                 0, "s4", "d4", ACC, 0, 0, "pi2", 1),           # a seq that is no number
+        *[other(seq, *told) for seq, told in enumerate(OTHERS)],
     ],
     "PROCESSED_DATA.USER_ACTIVITY_PROCESSED": [
         window(1, "s1", "d1", "walking", 0, 0, 0.9),
@@ -75,6 +122,10 @@ ROWS = {
         window(5, "s1", "d1", "running", 40, 0, 0.5),          # after a pause
         window(6, "s2", "d2", "stationary", NIGHT - 2, 0, 0.5, "connected"),
         window(7, "s2", "d2", "stationary", NIGHT, 0, 0.7, "connected"),
+        # With a fraction of a second and without: as text 0.5Z sorts before 0Z.
+        window(8, "s6", "d6", "walking", 100, 0, 0.5),
+        window(9, "s6", "d6", "running", 100.5, 0, 0.75),
+        window(10, "s6", "d6", "running", 101, 0, 0.25),
     ],
     "RAW_DATA.GAPS": [
         {"RECORD_METADATA": sunk("gaitway_gaps", 0, "raw", 6, 0, None), "agentId": "pi", "epoch": "00000000000000e1",
@@ -83,6 +134,8 @@ ROWS = {
     ],
 }
 
+TOLD = [(seq, sensor, None if time is None else at(time), None if time is None else NS + int(time * 10**9))
+        for seq, (sensor, time, _) in enumerate(OTHERS)]
 SUNK_RAW = ("ACTIVITY_RECORDS", "pi", "00000000000000e1", 1, "raw")
 
 # View: columns asked for, rows in any order.
@@ -99,22 +152,51 @@ EXPECTED = {
         (0, "s2", ACC, 0.5, 9.80665, at(10), 0, at(9), False),
         (0, "s3", ACC, 0.5, 9.80665, at(0), 0, None, None),
         (0, "s4", ACC, 0.5, 9.80665, at(0), 0, at(1), None),
+        *[(seq, "s5", sensor, None, None, time, 0, at(201 + seq), True) for seq, sensor, time, _ in TOLD],
     ]),
-    "activity_windows": ("session_id, window_start, window_end, activity, revision", [
-        ("s1", at(0), at(10), "walking", 0),
-        ("s1", at(2), at(12), "walking", 1),
-        ("s1", at(4), at(14), "running", 0),
-        ("s1", at(40), at(50), "running", 0),
-        ("s2", at(NIGHT - 2), at(NIGHT + 8), "stationary", 0),
-        ("s2", at(NIGHT), at(NIGHT + 10), "stationary", 0),
+    "activity_windows": ("session_id, window_start, window_end, activity, revision, time", [
+        ("s1", at(0), at(10), "walking", 0, at(10)),
+        ("s1", at(2), at(12), "walking", 1, at(12)),
+        ("s1", at(4), at(14), "running", 0, at(14)),
+        ("s1", at(40), at(50), "running", 0, at(50)),
+        ("s2", at(NIGHT - 2), at(NIGHT + 8), "stationary", 0, at(NIGHT + 8)),
+        ("s2", at(NIGHT), at(NIGHT + 10), "stationary", 0, at(NIGHT + 10)),
+        ("s6", at(100), at(110), "walking", 0, at(110)),
+        ("s6", at(100.5), at(110.5), "running", 0, at(110)),
+        ("s6", at(101), at(111), "running", 0, at(111)),
     ]),
     # Two of two each: the first by name.
     "sessions": ("device_id, session_id, first_time, last_time, windows, main_activity, main_share", [
         ("d1", "s1", at(0), at(50), 4, "running", 0.5),
         ("d2", "s2", at(NIGHT - 2), at(NIGHT + 10), 2, "stationary", 1),
+        ("d6", "s6", at(100), at(111), 3, "running", 0.667),
     ]),
     "stream_gaps": ("agent_id, stream, from_seq, to_seq, frames, messages, readings, reason, noticed_at", [
         ("pi", "raw", 6, 8, 3, 2, None, "the spool was full", at(60)),
+    ]),
+    "locations": ("device_id, session_id, time, latitude, longitude, altitude, speed, bearing, horizontal_accuracy", [
+        ("d5", "s5", at(200.25), 51.5, -0.125, 35.25, 1.5, 270, 4.75),
+        ("d5", "s5", at(201), 51.50001, -0.12501, -3.5, 0.25, 90, 12),
+        ("d5", "s5", at(202.0625), 51.5, -0.125, -12.5, None, None, None),
+        ("d5", "s5", at(203), *6 * [None]),
+        ("d5", "s5", at(204), *6 * [None]),
+        ("d5", "s5", None, 1, *5 * [None]),
+        ("d5", "s5", at(206), *6 * [None]),
+        ("d5", "s5", at(207), *6 * [None]),
+    ]),
+    "step_counts": ("device_id, session_id, time_ns, time, steps", [
+        ("d5", "s5", NS + 208_500_000_000, at(208.5), 10),
+        ("d5", "s5", NS + 209_000_000_000, at(209), 25),
+        ("d5", "s5", NS + 210_000_000_000, at(210), 40),
+        ("d5", "s5", NS + 211_000_000_000, at(211), 3),
+        ("d5", "s5", NS + 212_000_000_000, at(212), None),
+        ("d5", "s5", NS + 213_000_000_000, at(213), None),
+        ("d5", "s5", NS + 214_000_000_000, at(214), None),
+    ]),
+    "phone_activities": ("device_id, session_id, time_ns, time, activity, confidence", [
+        ("d5", "s5", NS + 215_000_000_000, at(215), "walking", "high"),
+        ("d5", "s5", NS + 216_125_000_000, at(216.125), "automotive", None),
+        ("d5", "s5", NS + 217_000_000_000, at(217), None, None),
     ]),
     "activity_slices": ("session_id, activity, slice_start, slice_end", [
         ("s1", "walking", at(0), at(2)),
@@ -123,47 +205,59 @@ EXPECTED = {
         ("s1", "running", at(40), at(50)),
         ("s2", "stationary", at(NIGHT - 2), at(NIGHT)),
         ("s2", "stationary", at(NIGHT), at(NIGHT + 10)),
+        ("s6", "walking", at(100), at(100.5)),
+        ("s6", "running", at(100.5), at(101)),
+        ("s6", "running", at(101), at(111)),
     ]),
     "activity_timeline": ("device_id, session_id, activity, start_time, end_time, seconds, windows, mean_confidence", [
         ("d1", "s1", "walking", at(0), at(4), 4, 2, 0.8),
         ("d1", "s1", "running", at(4), at(14), 10, 1, 0.8),
         ("d1", "s1", "running", at(40), at(50), 10, 1, 0.5),
         ("d2", "s2", "stationary", at(NIGHT - 2), at(NIGHT + 10), 12, 2, 0.6),
+        ("d6", "s6", "walking", at(100), at(100.5), 0.5, 1, 0.5),
+        ("d6", "s6", "running", at(100.5), at(111), 10.5, 2, 0.5),
     ]),
     "activity_minutes": ("day, device_id, activity, minutes, windows", [
         (T0.date(), "d1", "walking", 4 / 60, 2),
         (T0.date(), "d1", "running", 20 / 60, 2),
         (T0.date(), "d2", "stationary", 2 / 60, 1),
         (at(NIGHT).date(), "d2", "stationary", 10 / 60, 1),
+        (T0.date(), "d6", "walking", 0.5 / 60, 1),
+        (T0.date(), "d6", "running", 10.5 / 60, 2),
     ]),
     "record_sources": ("table_name, agent_id, epoch, ordinal, stream, seq, record_index, clock_synced, topic, "
-                       "kafka_partition, kafka_offset, kafka_time, sink_time", [
-        (*SUNK_RAW, 1, 0, True, "raw_sensor_data", 0, 0, None, None),
-        (*SUNK_RAW, 1, 1, True, "raw_sensor_data", 0, 1, None, None),
-        (*SUNK_RAW, 2, 0, True, "raw_sensor_data", 0, 2, None, None),
-        (*SUNK_RAW, 3, 0, True, "raw_sensor_data", 0, 3, None, None),
-        (*SUNK_RAW, 3, 1, True, "raw_sensor_data", 0, 4, None, None),
-        (*SUNK_RAW, 3, 1, True, "raw_sensor_data", 0, 5, None, None),
-        (*SUNK_RAW, 4, 0, False, "raw_sensor_data", 0, 6, None, None),
-        *2 * [("ACTIVITY_RECORDS", "pi2", "00000000000000e2", 2, "raw", 1, 0, False, "raw_sensor_data", 1, 7, at(9.25),
-               at(10))],
-        ("ACTIVITY_RECORDS", *12 * [None]),
-        ("ACTIVITY_RECORDS", "pi2", "e", 2, "raw", None, 0, *6 * [None]),
-        *[("USER_ACTIVITY_PROCESSED", "pi", "00000000000000e1", 1, "activity", seq, 0, None, "processed_activity", 0, seq,
-           None, None) for seq in range(1, 6)],
-        *[("USER_ACTIVITY_PROCESSED", "pi2", "00000000000000e2", 2, "activity", seq, 0, None, "processed_activity", 1,
-           seq, None, None) for seq in range(6, 8)],
-        ("GAPS", "pi", "00000000000000e1", 1, "raw", 6, 0, None, "gaitway_gaps", 0, 0, None, None),
+                       "kafka_partition, kafka_offset, kafka_time, sink_time, stored_at", [
+        *[(*row, Noted(STORED)) for row in (
+            (*SUNK_RAW, 1, 0, True, "raw_sensor_data", 0, 0, None, None),
+            (*SUNK_RAW, 1, 1, True, "raw_sensor_data", 0, 1, None, None),
+            (*SUNK_RAW, 2, 0, True, "raw_sensor_data", 0, 2, None, None),
+            (*SUNK_RAW, 3, 0, True, "raw_sensor_data", 0, 3, None, None),
+            (*SUNK_RAW, 3, 1, True, "raw_sensor_data", 0, 4, None, None),
+            (*SUNK_RAW, 3, 1, True, "raw_sensor_data", 0, 5, None, None),
+            (*SUNK_RAW, 4, 0, False, "raw_sensor_data", 0, 6, None, None),
+            *2 * [("ACTIVITY_RECORDS", "pi2", "00000000000000e2", 2, "raw", 1, 0, False, "raw_sensor_data", 1, 7,
+                   at(9.25), at(10))],
+            ("ACTIVITY_RECORDS", *12 * [None]),
+            ("ACTIVITY_RECORDS", "pi2", "e", 2, "raw", None, 0, *6 * [None]),
+            *[("ACTIVITY_RECORDS", "pi3", "00000000000000e3", 3, "raw", seq, 0, True, *5 * [None]) for seq, *_ in TOLD],
+            *[("USER_ACTIVITY_PROCESSED", "pi", "00000000000000e1", 1, "activity", seq, 0, None, "processed_activity", 0,
+               seq, None, None) for seq in (*range(1, 6), *range(8, 11))],
+            *[("USER_ACTIVITY_PROCESSED", "pi2", "00000000000000e2", 2, "activity", seq, 0, None, "processed_activity",
+               1, seq, None, None) for seq in range(6, 8)],
+        )],
+        ("GAPS", "pi", "00000000000000e1", 1, "raw", 6, 0, None, "gaitway_gaps", 0, 0, None, None, None),
     ]),
     "latency": ("session_id, message_id, readings, clock_synced, oldest_reading_ms, phone_to_agent_ms, "
-                "agent_to_kafka_ms, kafka_to_sink_ms", [
-        ("s1", 0, 2, True, 1500, 1000, None, None),
-        ("s1", 1, 1, True, 1000, 1000, None, None),
-        ("s1", 4, 3, True, 27000, 1000, None, None),
-        ("s1", 5, 1, False, 32000, 32000, None, None),
-        ("s2", 0, 2, False, -1000, -1000, 250, 750),
-        ("s3", 0, 1, None, None, None, None, None),
-        ("s4", 0, 1, None, 1000, 1000, None, None),
+                "agent_to_kafka_ms, kafka_to_sink_ms, stored_at, kafka_to_row_ms, push_to_row_ms", [
+        ("s1", 0, 2, True, 1500, 1000, None, None, Noted(STORED), None, Noted(38500)),
+        ("s1", 1, 1, True, 1000, 1000, None, None, Noted(STORED), None, Noted(9000)),
+        ("s1", 4, 3, True, 27000, 1000, None, None, Noted(STORED), None, Noted(8000)),
+        ("s1", 5, 1, False, 32000, 32000, None, None, Noted(STORED), None, Noted(7000)),
+        ("s2", 0, 2, False, -1000, -1000, 250, 750, Noted(STORED), Noted(30750), Noted(31000)),
+        ("s3", 0, 1, None, None, None, None, None, Noted(STORED), None, None),
+        ("s4", 0, 1, None, 1000, 1000, None, None, Noted(STORED), None, Noted(39000)),
+        *[("s5", seq, 1, True, *2 * [None if ns is None else 1000 * (201 + seq) - (ns - NS) // 10**6], None, None,
+           Noted(STORED), None, Noted(-1000 * (161 + seq))) for seq, _, _, ns in TOLD],
     ]),
     "duplicate_records": ("agent_id, epoch, stream, seq, record_index, copies, first_table, last_table", [
         ("pi", "00000000000000e1", "raw", 3, 1, 2, "ACTIVITY_RECORDS", "ACTIVITY_RECORDS"),
@@ -189,6 +283,7 @@ EXPECTED = {
         ("d2", "s2", "pi2", 1, 1, 1, -1000, -1000, -1000),
         ("d3", "s3", None, 1, 0, 0, None, None, None),
         ("d4", "s4", "pi2", 1, 0, 0, 1000, 1000, 1000),
+        ("d5", "s5", "pi3", 18, 0, 0, 500, 16063 / 17, 1000),
     ]),
     "data_quality": ("check_name, findings", [
         ("duplicate_records", 2), ("duplicate_offsets", 1), ("unnamed_records", 2), ("message_holes", 2),

@@ -2,6 +2,7 @@
 
     python check.py                          the views of Snowflake, put into DuckDB's words, in memory
     python check.py --postgres "host=... dbname=..."   those of PostgreSQL, by psql, in a database that is empty
+    python check.py --sqlite         those of SQLite, in the version of this Python, in memory
 
 Exit code 1 if any view answers otherwise. Snowflake itself is not asked.
 """
@@ -9,21 +10,24 @@ Exit code 1 if any view answers otherwise. Snowflake itself is not asked.
 import argparse
 import json
 import logging
+import os
+import re
+import sqlite3
 import subprocess
 import sys
 from datetime import date, datetime
 from pathlib import Path
 
-from cases import EXPECTED, ROWS
+from cases import EXPECTED, ROWS, STORED, Noted
 
 SETUP = Path(__file__).resolve().parent.parent
 PROJECT = SETUP.parent.parent
 
 
 def plain(value):
-    """A value as both databases tell it: times as text, numbers to nine digits."""
+    """A value as all databases tell it: times as text to the millisecond, numbers to nine digits."""
     if isinstance(value, datetime):
-        return value.isoformat(timespec="microseconds")
+        return value.isoformat(timespec="milliseconds")
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, bool) or value is None or isinstance(value, str):
@@ -41,10 +45,25 @@ def literal(value):
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
 
 
-def inserts():
+def inserts(more=()):
+    """`more` are columns of tables that have their own: table, column, value."""
     for table, rows in ROWS.items():
         for row in rows:
+            row = row | {column: value for of, column, value in more if of == table}
             yield f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join(map(literal, row.values()))})"
+
+
+def tables(types):
+    """The tables of 02_tables.sql in other types: name, columns with their types."""
+    found, columns = [], []
+    for line in (SETUP / "02_tables.sql").read_text().splitlines():
+        if line.startswith("CREATE TABLE"):
+            columns = []
+            found.append((line.split()[5], columns))
+        elif line.startswith("  ") and " COMMENT '" in line:
+            name, kind = line.split(" COMMENT ")[0].split()
+            columns.append(f"{name} {types[kind]}")
+    return found
 
 
 def duck():
@@ -89,31 +108,27 @@ def duck():
 
 
 def postgres(dsn):
-    """Answers of PostgreSQL's views, by view. Its tables are taken from Snowflake's, type by type."""
+    """Answers of PostgreSQL's views, by view. Two of its tables have a column of their own."""
     types = {"VARIANT": "jsonb", "NUMBER(19)": "bigint", "VARCHAR": "text", "FLOAT": "double precision",
              "TIMESTAMP_NTZ(9)": "timestamp"}
 
     def psql(sql):
+        # Whoever asks may be in any time zone.
         done = subprocess.run(["psql", "-qAt", "-v", "ON_ERROR_STOP=1", "-d", dsn], input=sql, text=True,
-                              capture_output=True)
+                              capture_output=True, env=os.environ | {"PGTZ": "Asia/Tokyo"})
         if done.returncode:
             sys.exit(f"psql: {done.stderr}")
         return done.stdout
 
-    tables = []
-    for line in (SETUP / "02_tables.sql").read_text().splitlines():
-        if line.startswith("CREATE SCHEMA"):
-            tables.append(line)
-        elif line.startswith("CREATE TABLE"):
-            tables.append(line)
-        elif line.startswith("  ") and " COMMENT '" in line:
-            name, kind = line.split(" COMMENT ")[0].split()
-            tables.append(f"{name} {types[kind]}" + ("," if line.endswith(",") else ""))
-        elif line == ")":
-            tables.append(");")
+    dated = ("RAW_DATA.ACTIVITY_RECORDS", "PROCESSED_DATA.USER_ACTIVITY_PROCESSED")
+    made = ["CREATE SCHEMA RAW_DATA", "CREATE SCHEMA PROCESSED_DATA"]
+    for table, columns in tables(types):
+        own = ["stored_at timestamptz NOT NULL DEFAULT now()"] if table in dated else []
+        made.append(f"CREATE TABLE {table} ({', '.join(columns + own)})")
+    rows = inserts([(table, "stored_at", STORED.isoformat() + "Z") for table in dated])
     views = (PROJECT / "sink/src/postgres/views.sql").read_text()
     # Twice: they may be run again.
-    psql("\n".join(tables) + views + views + ";\n".join(inserts()) + ";")
+    psql(";\n".join(made) + ";\n" + views + views + ";\n".join(rows) + ";")
     answers = {}
     for view, (columns, _) in EXPECTED.items():
         told = psql(f"SELECT json_build_array({columns}) FROM activity.{view}")
@@ -121,8 +136,49 @@ def postgres(dsn):
     return answers
 
 
+def sqlite():
+    """Answers of SQLite's views, by view; times are stored as gaitway's records spell them."""
+    types = {"VARIANT": "TEXT", "NUMBER(19)": "INTEGER", "VARCHAR": "TEXT", "FLOAT": "REAL", "TIMESTAMP_NTZ(9)": "TEXT"}
+
+    def spelled(column, value):
+        if isinstance(value, dict):
+            return json.dumps(value)
+        if isinstance(value, datetime) and column == "timestamp":
+            return value.isoformat(sep=" ")
+        if isinstance(value, datetime):
+            text = value.isoformat()
+            return (text.rstrip("0") if "." in text else text) + "Z"
+        return value
+
+    def told(value):
+        # Views tell times in one length alone, and only the table's own column otherwise.
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", value):
+            return value[:-1]
+        if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", value):
+            return value.replace(" ", "T")
+        return value
+
+    database = sqlite3.connect(":memory:")
+    for table, columns in tables(types):
+        database.execute(f"CREATE TABLE {table.split('.')[1]} ({', '.join(columns)})")
+    database.executescript((PROJECT / "sink/src/sqlite/views.sql").read_text())
+    for table, rows in ROWS.items():
+        for row in rows:
+            values = [spelled(column, value) for column, value in row.items()]
+            marks = ", ".join("?" * len(row))
+            database.execute(f"INSERT INTO {table.split('.')[1]} ({', '.join(row)}) VALUES ({marks})", values)
+    answers = {}
+    for view, (columns, _) in EXPECTED.items():
+        # It has no booleans.
+        is_flag = [column.strip() == "clock_synced" for column in columns.split(",")]
+        rows = database.execute(f"SELECT {columns} FROM {view}").fetchall()
+        answers[view] = [[bool(value) if flag and value in (0, 1) else told(value)
+                          for flag, value in zip(is_flag, row)] for row in rows]
+    return answers
+
+
 def times(row):
-    """JSON has times as text, without a fraction where it is zero."""
+    """Some have times as text, without a fraction where it is zero."""
     def one(value):
         if isinstance(value, str) and len(value) >= 19 and value[10] == "T":
             return datetime.fromisoformat(value)
@@ -133,12 +189,15 @@ def times(row):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--postgres", metavar="DSN", help="ask PostgreSQL's views in this database")
-    dsn = arguments.parse_args().postgres
-    answers = postgres(dsn) if dsn else duck()
+    arguments.add_argument("--sqlite", action="store_true", help="ask SQLite's views")
+    chosen = arguments.parse_args()
+    dsn = chosen.postgres
+    answers = postgres(dsn) if dsn else sqlite() if chosen.sqlite else duck()
+    known = lambda value: value if not isinstance(value, Noted) else value.value if dsn else None
     wrong = 0
     for view, (columns, expected) in EXPECTED.items():
         tell = lambda rows: sorted((json.dumps([plain(v) for v in times(row)]) for row in rows))
-        found, wanted = tell(answers[view]), tell(expected)
+        found, wanted = tell(answers[view]), tell([known(value) for value in row] for row in expected)
         if found == wanted:
             print(f"{view}: {len(wanted)} rows as expected")
             continue

@@ -49,7 +49,12 @@ pub struct Index {
 /// All indexes: by time for dashboards, by window for the last revision, by session for whoever looks at one.
 pub const INDEXES: [Index; 4] = [
     Index { name: "raw_by_time", table: "ACTIVITY_RECORDS", columns: &["timestamp"], in_sqlite: true },
-    Index { name: "raw_by_session", table: "ACTIVITY_RECORDS", columns: &["sessionId"], in_sqlite: false },
+    Index {
+        name: "raw_by_session",
+        table: "ACTIVITY_RECORDS",
+        columns: &["sessionId", "sensorType", "timestamp"],
+        in_sqlite: false,
+    },
     Index { name: "activity_by_time", table: "USER_ACTIVITY_PROCESSED", columns: &["timestamp"], in_sqlite: true },
     Index {
         name: "activity_by_window",
@@ -257,7 +262,7 @@ mod tests {
         let mut postgres = schemas.to_vec();
         postgres.extend(tables("schema"));
         postgres.push(index("raw_by_time", "RAW_DATA.ACTIVITY_RECORDS (timestamp)"));
-        postgres.push(index("raw_by_session", "RAW_DATA.ACTIVITY_RECORDS (sessionId)"));
+        postgres.push(index("raw_by_session", "RAW_DATA.ACTIVITY_RECORDS (sessionId, sensorType, timestamp)"));
         postgres.push(index("activity_by_time", "PROCESSED_DATA.USER_ACTIVITY_PROCESSED (timestamp)"));
         let window = "(deviceId, sessionId, windowStart, revision)";
         postgres.push(index("activity_by_window", &format!("PROCESSED_DATA.USER_ACTIVITY_PROCESSED {window}")));

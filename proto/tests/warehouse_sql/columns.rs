@@ -18,6 +18,21 @@ pub(crate) fn tables() -> Relations {
     TABLES.iter().map(|t| (name(t.schema, t.name), t.columns().map(str::to_lowercase).collect())).collect()
 }
 
+/// The tables as PostgreSQL has them: it notes itself when a row was stored.
+pub(crate) fn tables_of_postgres() -> Relations {
+    let mut tables = tables();
+    for dated in ["raw_data.activity_records", "processed_data.user_activity_processed"] {
+        tables.get_mut(dated).expect("a table of the contract").push("stored_at".to_owned());
+    }
+    tables
+}
+
+/// The tables as SQLite has them, which knows no schemas.
+pub(crate) fn tables_of_sqlite() -> Relations {
+    let bare = |name: String| name.rsplit_once('.').expect("schema and name").1.to_owned();
+    tables().into_iter().map(|(name, columns)| (bare(name), columns)).collect()
+}
+
 /// The names of a query's columns.
 pub(crate) fn names(query: &Query) -> Vec<String> {
     let mut body = query.body.as_ref();

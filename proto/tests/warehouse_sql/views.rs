@@ -3,7 +3,7 @@
 use sqlparser::ast::{CreateView, Statement};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, SQLiteDialect, SnowflakeDialect};
 
-use crate::columns::{Relations, names, relation, tables, unknown};
+use crate::columns::{names, relation, tables, tables_of_postgres, tables_of_sqlite, unknown};
 use crate::files::{Piece, pieces, snowflake, text};
 use crate::set_up::reserved;
 
@@ -29,6 +29,10 @@ fn of_postgres() -> Vec<CreateView> {
     views(&pieces(&text("sink/src/postgres/views.sql"), &PostgreSqlDialect {}), &PostgreSqlDialect {})
 }
 
+fn of_sqlite() -> Vec<CreateView> {
+    views(&pieces(&text("sink/src/sqlite/views.sql"), &SQLiteDialect {}), &SQLiteDialect {})
+}
+
 /// Names and columns in the order of the views.
 fn shape(views: &[CreateView]) -> Vec<(String, Vec<String>)> {
     views.iter().map(|view| (relation(&view.name), names(&view.query))).collect()
@@ -36,8 +40,9 @@ fn shape(views: &[CreateView]) -> Vec<(String, Vec<String>)> {
 
 #[test]
 fn views_take_only_columns_that_the_tables_and_earlier_views_have() {
-    for views in [of_snowflake(), of_postgres()] {
-        let mut known: Relations = tables();
+    let warehouses =
+        [(of_snowflake(), tables()), (of_postgres(), tables_of_postgres()), (of_sqlite(), tables_of_sqlite())];
+    for (views, mut known) in warehouses {
         for view in views {
             assert_eq!(unknown(&view.query, &known), None, "{}", view.name);
             known.insert(relation(&view.name), names(&view.query));
@@ -46,23 +51,14 @@ fn views_take_only_columns_that_the_tables_and_earlier_views_have() {
 }
 
 #[test]
-fn snowflake_and_postgres_have_the_same_views() {
-    let (snowflake, postgres) = (shape(&of_snowflake()), shape(&of_postgres()));
+fn every_warehouse_has_the_same_views() {
+    let (snowflake, postgres, sqlite) = (shape(&of_snowflake()), shape(&of_postgres()), shape(&of_sqlite()));
     assert_eq!(snowflake, postgres);
-    assert_eq!(snowflake.len(), 16);
+    assert_eq!(snowflake, sqlite);
+    assert_eq!(snowflake.len(), 19);
     for (view, columns) in snowflake {
         for name in columns.iter().chain([&view]) {
             assert!(!reserved(name), "{view}: {name}");
         }
-    }
-}
-
-#[test]
-fn the_views_of_sqlite_are_the_same_in_snowflake() {
-    let snowflake = shape(&of_snowflake());
-    let sqlite = shape(&views(&pieces(&text("sink/src/sqlite/views.sql"), &SQLiteDialect {}), &SQLiteDialect {}));
-    assert_eq!(sqlite.len(), 4);
-    for view in sqlite {
-        assert!(snowflake.contains(&view), "{view:?}");
     }
 }

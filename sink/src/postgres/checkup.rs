@@ -8,6 +8,7 @@ use super::commit::within;
 use super::connection::{Driver, connect};
 use super::layout::{self, Standing};
 use super::options::{Options, Server};
+use super::session_index;
 use super::setup::{self, unsafe_settings};
 use super::timescale;
 use super::trouble::Failure;
@@ -114,6 +115,9 @@ async fn look_around(
                  GRANT CREATE ON DATABASE, and restart the sink"
         };
         checkup.warn("views of activity", said);
+    }
+    if let Some(advice) = session_index::advice(client).await? {
+        checkup.warn("index raw_by_session", advice);
     }
     look_at_timescale(client, options, checkup).await?;
     Ok(marks)

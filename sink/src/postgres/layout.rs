@@ -11,7 +11,7 @@ const PROGRESS_SCHEMA: &str = "raw_data";
 /// Name, table, columns. By time for dashboards, by session for whoever looks at one, by window for the last revision.
 pub(super) const INDEXES: [(&str, &str, &str); 4] = [
     ("raw_by_time", "raw_data.activity_records", "\"timestamp\""),
-    ("raw_by_session", "raw_data.activity_records", "sessionid"),
+    ("raw_by_session", "raw_data.activity_records", "sessionid, sensortype, \"timestamp\""),
     ("activity_by_time", "processed_data.user_activity_processed", "\"timestamp\""),
     ("activity_by_window", "processed_data.user_activity_processed", "deviceid, sessionid, windowstart, revision"),
 ];

@@ -2,7 +2,7 @@
 //!
 //! - A server that does not wait for its disk is refused: `fsync` and `synchronous_commit` are read back.
 //! - Schemas, tables and their indexes are created in one transaction; of two who start at once one waits.
-//! - What records do not need (views, hypertables) is created if this user may, and otherwise told once.
+//! - What records do not need (views and the column that only they read, hypertables) is created if this user may, and otherwise told once.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio_postgres::{Client, GenericClient};
 use super::commit::within;
 use super::layout::{self, Column, Found};
 use super::options::{Options, Server};
+use super::session_index;
 use super::timescale::{self, State};
 use super::trouble::Failure;
 
@@ -41,6 +42,13 @@ const FORBIDDEN: &str = "SELECT n.nspname || '.' || c.relname, r.privilege
     WHERE n.nspname || '.' || c.relname = ANY($1) AND c.relkind IN ('r', 'p')
         AND (r.privilege = 'INSERT' OR c.relname = 'gaitway_progress')
         AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, r.privilege))";
+
+/// The tables that do not say when a row was stored.
+const UNDATED: &str = "SELECT n.nspname || '.' || c.relname
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname || '.' || c.relname IN ('raw_data.activity_records', 'processed_data.user_activity_processed')
+        AND NOT EXISTS (SELECT FROM pg_attribute AS a
+            WHERE a.attrelid = c.oid AND a.attname = 'stored_at' AND NOT a.attisdropped)";
 
 /// Which views the schema says that it has, and whether all of these are there.
 const OF_VIEWS: &str = "SELECT obj_description(n.oid, 'pg_namespace'),
@@ -79,20 +87,24 @@ pub(super) async fn set_up(
     }
     within(limit, create_tables(client, server)).await?;
     // From here on everything is stored; what follows is for people.
-    let for_people = match within(limit, create_views(client)).await {
-        Err(failure) => Err(("its views are not those of this program", failure)),
-        Ok(()) => match within(limit, use_timescale(client, options.keep_raw, told)).await {
-            Err(failure) => Err(("TimescaleDB is not used as it could be", failure)),
-            Ok(()) => Ok(()),
-        },
-    };
-    if let Err((what, failure)) = for_people {
+    if let Err((what, failure)) = serve_people(client, options, told).await {
         if client.is_closed() || matches!(failure, Failure::Silent(_)) {
             return Err(failure);
         }
         told.once(format!("{what}: {}", failure.into_ledger(server)));
     }
     Ok(())
+}
+
+/// Makes what people need. The error is of what is not as it should be.
+async fn serve_people(client: &mut Client, options: &Options, told: &mut Told) -> Result<(), (&'static str, Failure)> {
+    let limit = options.statement_timeout;
+    let views = within(limit, create_views(client)).await;
+    views.map_err(|failure| ("its views are not those of this program", failure))?;
+    let timescale = within(limit, use_timescale(client, options.keep_raw, told)).await;
+    timescale.map_err(|failure| ("TimescaleDB is not used as it could be", failure))?;
+    let index = within(limit, look_at_index(client, told)).await;
+    index.map_err(|failure| ("its indexes cannot be looked at", failure))
 }
 
 /// Why a server with these settings must not be written to.
@@ -189,7 +201,15 @@ async fn create_views(client: &mut Client) -> Result<(), Failure> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(PATIENCE).await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    let made = transaction.batch_execute(&format!("{VIEWS};\nCOMMENT ON SCHEMA activity IS '{}'", views_mark())).await;
+    let made = async {
+        for row in transaction.query(UNDATED, &[]).await? {
+            let table: &str = row.try_get(0)?;
+            let add = format!("ALTER TABLE {table} ADD COLUMN stored_at timestamptz NOT NULL DEFAULT now()");
+            transaction.batch_execute(&add).await?;
+        }
+        transaction.batch_execute(&format!("{VIEWS};\nCOMMENT ON SCHEMA activity IS '{}'", views_mark())).await
+    };
+    let made = made.await;
     end(transaction, made).await
 }
 
@@ -218,6 +238,13 @@ async fn use_timescale(client: &mut Client, keep: Option<Duration>, told: &mut T
     };
     let made = made.await;
     end(transaction, made).await
+}
+
+async fn look_at_index(client: &Client, told: &mut Told) -> Result<(), Failure> {
+    if let Some(advice) = session_index::advice(client).await? {
+        told.once(advice);
+    }
+    Ok(())
 }
 
 /// Commits what was made; what failed is undone, and its reason told.

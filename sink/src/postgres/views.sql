@@ -24,7 +24,7 @@ SELECT r.messageid AS message_id,
          WHEN 'true' THEN true WHEN 'false' THEN false END AS clock_synced
   FROM raw_data.activity_records AS r;
 
--- A window as classified last: its highest revision.
+-- A window as classified last: its highest revision. To look for a time use time, its end, whose column has an index.
 CREATE OR REPLACE VIEW activity.activity_windows AS
 SELECT w.windowstart AS window_start,
        w.windowend AS window_end,
@@ -36,7 +36,8 @@ SELECT w.windowstart AS window_start,
        w.samplecount AS sample_count,
        w.classifier AS classifier,
        w.revision AS revision,
-       w.agentid AS agent_id
+       w.agentid AS agent_id,
+       w.timestamp AS time
   FROM processed_data.user_activity_processed AS w
  WHERE NOT EXISTS (SELECT 1
                      FROM processed_data.user_activity_processed AS later
@@ -81,6 +82,75 @@ SELECT g.agentid AS agent_id,
        g.reason AS reason,
        g.noticedat AS noticed_at
   FROM raw_data.gaps AS g;
+
+-- A place that the phone told. Numbers may come as text; a negative speed, bearing or accuracy is the app's word for
+-- unknown. What is no number is null.
+CREATE OR REPLACE VIEW activity.locations AS
+WITH texts AS (
+  SELECT r.deviceid AS device_id, r.sessionid AS session_id,
+         timestamp '1970-01-01' + (r.timestamp / 1000) * interval '1 microsecond' AS time, r.timestamp AS time_ns,
+         r.reading #>> '{values,latitude}' AS latitude,
+         r.reading #>> '{values,longitude}' AS longitude,
+         r.reading #>> '{values,altitude}' AS altitude,
+         r.reading #>> '{values,speed}' AS speed,
+         r.reading #>> '{values,bearing}' AS bearing,
+         r.reading #>> '{values,horizontalAccuracy}' AS horizontal_accuracy
+    FROM raw_data.activity_records AS r
+   WHERE r.sensortype = 'location'
+), numbers AS (
+  SELECT t.device_id, t.session_id, t.time, t.time_ns,
+         CASE WHEN t.latitude ~ '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$'
+              THEN t.latitude::double precision END AS latitude,
+         CASE WHEN t.longitude ~ '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$'
+              THEN t.longitude::double precision END AS longitude,
+         CASE WHEN t.altitude ~ '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$'
+              THEN t.altitude::double precision END AS altitude,
+         CASE WHEN t.speed ~ '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$'
+              THEN t.speed::double precision END AS speed,
+         CASE WHEN t.bearing ~ '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$'
+              THEN t.bearing::double precision END AS bearing,
+         CASE WHEN t.horizontal_accuracy ~ '^-?[0-9]{1,20}([.][0-9]{1,255})?([eE][+-]?[0-9]{1,2})?$'
+              THEN t.horizontal_accuracy::double precision END AS horizontal_accuracy
+    FROM texts AS t
+)
+SELECT n.device_id,
+       n.session_id,
+       n.time,
+       n.time_ns,
+       n.latitude AS latitude,
+       n.longitude AS longitude,
+       n.altitude AS altitude,
+       CASE WHEN n.speed >= 0 THEN n.speed END AS speed,
+       CASE WHEN n.bearing >= 0 THEN n.bearing END AS bearing,
+       CASE WHEN n.horizontal_accuracy >= 0 THEN n.horizontal_accuracy END AS horizontal_accuracy
+  FROM numbers AS n;
+
+-- What the phone's step counter showed: steps since the recording began.
+CREATE OR REPLACE VIEW activity.step_counts AS
+WITH texts AS (
+  SELECT r.deviceid AS device_id, r.sessionid AS session_id,
+         timestamp '1970-01-01' + (r.timestamp / 1000) * interval '1 microsecond' AS time, r.timestamp AS time_ns,
+         r.reading #>> '{values,steps}' AS steps
+    FROM raw_data.activity_records AS r
+   WHERE r.sensortype = 'pedometer'
+)
+SELECT t.device_id,
+       t.session_id,
+       t.time,
+       t.time_ns,
+       CASE WHEN t.steps ~ '^[0-9]{1,15}([.]0*)?$' THEN t.steps::numeric::bigint END AS steps
+  FROM texts AS t;
+
+-- What the phone itself took its bearer to do.
+CREATE OR REPLACE VIEW activity.phone_activities AS
+SELECT r.deviceid AS device_id,
+       r.sessionid AS session_id,
+       timestamp '1970-01-01' + (r.timestamp / 1000) * interval '1 microsecond' AS time,
+       r.timestamp AS time_ns,
+       r.reading #>> '{values,activity}' AS activity,
+       r.reading #>> '{values,confidence}' AS confidence
+  FROM raw_data.activity_records AS r
+ WHERE r.sensortype = 'activity';
 
 -- The part of time for which one window speaks: from its start to the start of the next one, or to its own end if that
 -- is sooner, so that slices neither overlap nor leave out time that a window covers.
@@ -134,21 +204,25 @@ SELECT s.slice_start::date AS day,
  GROUP BY s.slice_start::date, s.device_id, s.activity;
 
 -- A record of any table, and where it came from. record_metadata has two shapes: the sink's own, and that of a Kafka
--- connector, where the record's name is text under `headers`. A number that is none becomes null.
+-- connector, where the record's name is text under `headers`. A number that is none becomes null. When a row was stored
+-- its own column says, by this database's clock.
 CREATE OR REPLACE VIEW activity.record_sources AS
 WITH records AS (
   SELECT 'ACTIVITY_RECORDS' AS table_name, r.record_metadata AS metadata,
          r.deviceid AS device_id, r.sessionid AS session_id, r.messageid AS message_id,
-         r.sensortype AS sensor, r.timestamp AS time_ns, r.receivedat AS received_at
+         r.sensortype AS sensor, r.timestamp AS time_ns, r.receivedat AS received_at,
+         r.stored_at AT TIME ZONE 'UTC' AS stored_at
     FROM raw_data.activity_records AS r
   UNION ALL
-  SELECT 'USER_ACTIVITY_PROCESSED', w.record_metadata, w.deviceid, w.sessionid, NULL, NULL, NULL, NULL
+  SELECT 'USER_ACTIVITY_PROCESSED', w.record_metadata, w.deviceid, w.sessionid, NULL, NULL, NULL, NULL,
+         w.stored_at AT TIME ZONE 'UTC'
     FROM processed_data.user_activity_processed AS w
   UNION ALL
-  SELECT 'GAPS', g.record_metadata, NULL, NULL, NULL, NULL, NULL, NULL
+  SELECT 'GAPS', g.record_metadata, NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM raw_data.gaps AS g
 ), texts AS (
   SELECT c.table_name, c.device_id, c.session_id, c.message_id, c.sensor, c.time_ns, c.received_at,
+         c.stored_at,
          COALESCE(c.metadata ->> 'agent', c.metadata #>> '{headers,agent}') AS agent_id,
          COALESCE(c.metadata ->> 'epoch', c.metadata #>> '{headers,epoch}') AS epoch,
          COALESCE(c.metadata ->> 'ordinal', c.metadata #>> '{headers,ordinal}') AS ordinal,
@@ -183,25 +257,29 @@ SELECT t.table_name,
        t.message_id,
        t.sensor,
        t.time_ns,
-       t.received_at
+       t.received_at,
+       t.stored_at
   FROM texts AS t;
 
--- A push, and how long it took from step to step. Three clocks are compared: the phone's, the agent's, Kafka's. The
+-- A push, and how long it took from step to step. Four clocks are compared: the phone's, the agent's, Kafka's, this
+-- database's. The
 -- later steps are null where no column tells them.
 CREATE OR REPLACE VIEW activity.latency AS
 WITH pushes AS (
   SELECT s.agent_id, s.epoch, s.seq, s.device_id, s.session_id, s.message_id, s.clock_synced,
          COUNT(*) AS readings, MIN(s.time_ns) AS first_ns, MAX(s.time_ns) AS last_ns,
-         MIN(s.received_at) AS received_at, MAX(s.kafka_time) AS kafka_time, MAX(s.sink_time) AS sink_time
+         MIN(s.received_at) AS received_at, MAX(s.kafka_time) AS kafka_time, MAX(s.sink_time) AS sink_time,
+         MAX(s.stored_at) AS stored_at
     FROM activity.record_sources AS s
    WHERE s.table_name = 'ACTIVITY_RECORDS'
    GROUP BY s.agent_id, s.epoch, s.seq, s.device_id, s.session_id, s.message_id, s.clock_synced
 ), milliseconds AS (
   SELECT p.received_at, p.device_id, p.session_id, p.message_id, p.agent_id, p.readings, p.clock_synced,
-         p.first_ns / 1000000 AS first_ms, p.last_ns / 1000000 AS last_ms,
+         p.stored_at, p.first_ns / 1000000 AS first_ms, p.last_ns / 1000000 AS last_ms,
          FLOOR(EXTRACT(epoch FROM p.received_at) * 1000)::bigint AS received_ms,
          FLOOR(EXTRACT(epoch FROM p.kafka_time) * 1000)::bigint AS kafka_ms,
-         FLOOR(EXTRACT(epoch FROM p.sink_time) * 1000)::bigint AS sink_ms
+         FLOOR(EXTRACT(epoch FROM p.sink_time) * 1000)::bigint AS sink_ms,
+         FLOOR(EXTRACT(epoch FROM p.stored_at) * 1000)::bigint AS stored_ms
     FROM pushes AS p
 )
 SELECT m.received_at,
@@ -214,7 +292,10 @@ SELECT m.received_at,
        m.received_ms - m.first_ms AS oldest_reading_ms,
        m.received_ms - m.last_ms AS phone_to_agent_ms,
        m.kafka_ms - m.received_ms AS agent_to_kafka_ms,
-       m.sink_ms - m.kafka_ms AS kafka_to_sink_ms
+       m.sink_ms - m.kafka_ms AS kafka_to_sink_ms,
+       m.stored_at,
+       m.stored_ms - m.kafka_ms AS kafka_to_row_ms,
+       m.stored_ms - m.received_ms AS push_to_row_ms
   FROM milliseconds AS m;
 
 -- Data quality: each view from here on is a check, each row of it a finding.

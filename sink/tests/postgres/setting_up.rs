@@ -83,10 +83,57 @@ fn many_who_start_at_once_set_up_one_warehouse() {
         }
     });
     let reader = database.reader();
-    for view in ["raw_readings", "activity_windows", "sessions", "stream_gaps"] {
+    for view in ["raw_readings", "activity_windows", "sessions", "stream_gaps", "locations", "latency"] {
         assert_eq!(reader.number(&format!("SELECT count(*) FROM activity.{view}")), 0);
     }
     assert_eq!(reader.number("SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'raw_by_%'"), 2);
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn a_warehouse_of_an_earlier_version_gets_the_views_and_is_told_which_index_to_renew() {
+    let database = Database::new();
+    let admin = database.reader();
+    open(&database.url).recover().unwrap();
+    admin.run(
+        "DROP SCHEMA activity CASCADE; DROP INDEX raw_data.raw_by_session;
+         CREATE INDEX raw_by_session ON raw_data.activity_records (sessionid);
+         ALTER TABLE raw_data.activity_records DROP COLUMN stored_at;
+         ALTER TABLE processed_data.user_activity_processed DROP COLUMN stored_at",
+    );
+    let role = Role::new(&database);
+    admin.run(&format!(
+        "GRANT CREATE ON DATABASE {1} TO {0}; GRANT USAGE ON SCHEMA raw_data, processed_data TO {0};
+         GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA raw_data, processed_data TO {0}",
+        role.0, database.name
+    ));
+    // Who may not alter the tables stores records without the views.
+    let mut walk = Walk::new();
+    let mut warehouse = open(&as_user(&database.url, &role.0));
+    warehouse.recover().unwrap();
+    walk.step(&mut warehouse, 3);
+    assert_eq!(admin.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'activity'"), 0);
+
+    let mut warehouse = open(&database.url);
+    warehouse.recover().unwrap();
+    walk.step(&mut warehouse, 2);
+    let dated = "SELECT count(*) FROM activity.record_sources WHERE table_name = 'ACTIVITY_RECORDS'
+                  AND stored_at BETWEEN (now() AT TIME ZONE 'UTC') - interval '1 hour' AND (now() AT TIME ZONE 'UTC')";
+    assert_eq!(admin.number(dated), 5);
+    let columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'raw_data.raw_by_session'::regclass";
+    assert_eq!(admin.number(columns), 1, "a table with rows gets no index by itself");
+
+    admin.run("CREATE TABLE part () INHERITS (raw_data.activity_records)");
+    let told = looked_at(&database.url).to_string();
+    assert!(told.contains("CREATE INDEX raw_by_sensor") && !told.contains("CONCURRENTLY"), "{told}");
+    admin.run("DROP TABLE part");
+    let told = looked_at(&database.url);
+    assert_eq!((told.count(Grade::Fail), told.count(Grade::Warn)), (0, 1), "{told}");
+    let told = told.to_string();
+    let run = told.split_once("while the sink goes on: ").unwrap().1.lines().next().unwrap();
+    run.split("; ").for_each(|statement| admin.run(statement));
+    assert_eq!(admin.number(columns), 3);
+    assert_eq!(looked_at(&database.url).worst(), Some(Grade::Ok));
 }
 
 #[test]
