@@ -28,6 +28,11 @@ impl AgentId {
         &self.0
     }
 
+    /// What stands in an agent's place in rows that `gaitway reclassify` wrote; no agent has it.
+    pub fn reclassified() -> Self {
+        Self(RECLASSIFIED.to_owned())
+    }
+
     /// The id made from free text such as a host name: lower case, other characters become `-`, cut to 63.
     /// None if nothing usable is left, or a reserved name.
     pub fn from_free_text(text: &str) -> Option<Self> {
