@@ -51,35 +51,60 @@ def unbounded(node):
         yield from unbounded(one)
 
 
+#: Instructions of SQLite's machine that may go on at their second operand.
+JUMPS = {
+    "Goto", "Gosub", "If", "IfNot", "IsNull", "NotNull", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Once", "Rewind", "Last", "Next",
+    "Prev", "Sort", "SorterSort", "SorterNext", "SeekGE", "SeekGT", "SeekLE", "SeekLT", "SeekRowid", "NotExists", "Found",
+    "NotFound", "NoConflict", "IfPos", "IfNotZero", "IfNotOpen", "IfNullRow", "DecrJumpZero", "IdxGE", "IdxGT", "IdxLE",
+    "IdxLT", "InitCoroutine", "Yield", "Filter", "VFilter", "VNext", "RowSetTest", "RowSetRead", "Jump", "ElseEq",
+}
+
+
 def sqlite_scans(connection, sql):
-    """Big tables that are read from their first row to their last, by the program that SQLite makes."""
+    """Big tables that are read from their first row on to their last, by the program that SQLite makes."""
     roots = {
         root: table for table, root in
         connection.execute("SELECT tbl_name, rootpage FROM sqlite_master WHERE rootpage > 0")
     }
     program = [tuple(row)[:6] for row in connection.execute("EXPLAIN " + sql)]
-    dead = unreachable(program)
-    cursors, begun, moved = {}, set(), set()
-    for at, code, first, second, _, _ in program:
-        if code == "OpenRead" and second in roots:
-            cursors[first] = roots[second]
-        elif at not in dead and first in cursors:
-            if code == "Rewind":
-                begun.add(first)
-            elif code in ("Next", "Prev"):
-                moved.add(first)
-    return sorted({f"scan of {cursors[one]}" for one in begun & moved if cursors[one].lower() in BIG})
+    following = [list(successors(program, at)) for at in range(len(program))]
+    cursors = {first: roots[second] for _, code, first, second, _, _ in program if code == "OpenRead" and second in roots}
+    alive = reached(following, 0)
+    return sorted({
+        f"scan of {cursors[first]}" for at, code, first, *_ in program
+        if at in alive and cursors.get(first, "").lower() in BIG and (
+            code == "Count" or (code == "Rewind" and any(
+                program[one][1:3] == ("Next", first) for one in reached(following, at + 1))))
+    })
 
 
-def unreachable(program):
-    """Addresses that a comparison of two different constants jumps over: a branch of a UNION that is another table's."""
-    written = {}
-    for _, code, _, second, _, text in program:
-        if code == "String8":
-            written.setdefault(second, set()).add(text)
-    dead = set()
-    for at, code, first, second, third, _ in program:
-        left, right = written.get(first), written.get(third)
-        if code == "Ne" and left and right and len(left) == len(right) == 1 and left != right:
-            dead.update(range(at + 1, second))
-    return dead
+def successors(program, at):
+    """Where the program may go on after an instruction."""
+    _, code, first, second, third, _ = program[at]
+    if code == "Init":
+        yield second
+    elif code == "Goto" or (code == "Ne" and differ(program, first, third)):
+        yield second
+    elif code not in ("Halt", "EndCoroutine") and (code != "Return" or third):
+        yield at + 1
+        if code in JUMPS:
+            yield second
+        if code == "Jump":
+            yield first
+            yield third
+
+
+def differ(program, left, right):
+    """Whether two registers hold constants, and different ones: a branch of a UNION that is another table's."""
+    texts = [{text for _, code, _, second, _, text in program if code == "String8" and second == one} for one in (left, right)]
+    return len(texts[0]) == len(texts[1]) == 1 and texts[0] != texts[1]
+
+
+def reached(following, begin):
+    found, open_ends = set(), [begin]
+    while open_ends:
+        at = open_ends.pop()
+        if at not in found and at < len(following):
+            found.add(at)
+            open_ends.extend(following[at])
+    return found
