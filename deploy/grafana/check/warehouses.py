@@ -73,6 +73,15 @@ class Postgres:
         rows = [tuple(map(value, row)) for row in cursor.fetchall()]
         return Answer([column.name for column in cursor.description], kinds, rows)
 
+    def breaking(self, statements):
+        """Another connection, in which these are done and never committed."""
+        other = Postgres(self.url)
+        other.connection.autocommit = False
+        other.connection.execute("SET TRANSACTION READ WRITE")
+        for statement in statements("raw_data.", "processed_data."):
+            other.connection.execute(statement)
+        return other
+
     @cached_property
     def planner(self):
         # Rows that are not committed slow everybody down: made when all was asked.
@@ -87,6 +96,15 @@ class Sqlite:
 
     def __init__(self, file):
         self.connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+
+    def breaking(self, statements):
+        """A copy in memory, in which these are done."""
+        other = Sqlite(":memory:")
+        other.connection = sqlite3.connect(":memory:")
+        self.connection.backup(other.connection)
+        for statement in statements("", ""):
+            other.connection.execute(statement)
+        return other
 
     def ask(self, sql, times, _now_ms):
         cursor = self.connection.execute(sql)
@@ -168,6 +186,12 @@ class Snowflake:
             kinds.append(next((known for word, known in self.KINDS.items() if name.startswith(word)), "number"))
         return Answer([column[0] for column in cursor.description], kinds,
                       [tuple(map(self.value, row)) for row in cursor.fetchall()])
+
+    def breaking(self, statements):
+        """Itself, for nothing is asked of it afterwards."""
+        for statement in statements("RAW_DATA.", "PROCESSED_DATA."):
+            self.database.execute(statement)
+        return self
 
     @staticmethod
     def value(found):
