@@ -112,7 +112,11 @@ class Postgres:
         properties = self._spark._jvm.java.util.Properties()
         for key, value in self._login.items():
             properties.setProperty(key, value)
-        connection = self._spark._jvm.org.postgresql.Driver().connect(self._url, properties)
+        try:
+            driver = self._spark._jvm.org.postgresql.Driver()
+        except TypeError:
+            raise Refused("the JDBC driver is not there: give spark-submit --packages org.postgresql:postgresql:42.7.4") from None
+        connection = driver.connect(self._url, properties)
         connection.setAutoCommit(False)
         statement = connection.createStatement()
         # A commit waits for the disk, whatever the server's default is.

@@ -12,6 +12,7 @@ import sys
 
 import pandas as pd
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
@@ -56,11 +57,12 @@ def options() -> argparse.Namespace:
     group.add_argument("--key", metavar="FILE", help="the user's private key, PKCS#8 in PEM")
     group.add_argument("--role")
     group.add_argument("--warehouse")
-    group = parser.add_argument_group("what is written; without one of these nothing is")
-    group.add_argument("--write", action="store_true", help="into the warehouse's own table, as next revisions: postgres, snowflake")
+    group = parser.add_argument_group("what is written; without one of the first three nothing is")
+    into = group.add_mutually_exclusive_group()
+    into.add_argument("--write", action="store_true", help="into the warehouse's own table, as next revisions: postgres, snowflake")
+    into.add_argument("--out", metavar="PATH", help="records as JSON lines into this folder")
+    into.add_argument("--topic", help="records into this topic of Kafka, which is nobody else's")
     group.add_argument("--staging", default="processed_data.gaitway_reclassified", metavar="TABLE", help="of PostgreSQL: a table that the job makes and drops")
-    group.add_argument("--out", metavar="PATH", help="records as JSON lines into this folder")
-    group.add_argument("--topic", help="records into this topic of Kafka, which is nobody else's")
     args = parser.parse_args()
     needed = {"postgres": ["url"], "snowflake": ["account", "user", "key", "role", "warehouse"], "files": ["readings", "windows"], "kafka": ["brokers"]}
     for name in needed[args.source] + (["brokers"] if args.topic else []):
@@ -155,21 +157,22 @@ class Job:
 
     def write(self, changes: DataFrame, count: int) -> int | None:
         """How many were written; none where nothing was to be."""
-        args, written = self.args, None
+        args = self.args
+        if args.write and count == 0:
+            return 0
+        if args.write and args.source == "postgres":
+            return self.place.write(changes.select(*sources.WINDOWS), args.staging)
         if args.write:
-            windows = changes.select(*sources.WINDOWS)
-            written = 0
-            if count and args.source == "postgres":
-                written = self.place.write(windows, args.staging)
-            elif count:
-                written = self.place.write(windows, count)
+            return self.place.write(changes.select(*sources.WINDOWS), count)
         records = contract.records(changes, self.params)
         if args.out is not None:
-            written = output.to_files(self.spark, records, args.out)
-        if args.topic is not None:
-            kafka = session.kafka_options(args.brokers, args.kafka_property)
-            written = output.to_kafka(self.spark, records, kafka, args.topic)
-        return written
+            return output.to_files(self.spark, records, args.out)
+        if args.topic is None:
+            return None
+        kafka = session.kafka_options(args.brokers, args.kafka_property)
+        if not session.has_topic(self.spark, kafka, args.topic):
+            raise ValueError(f"there is no topic {args.topic} at {args.brokers}: create it")
+        return output.to_kafka(self.spark, records, kafka, args.topic)
 
     def run(self) -> int:
         readings, windows = (self.wanted(rows) for rows in self.read())
@@ -195,7 +198,7 @@ def main() -> int:
     job = Job(args, params)
     try:
         return job.run()
-    except (in_postgres.Refused, ValueError) as error:
+    except (in_postgres.Refused, PySparkException, ValueError) as error:
         session.fail(str(error))
     except Py4JJavaError as error:
         session.fail(in_postgres.said(error) if args.source == "postgres" else str(error))

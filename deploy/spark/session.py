@@ -84,6 +84,21 @@ def add_kafka_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--kafka-property", action="append", default=[], metavar="KEY=VALUE", help="of the client of Kafka, such as security.protocol=SSL; may be given more than once")
 
 
+def has_topic(spark: SparkSession, options: dict[str, str], topic: str) -> bool:
+    """Whether Kafka has it. A producer of Spark's waits a minute for one that is not there, and says less."""
+    properties = spark._jvm.java.util.Properties()
+    for key, value in options.items():
+        properties.setProperty(key.removeprefix("kafka."), value)
+    try:
+        admin = spark._jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
+    except TypeError:
+        fail("the jars of Kafka are not there: give spark-submit --packages org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7")
+    try:
+        return admin.listTopics().names().get().contains(topic)
+    finally:
+        admin.close()
+
+
 def fail(sentence: str) -> None:
     """Ends the job: it could not ask, or not write."""
     print(f"gaitway spark: {sentence}", file=sys.stderr)

@@ -156,6 +156,9 @@ def main() -> None:
     except ValueError as error:
         session.fail(str(error))
     spark = session.start("gaitway stream")
+    for topic in (args.topic, args.into):
+        if not session.has_topic(spark, kafka, topic):
+            session.fail(f"there is no topic {topic} at {args.brokers}: create it, --into with as many partitions as --topic has")
     wanted = {name: getattr(args, name) for name in ("topic", "into", "revision", "thresholds", "window", "slide", "lateness", "silence")}
     claim(spark, args.checkpoint, wanted)
     rate = {"maxOffsetsPerTrigger": str(args.at_once)} if args.at_once else {}

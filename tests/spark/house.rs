@@ -66,10 +66,10 @@ fn undo(topic: &str) {
     producer.begin_transaction().unwrap();
     for second in 0..20_i64 {
         let json = format!(
-            r#"{{"messageId":{second},"sessionId":"session-ms05","deviceId":"phone-ms05","sensorType":"accelerometer","x":500,"y":0,"z":0,"accuracy":null,"timestamp":{}}}"#,
+            r#"{{"messageId":{second},"sessionId":"session-ms02","deviceId":"phone-ms02","sensorType":"accelerometer","x":500,"y":0,"z":0,"accuracy":null,"timestamp":{}}}"#,
             1_700_000_000_000_000_000 + second * 1_000_000_000
         );
-        producer.send(BaseRecord::to(topic).key("phone-ms05").payload(&json)).map_err(|(error, _)| error).unwrap();
+        producer.send(BaseRecord::to(topic).key("phone-ms02").payload(&json)).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(PATIENCE).unwrap();
     producer.abort_transaction(PATIENCE).unwrap();

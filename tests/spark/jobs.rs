@@ -44,14 +44,16 @@ fn spark() -> &'static Spark {
         lock.lock().unwrap();
         if fs::read_to_string(&made).ok().as_ref() != Some(&wanted) {
             run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), 0);
-            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--requirement"];
+            let pip =
+                ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--requirement"];
             run(Command::new(bin.join("python")).args(pip).arg(format!("{JOBS}/requirements.txt")), 0);
             fs::write(&made, wanted).unwrap();
         }
         let home = "import os, pyspark; print(os.path.dirname(pyspark.__file__))";
         let home = run(Command::new(bin.join("python")).args(["-c", home]), 0).trim().into();
         let jars = format!("{}/deploy/dev/jars.sh", env!("CARGO_MANIFEST_DIR"));
-        let folder = run(Command::new("bash").args([jars, format!("{JOBS}/pom.xml")]).arg(target.join("spark-jars")), 0);
+        let folder =
+            run(Command::new("bash").args([jars, format!("{JOBS}/pom.xml")]).arg(target.join("spark-jars")), 0);
         let jars = fs::read_dir(folder.trim()).unwrap().map(|jar| jar.unwrap().path().to_str().unwrap().to_owned());
         let jars: Vec<String> = jars.collect();
         Spark { bin, home, jars: jars.join(",") }
@@ -80,6 +82,14 @@ pub(crate) fn submit(dir: &Path, job: &str, args: &[&str]) -> Command {
 /// What a job said that ended with `code`.
 pub(crate) fn ended(command: &mut Command, code: i32) -> String {
     run(command, code)
+}
+
+/// What a job said that could not ask or write. `spark-submit` brings both of Python's outputs to its own first one.
+pub(crate) fn refused(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(2), "{command:?}: {said}{errors}");
+    said.into_owned()
 }
 
 /// A job that goes on until this is dropped. What it says goes into a file.
