@@ -6,6 +6,7 @@ check.py DATA: the project's folder tests/data, with golden/ (windows that Apach
 from __future__ import annotations
 
 import csv
+import datetime
 import gzip
 import itertools
 import json
@@ -38,19 +39,25 @@ def golden(path: Path) -> dict[tuple[str, str], tuple[str, float, int]]:
     """By device and end of the window: label, mean, readings."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {(row["deviceId"], row["timestamp"]): (row["activity"], float(row["avg_magnitude"]), int(row["sample_count"])) for row in rows}
+    return {
+        (row["deviceId"], row["timestamp"]): (row["activity"], float(row["avg_magnitude"]), int(row["sample_count"]))
+        for row in rows
+    }
 
 
 def shown(nanoseconds: int) -> str:
-    import datetime
-
     return datetime.datetime.fromtimestamp(nanoseconds // SECOND, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def message(readings: list[tuple[int, list[float]]], received: int | None, others: list[int] = ()) -> Message:
     times = [time for time, _ in readings] + list(others)
     magnitudes = [math.sqrt(x * x + y * y + z * z) for _, (x, y, z) in readings]
-    return Message(received, lower_median([time for time in times if is_usable_time(time)]), [time for time, _ in readings], magnitudes)
+    return Message(
+        received,
+        lower_median([time for time in times if is_usable_time(time)]),
+        [time for time, _ in readings],
+        magnitudes,
+    )
 
 
 def assert_golden(windows: dict, expected: dict) -> None:
@@ -91,7 +98,9 @@ def windows_are_sparks_where_messages_are_late(data: Path) -> None:
             others = [int(reading["time"]) for reading in push["payload"] if reading["name"] != "accelerometer"]
             read = [(int(reading["time"]), [float(reading["values"][axis]) for axis in "xyz"]) for reading in own]
             it = message(read, None, others)
-            samples = [Sample(event_time(time), magnitude) for time, magnitude in zip(it.times, it.magnitudes, strict=True)]
+            samples = [
+                Sample(event_time(time), magnitude) for time, magnitude in zip(it.times, it.magnitudes, strict=True)
+            ]
             # As a checkpoint brings it back.
             windows = SessionWindows.from_state(Params(), json.loads(json.dumps(windows.to_state())))
             found |= {("phone-late", shown(window.end)): window for window in windows.observe(it.median, samples)}
@@ -142,7 +151,13 @@ def wild_times_count_for_nothing(_: Path) -> None:
 @check
 def times_are_read_as_spark_reads_them(_: Path) -> None:
     second = 1_700_259_614 * SECOND
-    for time, read in ((second, second), (second - 1, second), (second - 127, second), (second - 129, second - 1000), (second + 500, second)):
+    for time, read in (
+        (second, second),
+        (second - 1, second),
+        (second - 127, second),
+        (second - 129, second - 1000),
+        (second + 500, second),
+    ):
         assert event_time(time) == read, time
 
 
@@ -156,7 +171,11 @@ def a_windows_confidence_is_the_agents(_: Path) -> None:
     weight = 0.01 * 1.001 / 0.011
     assert near(rule.confidence(5.0, 0.01), weight * rule.probability(5.0) + (1 - weight) / 3)
     assert [rule.label(mean) for mean in (1.999, 2.0, 8.0, 20.0)] == ["stationary", "walking", "running", "sprinting"]
-    assert (rule.name(), other.name(), Threshold(2, 8, 25).name()) == ("threshold", "threshold(1/9.5/20)", "threshold(2/8/25)")
+    assert (rule.name(), other.name(), Threshold(2, 8, 25).name()) == (
+        "threshold",
+        "threshold(1/9.5/20)",
+        "threshold(2/8/25)",
+    )
     assert near(Threshold(2, 8, 25).probability(5.0), rule.probability(5.0))
     for wrong in ("0/8/20", "8/2/20", "1/2", "a/b/c", "1/2/inf", "nan/8/20"):
         try:

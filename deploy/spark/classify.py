@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 
 #: P(moving) and P(running | moving) at the default thresholds: slope and midpoint of a logistic in ln(mean).
 FITTED = ((4.01, 0.908), (9.31, 7.75))
@@ -38,7 +39,9 @@ class Threshold:
         try:
             stationary, walking, running = (float(part) for part in text.split("/"))
         except ValueError:
-            raise ValueError(f"thresholds {text!r}: three numbers with / between them are expected, such as 2/8/20") from None
+            raise ValueError(
+                f"thresholds {text!r}: three numbers with / between them are expected, such as 2/8/20"
+            ) from None
         return cls(stationary, walking, running)
 
     def spelled(self) -> str:
@@ -94,7 +97,5 @@ def _plain(number: float) -> str:
     """As Rust shows a float: no exponent, no `.0`."""
     text = repr(number)
     if "e" in text:
-        from decimal import Decimal
-
         text = format(Decimal(text), "f")
     return text.removesuffix(".0")

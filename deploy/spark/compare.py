@@ -86,7 +86,9 @@ def latest(rows: Iterable[Row]) -> list[Row]:
     return found
 
 
-def compare(recomputed: Recomputed, told: list[Row], params: Params, since: int | None = None, until: int | None = None) -> Outcome:
+def compare(
+    recomputed: Recomputed, told: list[Row], params: Params, since: int | None = None, until: int | None = None
+) -> Outcome:
     """What is new in `recomputed` against what was `told`; only of windows that end at `since` or later and before `until`."""
     comparison, outcome = _Comparison(recomputed, told, params), Outcome()
     fresh = {window.start: (window, False) for window in recomputed.closed}

@@ -66,7 +66,9 @@ def messages(readings: DataFrame) -> DataFrame:
 def in_order(found: pd.DataFrame) -> Iterator[Message]:
     """A session's messages in the order of their names, which is that in which the agent took them; nameless ones last."""
     epochs = [(epoch is None, epoch or "") for epoch in found["epoch"]]
-    names = zip(found["ordinal"], epochs, found["seq"], found["received"], found["message"], range(len(found)), strict=True)
+    names = zip(
+        found["ordinal"], epochs, found["seq"], found["received"], found["message"], range(len(found)), strict=True
+    )
     columns = [found[column].tolist() for column in ("received", "median", "times", "magnitudes")]
     for *_, at in sorted(names):
         received, median, times, magnitudes = (column[at] for column in columns)

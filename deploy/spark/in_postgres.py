@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import secrets
 
+from py4j.java_gateway import JavaObject
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
@@ -27,6 +28,7 @@ FETCH = 20_000
 
 #: 2000-01-01. A reading's time is the phone's, and a wild one must not make all partitions but one empty.
 PLAUSIBLE = 946_684_800_000_000_000
+NOW = "(now() AT TIME ZONE 'UTC' + interval '1 day')"
 
 
 class Refused(Exception):
@@ -42,15 +44,15 @@ class Postgres:
         self._spark, self._url, self._partitions = spark, url, partitions
         known = {"user": os.environ.get("PGUSER"), "password": os.environ.get("PGPASSWORD")}
         self._login = {key: value for key, value in known.items() if value is not None}
-        self._connection = self._open()
+        self._reader, self._writer = self._open(), self._open()
         self._snapshot: str | None = None
 
     def begin(self, write: bool) -> None:
         """From here on nobody else writes revisions, if `write`; what is read is of this moment."""
         if write and self._ask(f"SELECT pg_try_advisory_lock({LOCK})") != "t":
             raise Refused("another run writes revisions into this database now: wait for its end")
-        self._connection.commit()
-        self._run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        self._reader.commit()
+        _run(self._reader, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         self._snapshot = self._ask("SELECT pg_export_snapshot()")
 
     def readings(self) -> DataFrame:
@@ -67,10 +69,8 @@ class Postgres:
             "sensor": "r.sensortype",
             **{axis: f"r.{axis}" for axis in "xyz"},
         }
-        now = "(EXTRACT(epoch FROM now() + interval '1 day') * 1000000000)::bigint"
-        bounds = f'SELECT GREATEST(min("timestamp"), {PLAUSIBLE}) || \' \' || LEAST(max("timestamp"), {now}) FROM {RAW}'
-        least, greatest = (int(bound) for bound in (self._ask(bounds) or "0 0").split())
-        return self._read(_select(READINGS, columns, RAW), ("time", least, max(greatest, least + 1)))
+        bounds = self._bounds(RAW, str(PLAUSIBLE), f"(EXTRACT(epoch FROM {NOW}) * 1000000000)::bigint")
+        return self._read(_select(READINGS, columns, RAW), "time", bounds)
 
     def windows(self) -> DataFrame:
         columns = {
@@ -86,71 +86,81 @@ class Postgres:
             "classifier": "r.classifier",
             "revision": "r.revision",
         }
-        bounds = f"SELECT EXTRACT(epoch FROM min(windowstart))::bigint || ' ' || EXTRACT(epoch FROM max(windowstart))::bigint FROM {ACTIVITY}"
-        least, greatest = (int(bound) * 1_000_000_000 for bound in (self._ask(bounds) or "0 0").split())
-        return self._read(_select(WINDOWS, columns, ACTIVITY), ("start", least, max(greatest, least + 1)))
+        # The end, to the second, has an index.
+        sql = _select([*WINDOWS, "at"], columns | {"at": 'r."timestamp"'}, ACTIVITY)
+        bounds = self._bounds(ACTIVITY, f"timestamp 'epoch' + {PLAUSIBLE // 1000} * interval '1 microsecond'", NOW)
+        return self._read(sql, "at", bounds).select(*WINDOWS)
 
     def write(self, windows: DataFrame, staging: str) -> int:
         """Adds `windows` as `gaitway reclassify --write` does; gives how many."""
-        self._connection.commit()
-        self._run(f"DROP TABLE IF EXISTS {staging}")
-        self._run(
-            f"CREATE UNLOGGED TABLE {staging} (device text, session text, agent text, start bigint, \"end\" bigint, count bigint, "
-            "mean double precision, activity text, confidence double precision, classifier text, revision bigint)"
+        _run(self._writer, f"DROP TABLE IF EXISTS {staging}")
+        _run(
+            self._writer,
+            f'CREATE UNLOGGED TABLE {staging} (device text, session text, agent text, start bigint, "end" bigint, '
+            "count bigint, mean double precision, activity text, confidence double precision, classifier text, "
+            "revision bigint)",
         )
-        self._connection.commit()
+        self._writer.commit()
         windows.write.format("jdbc").options(**self._options(), dbtable=staging).mode("append").save()
-        added = self._run(_insert(staging, f"{secrets.randbits(63):016x}"))
-        self._run(f"DROP TABLE {staging}")
-        self._connection.commit()
+        added = _run(self._writer, _insert(staging, f"{secrets.randbits(63):016x}"))
+        _run(self._writer, f"DROP TABLE {staging}")
+        self._writer.commit()
         return added
 
     def close(self) -> None:
-        self._connection.close()
+        for connection in (self._reader, self._writer):
+            connection.close()
 
-    def _open(self):
+    def _open(self) -> JavaObject:
         properties = self._spark._jvm.java.util.Properties()
         for key, value in self._login.items():
             properties.setProperty(key, value)
         try:
             driver = self._spark._jvm.org.postgresql.Driver()
         except TypeError:
-            raise Refused("the JDBC driver is not there: give spark-submit --packages org.postgresql:postgresql:42.7.4") from None
+            raise Refused(
+                "the JDBC driver is not there: give spark-submit --packages org.postgresql:postgresql:42.7.4"
+            ) from None
         connection = driver.connect(self._url, properties)
         connection.setAutoCommit(False)
-        statement = connection.createStatement()
-        # A commit waits for the disk, whatever the server's default is.
-        statement.execute("SET SESSION synchronous_commit TO on")
-        statement.execute("SET SESSION idle_in_transaction_session_timeout TO 0")
-        statement.close()
+        # A commit waits for the disk, and the moment is held for as long as it takes, whatever the server's defaults are.
+        _run(connection, "SET SESSION synchronous_commit TO on")
+        _run(connection, "SET SESSION idle_in_transaction_session_timeout TO 0")
         connection.commit()
         return connection
 
     def _options(self) -> dict[str, str]:
         return {"url": self._url, "driver": "org.postgresql.Driver", **self._login}
 
-    def _read(self, sql: str, bounds: tuple[str, int, int]) -> DataFrame:
-        column, least, greatest = bounds
+    def _read(self, sql: str, column: str, bounds: tuple[str, str]) -> DataFrame:
         snapshot = f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '{self._snapshot}'"
-        parallel = {"partitionColumn": column, "lowerBound": least, "upperBound": greatest, "numPartitions": self._partitions}
-        reader = self._spark.read.format("jdbc").options(**self._options(), **parallel)
+        reader = self._spark.read.format("jdbc").options(**self._options(), partitionColumn=column)
+        reader = reader.options(lowerBound=bounds[0], upperBound=bounds[1], numPartitions=self._partitions)
         return reader.options(dbtable=f"({sql}) AS read", fetchsize=FETCH, sessionInitStatement=snapshot).load()
 
-    def _run(self, sql: str) -> int:
-        statement = self._connection.createStatement()
-        try:
-            return statement.executeUpdate(sql)
-        finally:
-            statement.close()
+    def _bounds(self, table: str, plausible: str, now: str) -> tuple[str, str]:
+        """Least and greatest time of a table's rows, as far as they are plausible; by these it is read in parts."""
+        least = f'GREATEST(COALESCE(min("timestamp"), {plausible}), {plausible})'
+        greatest = f'GREATEST(LEAST(max("timestamp"), {now}), {least})'
+        least, greatest = (self._ask(f"SELECT ({bound})::text FROM {table}") for bound in (least, greatest))
+        return least, greatest
 
     def _ask(self, sql: str) -> str | None:
-        statement = self._connection.createStatement()
+        statement = self._reader.createStatement()
         try:
             rows = statement.executeQuery(sql)
             rows.next()
             return rows.getString(1)
         finally:
             statement.close()
+
+
+def _run(connection: JavaObject, sql: str) -> int:
+    statement = connection.createStatement()
+    try:
+        return statement.executeUpdate(sql)
+    finally:
+        statement.close()
 
 
 def said(error: Py4JJavaError) -> str:

@@ -50,19 +50,26 @@ class Snowflake:
     def windows(self) -> DataFrame:
         return self._read(windows_sql(), WINDOWS)
 
-    def write(self, windows: DataFrame, count: int) -> int:
-        """Adds `windows`; gives how many there were to add."""
+    def write(self, windows: DataFrame) -> int:
+        """Adds `windows`; gives how many."""
         staged = windows.select(*(F.col(name).alias(PREFIX + name.upper()) for name in WINDOWS))
-        after = f"{insert_sql(f'{secrets.randbits(63):016x}')};DROP TABLE {STAGING}"
-        writer = staged.write.format(CONNECTOR).options(**self._options)
-        writer.options(dbtable=STAGING, postactions=after).mode("overwrite").save()
-        return count
+        staged.write.format(CONNECTOR).options(**self._options, dbtable=STAGING).mode("overwrite").save()
+        connection = self._spark._jvm.net.snowflake.spark.snowflake.Utils.getJDBCConnection(self._options)
+        try:
+            statement = connection.createStatement()
+            added = statement.executeUpdate(insert_sql(f"{secrets.randbits(63):016x}"))
+            statement.executeUpdate(f"DROP TABLE {STAGING}")
+            return added
+        finally:
+            connection.close()
 
     def _read(self, sql: str, names: list[str]) -> DataFrame:
         rows = self._spark.read.format(CONNECTOR).options(**self._options).option("query", sql).load()
         whole = {"ordinal", "seq", "index", "message", "received", "time", "start", "end", "count", "revision"}
         columns = ((name, F.col(PREFIX + name.upper())) for name in names)
-        return rows.select(*((column.cast("long") if name in whole else column).alias(name) for name, column in columns))
+        return rows.select(
+            *((column.cast("long") if name in whole else column).alias(name) for name, column in columns)
+        )
 
 
 def readings_sql() -> str:
@@ -70,7 +77,10 @@ def readings_sql() -> str:
         "device": "r.deviceId",
         "session": "r.sessionId",
         "agent": "r.agentId",
-        **{key: f"IFF(REGEXP_LIKE({_part(key)}, '[0-9]{{1,18}}'), TRY_TO_NUMBER({_part(key)}), NULL)" for key in ("ordinal", "seq", "index")},
+        **{
+            key: f"IFF(REGEXP_LIKE({_part(key)}, '[0-9]{{1,18}}'), TRY_TO_NUMBER({_part(key)}), NULL)"
+            for key in ("ordinal", "seq", "index")
+        },
         "epoch": _part("epoch"),
         "message": "r.messageId",
         "received": "DATE_PART(EPOCH_MICROSECOND, r.receivedAt)",

@@ -25,7 +25,9 @@ def to_files(spark: SparkSession, records: DataFrame, path: str) -> int:
         records = records.join(there, NAME, "left_anti")
     # Both are JSON objects: one goes into the other.
     opened = F.expr("substring(value, 2)")
-    lines = records.select(F.concat(F.lit('{"RECORD_METADATA":'), "metadata", F.lit(","), opened).alias("value")).persist()
+    lines = records.select(
+        F.concat(F.lit('{"RECORD_METADATA":'), "metadata", F.lit(","), opened).alias("value")
+    ).persist()
     written = lines.count()
     if written:
         lines.write.mode("append").text(path)
@@ -34,9 +36,13 @@ def to_files(spark: SparkSession, records: DataFrame, path: str) -> int:
 
 def to_kafka(spark: SparkSession, records: DataFrame, options: dict[str, str], topic: str) -> int:
     """Spark may write a record twice where a task is repeated; both have one name."""
-    there = sources.kafka(spark, options, topic).select(header("epoch").alias("epoch"), number(header("seq")).alias("seq"))
+    there = sources.kafka(spark, options, topic).select(
+        header("epoch").alias("epoch"), number(header("seq")).alias("seq")
+    )
     missing = records.join(there, NAME, "left_anti").persist()
     written = missing.count()
     if written:
-        missing.select("key", "value", "headers").write.format("kafka").options(**options, topic=topic, includeHeaders="true").save()
+        missing.select("key", "value", "headers").write.format("kafka").options(
+            **options, topic=topic, includeHeaders="true"
+        ).save()
     return written

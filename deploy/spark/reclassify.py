@@ -38,19 +38,41 @@ HOUR = 3600 * 1_000_000_000
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="reclassify.py", description=__doc__.split("\n\n")[0])
-    parser.add_argument("source", choices=("postgres", "snowflake", "files", "kafka"), help="where readings and windows are")
+    parser.add_argument(
+        "source", choices=("postgres", "snowflake", "files", "kafka"), help="where readings and windows are"
+    )
     parser.add_argument("--device", metavar="ID", help="only the phone of this id")
     parser.add_argument("--session", metavar="ID", help="only sessions whose id begins so")
-    parser.add_argument("--from", dest="since", type=session.instant, metavar="TIME", help="only windows that end then or later: 2026-01-31, 2026-01-31T09:00, UTC")
-    parser.add_argument("--to", dest="until", type=session.instant, metavar="TIME", help="only windows that end before then")
+    parser.add_argument(
+        "--from",
+        dest="since",
+        type=session.instant,
+        metavar="TIME",
+        help="only windows that end then or later: 2026-01-31, 2026-01-31T09:00, UTC",
+    )
+    parser.add_argument(
+        "--to", dest="until", type=session.instant, metavar="TIME", help="only windows that end before then"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON, as `gaitway reclassify --json` has it")
     session.add_window_options(parser)
     session.add_kafka_options(parser)
     group = parser.add_argument_group("what is read")
-    group.add_argument("--url", help="of PostgreSQL: jdbc:postgresql://HOST:PORT/DATABASE; user and password in PGUSER and PGPASSWORD")
-    group.add_argument("--partitions", type=int, default=16, help="connections to PostgreSQL that read at a time [default: 16]")
-    group.add_argument("--readings", metavar="PATH", help="files: rows of ACTIVITY_RECORDS; kafka: their topic [default: raw_sensor_data]")
-    group.add_argument("--windows", metavar="PATH", help="files: rows of USER_ACTIVITY_PROCESSED; kafka: their topic [default: processed_activity]")
+    group.add_argument(
+        "--url", help="of PostgreSQL: jdbc:postgresql://HOST:PORT/DATABASE; user and password in PGUSER and PGPASSWORD"
+    )
+    group.add_argument(
+        "--partitions", type=int, default=16, help="connections to PostgreSQL that read at a time [default: 16]"
+    )
+    group.add_argument(
+        "--readings",
+        metavar="PATH",
+        help="files: rows of ACTIVITY_RECORDS; kafka: their topic [default: raw_sensor_data]",
+    )
+    group.add_argument(
+        "--windows",
+        metavar="PATH",
+        help="files: rows of USER_ACTIVITY_PROCESSED; kafka: their topic [default: processed_activity]",
+    )
     group.add_argument("--format", choices=("json", "parquet"), default="json", help="of files; JSON is a row a line")
     group.add_argument("--account", help="of Snowflake: ORGANIZATION-ACCOUNT; with --user, --key, --role, --warehouse")
     group.add_argument("--user")
@@ -59,12 +81,24 @@ def options() -> argparse.Namespace:
     group.add_argument("--warehouse")
     group = parser.add_argument_group("what is written; without one of the first three nothing is")
     into = group.add_mutually_exclusive_group()
-    into.add_argument("--write", action="store_true", help="into the warehouse's own table, as next revisions: postgres, snowflake")
+    into.add_argument(
+        "--write", action="store_true", help="into the warehouse's own table, as next revisions: postgres, snowflake"
+    )
     into.add_argument("--out", metavar="PATH", help="records as JSON lines into this folder")
     into.add_argument("--topic", help="records into this topic of Kafka, which is nobody else's")
-    group.add_argument("--staging", default="processed_data.gaitway_reclassified", metavar="TABLE", help="of PostgreSQL: a table that the job makes and drops")
+    group.add_argument(
+        "--staging",
+        default="processed_data.gaitway_reclassified",
+        metavar="TABLE",
+        help="of PostgreSQL: a table that the job makes and drops",
+    )
     args = parser.parse_args()
-    needed = {"postgres": ["url"], "snowflake": ["account", "user", "key", "role", "warehouse"], "files": ["readings", "windows"], "kafka": ["brokers"]}
+    needed = {
+        "postgres": ["url"],
+        "snowflake": ["account", "user", "key", "role", "warehouse"],
+        "files": ["readings", "windows"],
+        "kafka": ["brokers"],
+    }
     for name in needed[args.source] + (["brokers"] if args.topic else []):
         if getattr(args, name) is None:
             parser.error(f"{args.source} needs --{name}" if name in needed[args.source] else f"--topic needs --{name}")
@@ -73,7 +107,9 @@ def options() -> argparse.Namespace:
     return args
 
 
-def outcomes(readings: DataFrame, windows: DataFrame, params: Params, silence: int, span: tuple[int | None, int | None]) -> DataFrame:
+def outcomes(
+    readings: DataFrame, windows: DataFrame, params: Params, silence: int, span: tuple[int | None, int | None]
+) -> DataFrame:
     """What comes of every session, each by itself and whole."""
     agents = [F.coalesce(name, F.lit(frames.NONE)).alias(name) for name in ("start", "end", "count")]
     revision = F.coalesce("revision", F.lit(0))
@@ -160,10 +196,11 @@ class Job:
         args = self.args
         if args.write and count == 0:
             return 0
-        if args.write and args.source == "postgres":
-            return self.place.write(changes.select(*sources.WINDOWS), args.staging)
+        windows = changes.select(*sources.WINDOWS)
+        if isinstance(self.place, in_postgres.Postgres) and args.write:
+            return self.place.write(windows, args.staging)
         if args.write:
-            return self.place.write(changes.select(*sources.WINDOWS), count)
+            return self.place.write(windows)
         records = contract.records(changes, self.params)
         if args.out is not None:
             return output.to_files(self.spark, records, args.out)

@@ -41,7 +41,9 @@ class Recomputed:
 class Session:
     """Takes a session's messages; `silence` in microseconds."""
 
-    def __init__(self, params: Params, silence: int, windows: SessionWindows | None = None, received: int | None = None) -> None:
+    def __init__(
+        self, params: Params, silence: int, windows: SessionWindows | None = None, received: int | None = None
+    ) -> None:
         self._silence = silence
         self.windows = windows or SessionWindows(params)
         #: When the agent had the last message.
@@ -51,11 +53,14 @@ class Session:
     def take(self, message: Message) -> list[Window]:
         """Gives the windows that the silence before it, and the message itself, close."""
         closed, before, self.received = [], self.received, message.received
-        if before is not None and message.received is not None:
-            if message.received - before >= self._silence and self.windows.has_open():
-                self.silences += 1
-                closed = self.windows.flush()
-        samples = (Sample(event_time(time), magnitude) for time, magnitude in zip(message.times, message.magnitudes, strict=True))
+        paused = before is not None and message.received is not None and message.received - before >= self._silence
+        if paused and self.windows.has_open():
+            self.silences += 1
+            closed = self.windows.flush()
+        samples = (
+            Sample(event_time(time), magnitude)
+            for time, magnitude in zip(message.times, message.magnitudes, strict=True)
+        )
         return closed + self.windows.observe(message.median, samples)
 
 

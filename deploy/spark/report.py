@@ -27,7 +27,9 @@ NOTES = {
 def sums(recomputed: Recomputed, outcome: Outcome) -> list[int]:
     """Of one session, in the order of `SUMS`."""
     changes = outcome.changes
-    relabelled, anew = (sum(told) for told in ([c.is_relabelled() for c in changes], [c.is_measured_anew() for c in changes]))
+    relabelled, anew = (
+        sum(told) for told in ([c.is_relabelled() for c in changes], [c.is_measured_anew() for c in changes])
+    )
     only_here = sum(change.old is None for change in changes)
     counts = (1, outcome.windows, len(changes), relabelled, anew, only_here)
     return [*counts, outcome.only_there, outcome.by_mean, outcome.open, outcome.other, recomputed.silences]
@@ -51,7 +53,9 @@ class Report:
             text += [*_table(self.lines), ""]
         text += [f"note: {_windows(self.sums[key])} {what}" for key, what in NOTES.items() if self.sums[key]]
         if self.sums["silences"]:
-            text.append(f"note: silence is taken to have closed windows {self.sums['silences']} times, by when the agent had the pushes")
+            text.append(
+                f"note: silence is taken to have closed windows {self.sums['silences']} times, by when the agent had the pushes"
+            )
         return "\n".join([*text, self._verdict()])
 
     def _verdict(self) -> str:
@@ -79,7 +83,13 @@ def _table(lines: list[dict]) -> list[str]:
     rows = [("DEVICE", "WAS", "IS", "WINDOWS", "BY STORED MEAN")]
     rows += [tuple(_plain(line[key]) for key in ("device", "was", "is", "windows", "byMean")) for line in lines]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return ["  ".join(cell.ljust(width) if at < 3 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in rows]
+    return [
+        "  ".join(
+            cell.ljust(width) if at < 3 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _plain(value: object) -> str:

@@ -31,11 +31,30 @@ def start(name: str) -> SparkSession:
 
 def add_window_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("windows", "as the agents are configured: [agent.windows]")
-    group.add_argument("--thresholds", default="2/8/20", metavar="A/B/C", help="mean magnitudes in m/s² below which a window is stationary, walking, running")
+    group.add_argument(
+        "--thresholds",
+        default="2/8/20",
+        metavar="A/B/C",
+        help="mean magnitudes in m/s² below which a window is stationary, walking, running",
+    )
     group.add_argument("--window", type=seconds, default=10.0, metavar="TIME", help="length of a window [default: 10s]")
-    group.add_argument("--slide", type=seconds, default=2.0, metavar="TIME", help="from one window's start to the next [default: 2s]")
-    group.add_argument("--lateness", type=seconds, default=10.0, metavar="TIME", help="how long windows wait for late readings [default: 10s]")
-    group.add_argument("--silence", type=seconds, default=30.0, metavar="TIME", help="after which the agent closes windows [default: 30s]")
+    group.add_argument(
+        "--slide", type=seconds, default=2.0, metavar="TIME", help="from one window's start to the next [default: 2s]"
+    )
+    group.add_argument(
+        "--lateness",
+        type=seconds,
+        default=10.0,
+        metavar="TIME",
+        help="how long windows wait for late readings [default: 10s]",
+    )
+    group.add_argument(
+        "--silence",
+        type=seconds,
+        default=30.0,
+        metavar="TIME",
+        help="after which the agent closes windows [default: 30s]",
+    )
 
 
 def params(args: argparse.Namespace) -> Params:
@@ -81,7 +100,13 @@ def kafka_options(brokers: str, properties: list[str]) -> dict[str, str]:
 def add_kafka_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("Kafka")
     group.add_argument("--brokers", metavar="HOST:PORT", help="brokers, divided by commas")
-    group.add_argument("--kafka-property", action="append", default=[], metavar="KEY=VALUE", help="of the client of Kafka, such as security.protocol=SSL; may be given more than once")
+    group.add_argument(
+        "--kafka-property",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the client of Kafka, such as security.protocol=SSL; may be given more than once",
+    )
 
 
 def has_topic(spark: SparkSession, options: dict[str, str], topic: str) -> bool:
@@ -92,7 +117,9 @@ def has_topic(spark: SparkSession, options: dict[str, str], topic: str) -> bool:
     try:
         admin = spark._jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
     except TypeError:
-        fail("the jars of Kafka are not there: give spark-submit --packages org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7")
+        fail(
+            "the jars of Kafka are not there: give spark-submit --packages org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7"
+        )
     try:
         return admin.listTopics().names().get().contains(topic)
     finally:

@@ -8,6 +8,8 @@ Kafka and files here; PostgreSQL and Snowflake in modules of their own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
@@ -31,7 +33,12 @@ ACTIVITY_VALUE = (
 def kafka(spark: SparkSession, options: dict[str, str], topic: str, stream: bool = False) -> DataFrame:
     """All that is committed in `topic`: without `read_committed` what a relay undid would be read too."""
     reader = spark.readStream if stream else spark.read
-    chosen = {"kafka.isolation.level": "read_committed", "subscribe": topic, "startingOffsets": "earliest", "includeHeaders": "true"}
+    chosen = {
+        "kafka.isolation.level": "read_committed",
+        "subscribe": topic,
+        "startingOffsets": "earliest",
+        "includeHeaders": "true",
+    }
     return reader.format("kafka").options(**options, **chosen).load()
 
 
@@ -69,7 +76,7 @@ def windows_of_rows(rows: DataFrame) -> DataFrame:
     return _select(rows, WINDOWS, _window(F.col))
 
 
-def _reading(value) -> dict[str, Column]:
+def _reading(value: Callable[[str], Column]) -> dict[str, Column]:
     named = {"device": "deviceId", "session": "sessionId", "agent": "agentId", "sensor": "sensorType"}
     columns = {name: value(key) for name, key in named.items()}
     columns |= {axis: value(axis).cast("double") for axis in "xyz"}
@@ -77,8 +84,14 @@ def _reading(value) -> dict[str, Column]:
     return columns | {"received": micros(value("receivedAt"))}
 
 
-def _window(value) -> dict[str, Column]:
-    named = {"device": "deviceId", "session": "sessionId", "agent": "agentId", "activity": "activity", "classifier": "classifier"}
+def _window(value: Callable[[str], Column]) -> dict[str, Column]:
+    named = {
+        "device": "deviceId",
+        "session": "sessionId",
+        "agent": "agentId",
+        "activity": "activity",
+        "classifier": "classifier",
+    }
     columns = {name: value(key) for name, key in named.items()}
     columns |= {"start": micros(value("windowStart")) * 1000, "end": micros(value("windowEnd")) * 1000}
     columns |= {"count": value("sampleCount").cast("long"), "revision": value("revision").cast("long")}
@@ -93,5 +106,7 @@ def _column(rows: DataFrame, wanted: str) -> str:
     """The name of a column as the file spells it."""
     found = next((name for name in rows.columns if name.upper() == wanted), None)
     if found is None:
-        raise ValueError(f"a column {wanted} is missing: the rows must have the table's columns, not only {', '.join(rows.columns)}")
+        raise ValueError(
+            f"a column {wanted} is missing: the rows must have the table's columns, not only {', '.join(rows.columns)}"
+        )
     return found

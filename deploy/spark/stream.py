@@ -35,12 +35,34 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="stream.py", description=__doc__.split("\n\n")[0])
     parser.add_argument("--topic", default="raw_sensor_data", help="that is read [default: raw_sensor_data]")
     parser.add_argument("--into", required=True, metavar="TOPIC", help="that is written, nobody else's")
-    parser.add_argument("--checkpoint", required=True, metavar="PATH", help="where the query keeps how far it is, and what is open")
+    parser.add_argument(
+        "--checkpoint", required=True, metavar="PATH", help="where the query keeps how far it is, and what is open"
+    )
     parser.add_argument("--revision", type=int, default=1, help="of the records [default: 1]")
-    parser.add_argument("--trigger", type=session.seconds, default=2.0, metavar="TIME", help="from one micro-batch to the next [default: 2s]")
-    parser.add_argument("--idle", type=session.seconds, default=600.0, metavar="TIME", help="after which a session of which nothing comes is over [default: 10m]")
-    parser.add_argument("--forget", type=session.seconds, default=30 * 86400.0, metavar="TIME", help="after which nothing is known of it any more [default: 30d]")
-    parser.add_argument("--at-once", type=int, metavar="RECORDS", help="most records in a micro-batch [default: all there are]")
+    parser.add_argument(
+        "--trigger",
+        type=session.seconds,
+        default=2.0,
+        metavar="TIME",
+        help="from one micro-batch to the next [default: 2s]",
+    )
+    parser.add_argument(
+        "--idle",
+        type=session.seconds,
+        default=600.0,
+        metavar="TIME",
+        help="after which a session of which nothing comes is over [default: 10m]",
+    )
+    parser.add_argument(
+        "--forget",
+        type=session.seconds,
+        default=30 * 86400.0,
+        metavar="TIME",
+        help="after which nothing is known of it any more [default: 30d]",
+    )
+    parser.add_argument(
+        "--at-once", type=int, metavar="RECORDS", help="most records in a micro-batch [default: all there are]"
+    )
     session.add_window_options(parser)
     session.add_kafka_options(parser)
     args = parser.parse_args()
@@ -63,7 +85,11 @@ class Sessions:
         self._idle, self._forget = (round(value * 1000) for value in (args.idle, args.forget))
 
     def __call__(self, key: tuple, chunks: Iterable[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
-        kept = json.loads(state.get[0]) if state.exists else {"windows": None, "received": None, "frame": None, "readings": []}
+        kept = (
+            json.loads(state.get[0])
+            if state.exists
+            else {"windows": None, "received": None, "frame": None, "readings": []}
+        )
         taker = self._session(kept)
         if state.hasTimedOut and kept["frame"] is None:
             state.remove()
@@ -95,7 +121,9 @@ class Sessions:
         whose = [None if pd.isna(part) else part for part in key]
         name, revision = self._params.rule.name(), self._revision
         epoch = contract.window_epoch(self._params, *whose, revision)
-        return pd.DataFrame([(*whose, *window, name, revision, epoch) for window in closed], columns=COLUMNS, dtype=object)
+        return pd.DataFrame(
+            [(*whose, *window, name, revision, epoch) for window in closed], columns=COLUMNS, dtype=object
+        )
 
 
 OUTPUT = f"{contract.WINDOW_SCHEMA}, epoch string"
@@ -112,7 +140,9 @@ def _in_order(chunks: Iterable[pd.DataFrame]) -> Iterator[tuple[list, list]]:
 def _message(frame: list, readings: list) -> Message:
     times = [time for time, _ in readings if time != frames.NONE]
     own = [(time, magnitude) for time, magnitude in readings if magnitude >= 0.0]
-    return Message(frames.known(frame[4]), lower_median(times), [time for time, _ in own], [magnitude for _, magnitude in own])
+    return Message(
+        frames.known(frame[4]), lower_median(times), [time for time, _ in own], [magnitude for _, magnitude in own]
+    )
 
 
 def windows_of(records: DataFrame, sessions: Sessions) -> DataFrame:
@@ -144,8 +174,12 @@ def claim(spark: SparkSession, checkpoint: str, wanted: dict) -> None:
     found = json.loads(bytes(stream.readAllBytes()))
     stream.close()
     if found != wanted:
-        differ = ", ".join(f"{key} {found.get(key)} there, {value} here" for key, value in wanted.items() if found.get(key) != value)
-        session.fail(f"the checkpoint {checkpoint} is of other parameters ({differ}): name another --checkpoint and another --into")
+        differ = ", ".join(
+            f"{key} {found.get(key)} there, {value} here" for key, value in wanted.items() if found.get(key) != value
+        )
+        session.fail(
+            f"the checkpoint {checkpoint} is of other parameters ({differ}): name another --checkpoint and another --into"
+        )
 
 
 def main() -> None:
@@ -158,8 +192,13 @@ def main() -> None:
     spark = session.start("gaitway stream")
     for topic in (args.topic, args.into):
         if not session.has_topic(spark, kafka, topic):
-            session.fail(f"there is no topic {topic} at {args.brokers}: create it, --into with as many partitions as --topic has")
-    wanted = {name: getattr(args, name) for name in ("topic", "into", "revision", "thresholds", "window", "slide", "lateness", "silence")}
+            session.fail(
+                f"there is no topic {topic} at {args.brokers}: create it, --into with as many partitions as --topic has"
+            )
+    wanted = {
+        name: getattr(args, name)
+        for name in ("topic", "into", "revision", "thresholds", "window", "slide", "lateness", "silence")
+    }
     claim(spark, args.checkpoint, wanted)
     rate = {"maxOffsetsPerTrigger": str(args.at_once)} if args.at_once else {}
     records = sources.kafka(spark, kafka | rate, args.topic, stream=True)

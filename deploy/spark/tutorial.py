@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("--topic", default="raw_sensor_data")
     parser.add_argument("--into", required=True, metavar="TOPIC")
     parser.add_argument("--checkpoint", required=True, metavar="PATH")
-    parser.add_argument("--isolation", default="read_committed", help="read_uncommitted shows what the change is good for")
+    parser.add_argument(
+        "--isolation", default="read_committed", help="read_uncommitted shows what the change is good for"
+    )
     parser.add_argument("--once", action="store_true", help="what is there, and no more")
     args = parser.parse_args()
     spark = SparkSession.builder.appName("tutorial").config("spark.sql.session.timeZone", "UTC").getOrCreate()
@@ -60,7 +62,10 @@ def main() -> None:
     )
     magnitude = F.col("avg_magnitude")
     activity = (
-        F.when(magnitude < 2.0, "stationary").when(magnitude < 8.0, "walking").when(magnitude < 20.0, "running").otherwise("sprinting")
+        F.when(magnitude < 2.0, "stationary")
+        .when(magnitude < 8.0, "walking")
+        .when(magnitude < 20.0, "running")
+        .otherwise("sprinting")
     )
     told = windows.select(
         F.date_format("window.end", "yyyy-MM-dd HH:mm:ss").alias("timestamp"),

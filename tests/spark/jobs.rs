@@ -26,7 +26,7 @@ pub(crate) fn check() -> String {
     run(Command::new("python3").env("PYTHONDONTWRITEBYTECODE", "1").arg(format!("{JOBS}/check.py")).arg(data), 0)
 }
 
-/// A Python with PySpark, in a virtual environment below the target folder, and the jars beside it. Of several processes
+/// A Python with `PySpark`, in a virtual environment below the target folder, and the jars beside it. Of several processes
 /// that need it one makes it.
 struct Spark {
     bin: PathBuf,
