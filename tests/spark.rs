@@ -73,6 +73,21 @@ impl Filling {
         serde_json::from_str(&jobs::ended(&mut self.command(filled, more), 0)).unwrap()
     }
 
+    /// Kills a run when all is staged and nothing else is left to do than to add it.
+    fn kill_at_work(&self, filled: &Filled, more: &[&str]) {
+        self.reader.run("BEGIN; LOCK TABLE processed_data.user_activity_processed IN SHARE MODE");
+        let mut job = jobs::Running::start(self.command(filled, more), filled.house.dir.path());
+        let waits = "SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+                      WHERE NOT l.granted AND a.query LIKE '%INSERT INTO processed_data.user_activity_processed%'
+                        AND a.datname = current_database()";
+        await_that("the run adds its rows", || {
+            job.assert_runs();
+            self.reader.number(waits) > 0
+        });
+        job.kill();
+        self.reader.run("COMMIT");
+    }
+
     /// `gaitway` over it.
     fn gaitway(&self, code: i32, args: &[&str]) -> Value {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gaitway"));
@@ -117,9 +132,10 @@ fn a_whole_warehouse_is_computed_anew_as_gaitway_does_it() {
     assert!(refused.contains("another run writes revisions"), "{refused}");
     by_spark.reader.run("COMMIT");
 
-    // What a run that was killed has left is no matter.
-    by_spark.reader.run("CREATE TABLE processed_data.gaitway_reclassified AS SELECT 1 AS left_behind");
     let other = ["--thresholds", OTHER, "--write"];
+    by_spark.kill_at_work(&filled, &other);
+    assert_eq!(by_spark.reader.number(WINDOWS) as u64, windows, "a run that was killed wrote nothing");
+
     let written = by_spark.job(&filled, &other);
     assert_eq!(written["written"].as_u64(), Some(windows), "{written}");
     let expected = by_gaitway.gaitway(0, &[&["reclassify"], &other[..]].concat());

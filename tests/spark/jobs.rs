@@ -113,6 +113,12 @@ impl Running {
         }
     }
 
+    /// Kills it at this very moment.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Ends it as an operator does.
     pub(crate) fn terminate(&mut self) {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
