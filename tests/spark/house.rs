@@ -6,6 +6,7 @@ use std::process::Command;
 
 use rdkafka::Message as _;
 use rdkafka::config::ClientConfig;
+use rdkafka::message::OwnedMessage;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::Value;
 
@@ -42,17 +43,17 @@ impl Filled {
         let output = replay.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         await_drained(&house.path("agent/spool.db"));
-        let told = windows(&house.topic("activity")).collect();
+        let told = windows(&topic::read(kafka::broker(), &house.topic("activity"))).collect();
         let readings = topic::read(kafka::broker(), &house.topic("raw")).len();
         assert!(topic::count_uncommitted(kafka::broker(), &house.topic("raw")) > readings, "what was undone is there");
         Self { house, told, readings }
     }
 }
 
-/// Windows in a topic, by device and start.
-pub(crate) fn windows(topic: &str) -> impl Iterator<Item = ((String, String), Value)> {
-    topic::read(kafka::broker(), topic).into_iter().map(|message| {
-        let value: Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+/// The windows that records tell, by device and start.
+pub(crate) fn windows(records: &[OwnedMessage]) -> impl Iterator<Item = ((String, String), Value)> {
+    records.iter().map(|record| {
+        let value: Value = serde_json::from_slice(record.payload().unwrap()).unwrap();
         let text = |key: &str| value[key].as_str().unwrap().to_owned();
         ((text("deviceId"), text("windowStart")), value)
     })
