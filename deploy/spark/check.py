@@ -149,6 +149,31 @@ def wild_times_count_for_nothing(_: Path) -> None:
 
 
 @check
+def a_jump_is_confirmed_by_what_is_near_it(_: Path) -> None:
+    windows = SessionWindows(Params())
+    windows.observe(DAY, samples(0))
+    assert windows.observe(None, samples(2 * 3600)) == []
+    # An hour and a half after what waits: it takes its place.
+    assert windows.observe(None, samples(3.5 * 3600)) == []
+    told = windows.observe(None, samples(3.5 * 3600 + 1))
+    assert starts(told) == [-8, -6, -4, -2, 0] and windows.flush()[-1].count == 2
+
+
+@check
+def a_lonely_reading_is_held_against_the_sessions_rate(_: Path) -> None:
+    windows = SessionWindows(Params())
+    dense, thin = [tick / 50 for tick in range(600)], [12 + tick / 10 for tick in range(200)]
+    windows.observe(None, samples(*dense, *thin, magnitude=5.0))
+    windows.observe(None, samples(52, magnitude=5.0))
+    # Too late for every window, and so for the rate.
+    assert windows.observe(None, samples(1)) == []
+    last = windows.flush()[-1]
+    # Of the last sixteen slides with readings five have 100, ten 20, and one 1: the third quartile is 100.
+    assert (last.count, last.start) == (1, DAY + 52 * SECOND)
+    assert last.confidence == Threshold().confidence(5.0, 1 / 500) < Threshold().confidence(5.0, 1 / 100)
+
+
+@check
 def times_are_read_as_spark_reads_them(_: Path) -> None:
     second = 1_700_259_614 * SECOND
     for time, read in (
