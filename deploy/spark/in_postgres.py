@@ -12,7 +12,6 @@ import os
 import secrets
 
 from py4j.java_gateway import JavaObject
-from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
 from contract import RECLASSIFIED
@@ -161,14 +160,6 @@ def _run(connection: JavaObject, sql: str) -> int:
         return statement.executeUpdate(sql)
     finally:
         statement.close()
-
-
-def said(error: Py4JJavaError) -> str:
-    """What the driver says, without Java's trace."""
-    cause = error.java_exception
-    while cause.getCause() is not None:
-        cause = cause.getCause()
-    return f"PostgreSQL: {cause.getMessage()}"
 
 
 def _part(key: str) -> str:

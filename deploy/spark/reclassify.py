@@ -180,8 +180,9 @@ class Job:
             windows = sources.files(spark, args.windows, args.format, sources.ACTIVITY_VALUE)
             return sources.readings_of_rows(readings), sources.windows_of_rows(windows)
         kafka = session.kafka_options(args.brokers, args.kafka_property)
-        readings = sources.kafka(spark, kafka, args.readings or "raw_sensor_data")
-        windows = sources.kafka(spark, kafka, args.windows or "processed_activity")
+        topics = (args.readings or "raw_sensor_data", args.windows or "processed_activity")
+        session.need_topics(spark, kafka, *topics)
+        readings, windows = (sources.kafka(spark, kafka, topic) for topic in topics)
         return sources.readings_of_records(readings), sources.windows_of_records(windows)
 
     def wanted(self, rows: DataFrame) -> DataFrame:
@@ -207,11 +208,12 @@ class Job:
         if args.topic is None:
             return None
         kafka = session.kafka_options(args.brokers, args.kafka_property)
-        if not session.has_topic(self.spark, kafka, args.topic):
-            raise ValueError(f"there is no topic {args.topic} at {args.brokers}: create it")
         return output.to_kafka(self.spark, records, kafka, args.topic)
 
     def run(self) -> int:
+        if self.args.topic is not None:
+            kafka = session.kafka_options(self.args.brokers, self.args.kafka_property)
+            session.need_topics(self.spark, kafka, self.args.topic)
         readings, windows = (self.wanted(rows) for rows in self.read())
         silence = round(self.args.silence * 1_000_000)
         found = outcomes(readings, windows, self.params, silence, (self.args.since, self.args.until))
@@ -238,7 +240,7 @@ def main() -> int:
     except (in_postgres.Refused, PySparkException, ValueError) as error:
         session.fail(str(error))
     except Py4JJavaError as error:
-        session.fail(in_postgres.said(error) if args.source == "postgres" else str(error))
+        session.fail(f"{args.source}: {session.innermost(error)}")
     finally:
         job.close()
         job.spark.stop()

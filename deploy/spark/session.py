@@ -6,7 +6,9 @@ import argparse
 import datetime
 import sys
 from pathlib import Path
+from typing import NoReturn
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from classify import Threshold
@@ -14,6 +16,8 @@ from windows import SECOND, Params
 
 #: What executors run of these files.
 MODULES = ("classify.py", "windows.py", "recompute.py", "compare.py", "contract.py", "frames.py", "report.py")
+
+KAFKA = "org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7"
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -109,24 +113,38 @@ def add_kafka_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def has_topic(spark: SparkSession, options: dict[str, str], topic: str) -> bool:
-    """Whether Kafka has it. A producer of Spark's waits a minute for one that is not there, and says less."""
+def need_topics(spark: SparkSession, options: dict[str, str], *topics: str) -> None:
+    """Ends the job where Kafka lacks one. Spark waits a minute for what is not there, and says less."""
     properties = spark._jvm.java.util.Properties()
-    for key, value in options.items():
+    for key, value in {"kafka.default.api.timeout.ms": "20000", "kafka.request.timeout.ms": "15000", **options}.items():
         properties.setProperty(key.removeprefix("kafka."), value)
     try:
         admin = spark._jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
     except TypeError:
-        fail(
-            "the jars of Kafka are not there: give spark-submit --packages org.apache.spark:spark-sql-kafka-0-10_2.12:3.5.7"
-        )
+        fail(f"the jars of Kafka are not there: give spark-submit --packages {KAFKA}")
+    brokers = options["kafka.bootstrap.servers"]
     try:
-        return admin.listTopics().names().get().contains(topic)
+        there = set(admin.listTopics().names().get())
+    except Py4JJavaError as error:
+        fail(f"Kafka at {brokers} does not answer: {innermost(error)}")
     finally:
         admin.close()
+    for topic in topics:
+        if topic not in there:
+            fail(
+                f"there is no topic {topic} at {brokers}: create it, one that is written with as many partitions as the raw one"
+            )
 
 
-def fail(sentence: str) -> None:
+def innermost(error: Py4JJavaError) -> str:
+    """What Java says, without its trace."""
+    cause = error.java_exception
+    while cause.getCause() is not None:
+        cause = cause.getCause()
+    return cause.getMessage()
+
+
+def fail(sentence: str) -> NoReturn:
     """Ends the job: it could not ask, or not write."""
     print(f"gaitway spark: {sentence}", file=sys.stderr)
     sys.exit(2)

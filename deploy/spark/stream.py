@@ -190,11 +190,7 @@ def main() -> None:
     except ValueError as error:
         session.fail(str(error))
     spark = session.start("gaitway stream")
-    for topic in (args.topic, args.into):
-        if not session.has_topic(spark, kafka, topic):
-            session.fail(
-                f"there is no topic {topic} at {args.brokers}: create it, --into with as many partitions as --topic has"
-            )
+    session.need_topics(spark, kafka, args.topic, args.into)
     wanted = {
         name: getattr(args, name)
         for name in ("topic", "into", "revision", "thresholds", "window", "slide", "lateness", "silence")
