@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::harness::python::python;
+
 pub(crate) const JOBS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/spark");
 
 /// What `command` said. A program that is not there, or that ends with another code, fails the test.
@@ -26,8 +28,7 @@ pub(crate) fn check() -> String {
     run(Command::new("python3").env("PYTHONDONTWRITEBYTECODE", "1").arg(format!("{JOBS}/check.py")).arg(data), 0)
 }
 
-/// A Python with `PySpark`, in a virtual environment below the target folder, and the jars beside it. Of several processes
-/// that need it one makes it.
+/// A Python with `PySpark`, and the jars beside it.
 struct Spark {
     bin: PathBuf,
     home: PathBuf,
@@ -37,18 +38,8 @@ struct Spark {
 fn spark() -> &'static Spark {
     static SPARK: OnceLock<Spark> = OnceLock::new();
     SPARK.get_or_init(|| {
-        let wanted = fs::read_to_string(format!("{JOBS}/requirements.txt")).unwrap();
+        let bin = python("spark-python", &Path::new(JOBS).join("requirements.txt")).with_file_name("");
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let (folder, made) = (target.join("spark-python"), target.join("spark-python.made"));
-        let (lock, bin) = (File::create(target.join("spark-python.lock")).unwrap(), folder.join("bin"));
-        lock.lock().unwrap();
-        if fs::read_to_string(&made).ok().as_ref() != Some(&wanted) {
-            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), 0);
-            let pip =
-                ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--requirement"];
-            run(Command::new(bin.join("python")).args(pip).arg(format!("{JOBS}/requirements.txt")), 0);
-            fs::write(&made, wanted).unwrap();
-        }
         let home = "import os, pyspark; print(os.path.dirname(pyspark.__file__))";
         let home = run(Command::new(bin.join("python")).args(["-c", home]), 0).trim().into();
         let jars = format!("{}/deploy/dev/jars.sh", env!("CARGO_MANIFEST_DIR"));
