@@ -84,7 +84,7 @@ def agreement(source):
     raw = panels.session_link(source, "Raw signals of this interval", "raw", phone=phone, session=False)
     made = made.override_by_name("Agreement", [panels.prop("links", [raw])])
     for column in panels.FOR_LINKS:
-        made = made.override_by_name(column, panels.hidden())
+        made = made.override_by_name(column, panels.hidden(made))
     return (
         made.interval("5m")
         .max_data_points(200)

@@ -179,8 +179,8 @@ def timeline(source):
         ])])
     )
     for column in ("first_ms", *panels.FOR_LINKS):
-        made = made.override_by_name(column, panels.hidden())
-    return made.override_by_name("Session", panels.hidden("string"))
+        made = made.override_by_name(column, panels.hidden(made))
+    return made.override_by_name("Session", panels.hidden(made, "string"))
 
 
 def magnitude(source):
@@ -227,8 +227,8 @@ def magnitude(source):
             panels.session_link(source, "Raw signals, a minute around", "raw", phone=phone)])])
     )
     for column in panels.FOR_LINKS:
-        made = made.override_by_name(column, panels.hidden())
-    return made.override_by_name("Session", panels.hidden("string"))
+        made = made.override_by_name(column, panels.hidden(made))
+    return made.override_by_name("Session", panels.hidden(made, "string"))
 
 
 def recent(source):
@@ -272,7 +272,7 @@ def recent(source):
         .override_by_name("Session", [panels.prop("unit", "string"), panels.prop("links", links)])
     )
     for column in panels.FOR_LINKS:
-        made = made.override_by_name(column, panels.hidden())
+        made = made.override_by_name(column, panels.hidden(made))
     return made
 
 

@@ -146,7 +146,7 @@ def sessions(source):
     for name in panels.ACTIVITIES:
         made = made.override_by_name(name, minutes)
     for column in panels.FOR_LINKS:
-        made = made.override_by_name(column, panels.hidden())
+        made = made.override_by_name(column, panels.hidden(made))
     return made
 
 

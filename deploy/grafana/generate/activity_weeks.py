@@ -45,7 +45,7 @@ def days(source):
         .line_width(0)
     )
     for column in panels.FOR_LINKS:
-        made = made.override_by_name(column, panels.hidden())
+        made = made.override_by_name(column, panels.hidden(made))
     span = f"from={panels.moment('from_ms')}&to={panels.moment('to_ms')}"
     url = f"/d/{source.dashboard_uid('activity')}?${{phone:queryparam}}&${{zone:queryparam}}&{span}"
     return panels.activity_colours(made, [panels.prop("links", [panels.link("Activity of this day", url)])])

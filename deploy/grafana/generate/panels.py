@@ -1,6 +1,7 @@
 """What all dashboards have in common: how a panel, a variable, a link look, and the colours of the activities."""
 
 from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.builders.common import VizLegendOptions, VizTooltipOptions
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
@@ -54,13 +55,11 @@ def fixed(name):
     return prop("color", {"mode": "fixed", "fixedColor": name})
 
 
-def hidden(unit="none"):
+def hidden(made, unit="none"):
     """Of a column that only links read; a name among them has the unit `string`, or it is taken for a number."""
-    return [
-        prop("unit", unit),
-        prop("custom.hidden", True),
-        prop("custom.hideFrom", {"legend": True, "tooltip": True, "viz": True}),
-    ]
+    if isinstance(made, table.Panel):
+        return [prop("unit", unit), prop("custom.hidden", True)]
+    return [prop("unit", unit), prop("custom.hideFrom", {"legend": True, "tooltip": True, "viz": True})]
 
 
 def transform(name, **options):

@@ -96,7 +96,7 @@ def session_links(source):
 
 def hide(made):
     for column in panels.FOR_LINKS:
-        made = made.override_by_name(column, panels.hidden())
+        made = made.override_by_name(column, panels.hidden(made))
     return made
 
 

@@ -314,7 +314,7 @@ def readings(source):
     ])
     made = made.override_by_name("Time", [*precise, near]).override_by_name("Received", precise)
     for column in ("near_from_ms", "near_to_ms", *panels.FOR_LINKS):
-        made = made.override_by_name(column, panels.hidden())
+        made = made.override_by_name(column, panels.hidden(made))
     for name in ("x", "y", "z", "Magnitude"):
         made = made.override_by_name(name, [panels.prop("decimals", 4)])
     return made.override_by_name("Reading", [panels.prop("custom.inspect", True)])
