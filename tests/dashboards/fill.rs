@@ -17,7 +17,7 @@ use crate::postgres_server::Database;
 const SILENCE: &str = "silence = \"8s\"\n";
 
 /// What the check's Python expects of the windows that are classified again.
-const AGAIN: [&str; 5] = ["--device", "phone-2", "--thresholds", "1/9.5/20", "--write"];
+const AGAIN: [&str; 5] = ["--device", "phone-2", "--thresholds", "1/9.5/14", "--write"];
 
 pub(crate) struct Filled {
     pub(crate) postgres: Database,

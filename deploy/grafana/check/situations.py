@@ -40,6 +40,14 @@ def situations(now_ms):
                   one=("phone-1", "s-full-0003", "gyroscope")),
         Situation("two", moment_ms("2025-03-26T23:57:00"), moment_ms("2025-03-30T01:03:00"), ("phone-2", "o'hara"),
                   zone="America/New_York", minutes=-240, one=("o'hara", "s-summer-time-06", "accelerometer")),
+        Situation("one of several", moment_ms("2025-03-17T12:00:00"), moment_ms("2025-03-31T12:00:00"), ("phone-2",),
+                  ("s-midnight-04",), one=("phone-2", "s-midnight-04", "pedometer")),
+        # Begins and ends where windows do, and slices.
+        Situation("edges", moment_ms("2025-03-25T17:31:00"), moment_ms("2025-03-25T17:34:00")),
+        # Only the day before has anything.
+        Situation("day after", moment_ms("2025-03-26T12:00:00"), moment_ms("2025-03-26T18:00:00")),
+        # To the millisecond as long after the last window as a phone may be silent.
+        Situation("just silent", moment_ms("2025-03-30T00:50:00"), moment_ms("2025-03-30T01:06:10"), ("o'hara",)),
         Situation("now", now_ms - 1_200_000, now_ms + 1_200_000, zone="Asia/Kolkata", minutes=330,
                   one=("phone-ahead", "s-ahead-0008", "accelerometer")),
         Situation("nothing", moment_ms("2025-01-01T00:00:00"), moment_ms("2025-01-02T00:00:00")),

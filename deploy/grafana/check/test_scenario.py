@@ -32,7 +32,7 @@ class Scenario(unittest.TestCase):
     def test_windows(self):
         again = {one.revision for one in self.truth.windows if one.device == scenario.RECLASSIFIED}
         self.assertEqual(again, {1})
-        self.assertEqual({one.activity for one in self.truth.windows}, {"stationary", "walking", "running"})
+        self.assertEqual({one.activity for one in self.truth.windows}, {"stationary", "walking", "running", "sprinting"})
 
     def test_ways_and_steps(self):
         rows = self.truth.by_session["phone-1", "s-full-0003"]
