@@ -14,7 +14,7 @@ use crate::harness::{await_that, kafka};
 use crate::postgres_server::Database;
 
 /// Nothing that is pushed here pauses for so long.
-const SILENCE: &str = "silence = \"8s\"\n";
+const SILENCE: &str = "silence = \"15s\"\n";
 
 /// What the check's Python expects of the windows that are classified again.
 const AGAIN: [&str; 5] = ["--device", "phone-2", "--thresholds", "1/9.5/14", "--write"];

@@ -24,6 +24,8 @@ class Asked:
         self.query, self.rows, self.ms, self.wrong = query, 0, 0.0, []
         #: What is looked at for its plan.
         self.planned = None
+        #: Whether an alert rule's condition has held.
+        self.fired = False
 
     @property
     def verdict(self):
@@ -80,6 +82,26 @@ def computed(ask):
     return place[0]
 
 
+def fires(rule, answer):
+    """Whether a rule's condition holds for any of its values."""
+    evaluator = next(step["model"] for step in rule["data"] if step["refId"] == rule["condition"])["conditions"][0]["evaluator"]
+    limits = evaluator["params"]
+    holds = {
+        "gt": lambda value: value > limits[0], "lt": lambda value: value < limits[0],
+        "outside_range": lambda value: not limits[0] <= value <= limits[1],
+    }[evaluator["type"]]
+    return any(holds(row[-1]) for row in answer.rows)
+
+
+def silent(all_asked):
+    """Rules that no situation makes fire, whatever the data source."""
+    fired = defaultdict(bool)
+    for one in all_asked:
+        if one.query.kind == "alert":
+            fired[one.query.title] |= one.fired
+    return (f"rule {title} never fires" for title, has in sorted(fired.items()) if not has)
+
+
 def answered(asked, ask, warehouse, compute, defined):
     query = ask.query
     try:
@@ -95,6 +117,7 @@ def answered(asked, ask, warehouse, compute, defined):
             if answer.kinds[0] not in ("time", None) or times != sorted(times):
                 asked.wrong.append(f"{ask.situation.name}: times do not ascend")
         asked.rows += len(answer.rows)
+        asked.fired |= ask.is_alert and fires(query.panel, answer)
         if ask.situation.name == PLANNED:
             asked.planned = sql
     except Exception as error:  # Whatever a warehouse says is the verdict.
@@ -187,6 +210,8 @@ def main(arguments):
     })
     all_asked = list(ask_all(found, ways, truth, defined))
     ask_broken(all_asked, ways, truth, defined)
+    if not arguments.only:
+        problems += silent(all_asked)
     look_at_plans(all_asked, ways)
     table(all_asked)
     for problem in problems:

@@ -157,8 +157,9 @@ def troubled(pushes):
     lost = {41, 42, 200}
     pushes = [push for push in pushes if push.message_id not in lost]
     pushes[60], pushes[61] = pushes[61], pushes[60]
-    late = pushes.pop(90)
-    pushes.insert(115, late)
+    late = pushes[90:104]
+    del pushes[90:104]
+    pushes[115:115] = late
     pushes.insert(130, pushes[128])
     pushes[150].message_id = None
     return pushes
@@ -172,6 +173,7 @@ PAST = (
     ("phone-1", "s-beside-0010", "motionsense/ms08", ("wlk_15", "ups_3"), "2025-03-25T17:32:00"),
     ("phone-2", "s-midnight-04", "wisdm2019/wi1604", ("A_walking", "B_jogging", "D_sitting"), "2025-03-26T23:55:00"),
     ("phone-2", "s-troubled-05", "motionsense/ms13", ("jog_9", "sit_13", "ups_4", "wlk_8"), "2025-03-27T10:00:00"),
+    ("phone-2", "s-third-day-11", "wisdm2019/wi1604", ("C_stairs",), "2025-03-28T08:00:00"),
     ("o'hara", "s-summer-time-06", "motionsense/ms08", ("jog_9", "dws_1", "std_14"), "2025-03-30T00:57:00"),
 )
 WORDS = ("walking", "Running", "stationary", "unknown", "cycling")

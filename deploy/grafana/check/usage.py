@@ -33,7 +33,7 @@ def hours():
     for number in range(0, 21 * 24, 5):
         at = begin + number * HOUR_MS
         found += [
-            Hour(at, "WAREHOUSE_METERING", "GAITWAY_READ", None, 0.03 + number / 10_000, 0),
+            Hour(at, "WAREHOUSE_METERING", "GAITWAY_READ", None, 0.15 + number / 10_000, 0),
             Hour(at, "WAREHOUSE_METERING", "ANOTHER", None, 5.0, 0),
             Hour(at, "SNOWPIPE_STREAMING", "ACTIVITY_RECORDS-STREAMING", "ACTIVITY_DB", 0.001, 40_000_000 + number),
             Hour(at, "SNOWPIPE_STREAMING", "THEIRS", "OTHER_DB", 3.0, 999),
