@@ -25,9 +25,10 @@ pub(super) async fn advice(client: &impl GenericClient) -> Result<Option<String>
 
 fn sentence(in_parts: bool) -> String {
     // A table in parts, as a hypertable is, takes no index CONCURRENTLY.
-    let (how, when) = match in_parts {
-        false => (" CONCURRENTLY", "one statement after the other, while the sink goes on"),
-        true => ("", "when the sink may wait for as long as it takes"),
+    let (how, when) = if in_parts {
+        ("", "when the sink may wait for as long as it takes")
+    } else {
+        (" CONCURRENTLY", "one statement after the other, while the sink goes on")
     };
     format!(
         "raw_data.raw_by_session is of sessionid alone, so that a sensor of one session is read slowly; let the tables' \
