@@ -70,6 +70,12 @@ pub fn refuses(record: &Record<'_>) -> Option<String> {
     refusal::of(record)
 }
 
+/// The SQL that makes tables, indexes and views, and may be run again. Partitions beside the default one are made by the
+/// sink, or by whoever runs what it asks for.
+pub fn script() -> String {
+    setup::script()
+}
+
 /// Why a warehouse cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -174,9 +180,13 @@ impl Ledger for Warehouse {
 
     /// Makes partitions ahead and drops old ones, now and then.
     fn tend(&mut self) -> Result<(), LedgerError> {
-        if !self.house.is_due() {
-            return Ok(());
-        }
+        if self.house.is_due() { self.keep_house() } else { Ok(()) }
+    }
+}
+
+impl Warehouse {
+    /// Makes partitions ahead and drops old ones, at once; see [`Options::keep_raw`].
+    pub fn keep_house(&mut self) -> Result<(), LedgerError> {
         let Some(mut session) = self.session.take() else { return Ok(()) };
         let Self { options, server, driver, told, house, .. } = self;
         match driver.run(house.keep(&mut session.client, options, server, told)) {

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use gaitway_proto::ledger::LedgerError;
+use gaitway_proto::schema::{Dialect, ddl_script};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient};
 
@@ -181,6 +182,12 @@ pub(super) async fn look(client: &impl GenericClient) -> Result<Found, tokio_pos
         found.forbidden.push((row.try_get(0)?, row.try_get(1)?));
     }
     Ok(found)
+}
+
+/// What makes everything, for whoever makes it by hand.
+pub(super) fn script() -> String {
+    let tables = ddl_script(Dialect::Postgres);
+    format!("{tables}\n{VIEWS}\n\nCOMMENT ON SCHEMA activity IS '{}';\n", views_mark())
 }
 
 fn views_mark() -> String {
