@@ -198,7 +198,7 @@ fn views_of_a_record_know_its_name_and_tell_no_more_than_the_file_does() {
 fn a_table_with_the_name_of_a_view_is_left_alone() {
     let home = told();
     home.reader().execute_batch("DROP VIEW locations; CREATE TABLE locations (mine); DROP VIEW latency").unwrap();
-    let _again = Warehouse::open(&home.path(), &Options::default()).unwrap();
+    let _again = Warehouse::open(home.path(), &Options::default()).unwrap();
     assert_eq!(lines(&home, "SELECT count(*) FROM locations"), ["0"]);
     assert_eq!(lines(&home, "SELECT count(*) FROM latency"), ["1"]);
 }

@@ -135,6 +135,10 @@ fn a_warehouse_of_an_earlier_version_gets_the_views_and_is_told_which_index_to_r
     let columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'raw_data.raw_by_session'::regclass";
     assert_eq!(admin.number(columns), 1, "a table with rows gets no index by itself");
 
+    admin.run("CREATE TABLE part () INHERITS (raw_data.activity_records)");
+    let told = looked_at(&database.url).to_string();
+    assert!(told.contains("CREATE INDEX raw_by_sensor") && !told.contains("CONCURRENTLY"), "{told}");
+    admin.run("DROP TABLE part");
     let told = looked_at(&database.url);
     assert_eq!((told.count(Grade::Fail), told.count(Grade::Warn)), (0, 1), "{told}");
     let told = told.to_string();
