@@ -187,7 +187,9 @@ fn of_many_who_keep_house_at_once_each_finds_it_done() {
             }
         };
         let keepers = [0, 1, 2].map(|which| Builder::new().spawn_scoped(scope, move || keep(which)).unwrap());
-        keepers.map(|keeper| keeper.join().unwrap());
+        for keeper in keepers {
+            keeper.join().unwrap();
+        }
     });
     assert_eq!(count(&admin, "raw_data.activity_records"), 3 * 10 * 20);
     assert_eq!(count(&admin, "raw_data.raw_default"), 0);

@@ -40,17 +40,21 @@ fn look_ahead(found: &Found, server: &Server, checkup: &mut Checkup) {
     let subject = format!("partitions of {TABLE}");
     let Plan { make, notices, .. } = plan::plan(&found.standing);
     let now = found.standing.now;
-    let covering = found.standing.parts.iter().find(|part| part.from <= now && now < part.to);
+    let parts = &found.standing.parts;
+    let covering = parts.iter().any(|part| part.from <= now && now < part.to);
     for notice in notices {
         checkup.warn(&subject, notice);
     }
-    let mut reach = now;
-    while let Some(part) = found.standing.parts.iter().find(|part| part.from <= reach && reach < part.to) {
+    let begin =
+        if covering { now } else { parts.iter().map(|part| part.from).filter(|from| *from > now).min().unwrap_or(now) };
+    let mut reach = begin;
+    while let Some(part) = parts.iter().find(|part| part.from <= reach && reach < part.to) {
         reach = part.to;
     }
-    match (make.is_empty(), covering.is_some(), found.may_make) {
+    match (make.is_empty(), covering, found.may_make) {
         (true, ..) | (false, true, true) => {
-            checkup.ok(&subject, format!("{}, made ahead until {}", found.standing.parts.len(), shown(reach)));
+            let first = if covering { String::new() } else { format!(" from {}", shown(begin)) };
+            checkup.ok(&subject, format!("{}, made ahead{first} until {}", parts.len(), shown(reach)));
         }
         (false, false, true) => {
             checkup.warn(&subject, "none takes what is stored now: gaitway sink makes it when it starts");
@@ -92,7 +96,7 @@ async fn look_at_default(client: &Client, default: Option<&Default>, checkup: &m
         return Ok(());
     };
     if default.strays == Some(true) {
-        let count = format!("SELECT count(*) FROM (SELECT FROM {} LIMIT {MOST}) AS some", default.name);
+        let count = format!("SELECT count(*) FROM (SELECT FROM {} LIMIT {MOST}) AS first", default.name);
         let count: i64 = client.query_one(&count, &[]).await?.try_get(0)?;
         let rows = if count == MOST { format!("{MOST} rows or more") } else { format!("{count} rows") };
         checkup.warn(
