@@ -62,13 +62,9 @@ fn wanted(timescale: bool) -> Vec<Wanted> {
             }
         })
         .collect();
-    let table = format!("{PROGRESS_SCHEMA}.{PROGRESS}");
     wanted.push(Wanted {
-        ddl: vec![format!(
-            "CREATE TABLE IF NOT EXISTS {table} (source text PRIMARY KEY, position bigint NOT NULL, \
-             updated_at timestamptz NOT NULL DEFAULT now())"
-        )],
-        table,
+        ddl: vec![progress()],
+        table: format!("{PROGRESS_SCHEMA}.{PROGRESS}"),
         columns: vec![
             ("source".to_owned(), "text"),
             ("position".to_owned(), "bigint"),
@@ -76,6 +72,14 @@ fn wanted(timescale: bool) -> Vec<Wanted> {
         ],
     });
     wanted
+}
+
+/// What makes the table of marks.
+pub(super) fn progress() -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {PROGRESS_SCHEMA}.{PROGRESS} (source text PRIMARY KEY, position bigint NOT NULL, \
+         updated_at timestamptz NOT NULL DEFAULT now())"
+    )
 }
 
 /// As `format_type` spells the type.

@@ -142,7 +142,7 @@ async fn keep(client: &mut Client, options: &Options, server: &Server, told: &mu
         }
         return Ok(());
     }
-    let lock = format!("SET lock_timeout TO '2s'; SELECT pg_advisory_lock({LOCK}); SET lock_timeout TO 0");
+    let lock = format!("SET lock_timeout TO '2s'; SELECT pg_advisory_lock({LOCK}); RESET lock_timeout");
     within(limit, client.batch_execute(&lock)).await?;
     let kept = keep_locked(client, keep, limit, told).await;
     if client.is_closed() || matches!(kept, Err(Failure::Silent(_))) {

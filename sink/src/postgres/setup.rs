@@ -186,8 +186,8 @@ pub(super) async fn look(client: &impl GenericClient) -> Result<Found, tokio_pos
 
 /// What makes everything, for whoever makes it by hand.
 pub(super) fn script() -> String {
-    let tables = ddl_script(Dialect::Postgres);
-    format!("{tables}\n{VIEWS}\n\nCOMMENT ON SCHEMA activity IS '{}';\n", views_mark())
+    let (tables, progress) = (ddl_script(Dialect::Postgres), layout::progress());
+    format!("{tables}\n{progress};\n\n{VIEWS}\n\nCOMMENT ON SCHEMA activity IS '{}';\n", views_mark())
 }
 
 fn views_mark() -> String {

@@ -204,8 +204,6 @@ fn by_hand(database: &Database) -> Role {
     database.reader().run(&format!(
         "GRANT USAGE ON SCHEMA raw_data, processed_data TO {0};
          GRANT INSERT ON raw_data.activity_records, raw_data.gaps, processed_data.user_activity_processed TO {0};
-         CREATE TABLE raw_data.gaitway_progress (source text PRIMARY KEY, position bigint NOT NULL,
-             updated_at timestamptz NOT NULL DEFAULT now());
          GRANT SELECT, INSERT, UPDATE ON raw_data.gaitway_progress TO {0}",
         role.0
     ));
@@ -221,6 +219,8 @@ fn a_user_who_may_not_create_stores_into_the_default_partition_and_the_owner_is_
     let (mut warehouse, mut walk) = (keeping(&url, 7), Walk::new());
     warehouse.recover().unwrap();
     walk.step(&mut warehouse, 3);
+    assert_eq!(count(&admin, "activity.raw_readings"), 3, "the script makes the views too");
+    assert!(!doctor(&url, 7).to_string().contains("views"));
     assert_eq!((parts(&admin), count(&admin, "raw_data.raw_default")), (vec!["raw_default".to_owned()], 3));
     let told = doctor(&url, 7).to_string();
     let of = format!("user {} may not make them", role.0);

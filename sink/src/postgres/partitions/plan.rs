@@ -94,10 +94,9 @@ fn make(standing: &Standing, plan: &mut Plan) {
     let first = parts.iter().filter(|part| part.ours).map(|part| part.from).min();
     if first.is_some_and(|first| *now < first) && !agree(standing) {
         plan.notices.push(format!(
-            "the database's clock says {}, before the first partition of raw_data.activity_records, and this machine's says \
-             {}: no partition is made until one of them is set right",
-            shown(*now),
-            shown(standing.here)
+            "{}, and the database's lies before the first partition of raw_data.activity_records: no partition is made until \
+             one of them is set right",
+            apart(standing)
         ));
         return;
     }
@@ -137,16 +136,19 @@ fn drop_old(standing: &Standing, plan: &mut Plan) {
     if agree(standing) {
         plan.drop = old;
     } else if !old.is_empty() {
-        plan.notices.push(format!(
-            "the database's clock says {} and this machine's {}: no old readings are dropped until they agree within an hour",
-            shown(standing.now),
-            shown(standing.here)
-        ));
+        plan.notices.push(format!("{}: no old readings are dropped until they agree within an hour", apart(standing)));
     }
 }
 
 fn agree(standing: &Standing) -> bool {
     standing.now.abs_diff(standing.here) <= AGREE.unsigned_abs()
+}
+
+/// The same words for as long as it is so: they are told once.
+fn apart(standing: &Standing) -> String {
+    let hours = standing.now.abs_diff(standing.here) / HOUR.unsigned_abs();
+    let way = if standing.now < standing.here { "behind" } else { "ahead of" };
+    format!("the database's clock is {hours} hours {way} this machine's")
 }
 
 /// `raw_YYYYMMDD`, with the hour where it begins at another than the day's first.
@@ -255,7 +257,7 @@ mod tests {
         assert!(!ahead.make.is_empty());
         standing.now = 0;
         let behind = plan(&standing);
-        assert!(behind.make.is_empty() && behind.notices[0].contains("1970"), "{behind:?}");
+        assert!(behind.make.is_empty() && behind.notices[0].contains("hours behind"), "{behind:?}");
         // Made while the server's clock was wrong, and it is right by now.
         standing.here = 0;
         assert!(!plan(&standing).make.is_empty());
