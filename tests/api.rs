@@ -8,16 +8,17 @@ mod api {
 }
 mod harness;
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use api::viewer::Viewer;
 use harness::phone::{Phone, Pushed, push};
 use harness::process::Process;
+use harness::python::{python, run};
 use harness::{await_that, http};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -196,37 +197,10 @@ fn what_is_told_is_as_the_document_says_whatever_a_phone_measures() {
     home.leave();
 }
 
-/// A Python with the packages that this asks for, in a virtual environment below the target folder. Of several processes
-/// that need it one makes it.
-fn python() -> PathBuf {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/requirements.txt");
-    let wanted = fs::read_to_string(&requirements).unwrap();
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (folder, made) = (target.join("schemathesis"), target.join("schemathesis.made"));
-    let (lock, python) = (File::create(target.join("schemathesis.lock")).unwrap(), folder.join("bin/python"));
-    lock.lock().unwrap();
-    if fs::read_to_string(&made).ok().as_ref() != Some(&wanted) {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-        run(Command::new(&python).args(pip).arg(&requirements));
-        fs::write(&made, wanted).unwrap();
-    }
-    python
-}
-
-/// What it said. A program that is not there, or that fails, fails the test.
-fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}: {said}{errors}", output.status);
-    said
-}
-
 #[test]
 #[ignore = "needs schemathesis"]
 fn a_fuzzer_that_reads_the_document_finds_no_answer_beside_it() {
-    let python = python();
+    let python = python("schemathesis", &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/requirements.txt"));
     let home = Home::new();
     let phones = [Phone::new(1, 7), Phone::new(2, 7)];
     for phone in &phones {

@@ -17,6 +17,8 @@ use harness::warehouse::{assert_exact, assert_no_duplicates, await_drained, coun
 use harness::{await_that, data, http};
 use nix::sys::signal::Signal;
 
+/// However slow the machine, no pause between two pushes is a silence.
+const TALKING: &str = "[agent.windows]\nsilence = \"1h\"\n";
 /// The windows of silent sessions close soon.
 const SILENT: &str = "[agent.windows]\nsilence = \"300ms\"\n";
 const SILENT_AGENT: &str = "[windows]\nsilence = \"300ms\"\n";
@@ -74,9 +76,12 @@ fn assert_golden(warehouse: &Path, expected: &[GoldenWindow]) {
 fn windows_are_sparks_through_the_whole_path() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().join("data");
-    let mut up = Process::up(&data_dir, &["--config", &config(dir.path(), SILENT)]);
+    let mut up = Process::up(&data_dir, &["--config", &config(dir.path(), TALKING)]);
     let (accepted, report) = replay(&up.push_url(), "max", &[data("har/motionsense")]);
     assert!(accepted, "{report}");
+    assert!(up.terminate(Signal::SIGTERM).success());
+    let mut up = Process::up(&data_dir, &["--config", &config(dir.path(), SILENT)]);
+    up.push_url();
     await_drained(&data_dir.join("agent/spool.db"));
     assert_golden(&data_dir.join("warehouse.db"), &golden("golden/motionsense/windows.csv"));
 }

@@ -41,7 +41,7 @@ use harness::warehouse::{assert_exact, assert_no_duplicates, await_drained};
 use nix::sys::signal::Signal;
 use power_cut::audit::{Decoded, Fault, audit};
 use power_cut::cuts::{Cut, Failure, Make, Player, Struck, audit_all, draw, scratch};
-use power_cut::lives::{BACKLOG, BEGINNINGS, DAYS};
+use power_cut::lives::{BACKLOG, BEGINNINGS, DAYS, REMNANTS};
 use power_cut::phones::Name;
 use power_cut::recording::Recording;
 use power_cut::trace::Event;
@@ -84,6 +84,11 @@ fn every_answered_message_is_there_and_none_doubled_after_a_power_cut_at_any_mom
 #[test]
 fn a_power_cut_while_the_files_are_made_loses_nothing() {
     assert_none_fails(&BEGINNINGS, 0..cuts() / 5);
+}
+
+#[test]
+fn a_power_cut_brings_back_nothing_of_a_start_that_was_undone() {
+    assert_none_fails(&REMNANTS, 0..cuts() / 5);
 }
 
 #[test]

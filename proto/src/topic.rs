@@ -4,15 +4,23 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::activity::RECLASSIFIED;
+
 /// The name of an agent: `[a-z0-9-]{1,63}`. Also its MQTT client id and user name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AgentId(String);
 
-/// An agent id outside `[a-z0-9-]{1,63}`.
+/// Why a text names no agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("agent id {0:?} is not 1 to 63 characters of a-z, 0-9 and '-'")]
-pub struct BadAgentId(pub String);
+pub enum BadAgentId {
+    /// It is outside `[a-z0-9-]{1,63}`.
+    #[error("agent id {0:?} is not 1 to 63 characters of a-z, 0-9 and '-'")]
+    Shape(String),
+    /// It is [`RECLASSIFIED`].
+    #[error("agent id {RECLASSIFIED:?} names what `gaitway reclassify` writes: choose another")]
+    Reserved,
+}
 
 impl AgentId {
     /// The id as text.
@@ -20,8 +28,13 @@ impl AgentId {
         &self.0
     }
 
+    /// What stands in an agent's place in rows that `gaitway reclassify` wrote; no agent has it.
+    pub fn reclassified() -> Self {
+        Self(RECLASSIFIED.to_owned())
+    }
+
     /// The id made from free text such as a host name: lower case, other characters become `-`, cut to 63.
-    /// None if nothing usable is left.
+    /// None if nothing usable is left, or a reserved name.
     pub fn from_free_text(text: &str) -> Option<Self> {
         let mapped: String = text
             .chars()
@@ -29,7 +42,7 @@ impl AgentId {
             .take(63)
             .collect();
         let trimmed = mapped.trim_matches('-');
-        (!trimmed.is_empty()).then(|| Self(trimmed.to_owned()))
+        trimmed.parse().ok()
     }
 }
 
@@ -44,7 +57,13 @@ impl TryFrom<String> for AgentId {
     type Error = BadAgentId;
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if (1..=63).contains(&text.len()) && text.bytes().all(valid) { Ok(Self(text)) } else { Err(BadAgentId(text)) }
+        if text == RECLASSIFIED {
+            Err(BadAgentId::Reserved)
+        } else if (1..=63).contains(&text.len()) && text.bytes().all(valid) {
+            Ok(Self(text))
+        } else {
+            Err(BadAgentId::Shape(text))
+        }
     }
 }
 
@@ -118,11 +137,12 @@ mod tests {
     #[test]
     fn agent_ids_are_lower_case_letters_digits_and_dashes() {
         assert!("pi-4".parse::<AgentId>().is_ok());
-        for bad in ["", "Pi", "a/b", "a+", "#", "$share", "ü", &"a".repeat(64)] {
+        for bad in ["", "Pi", "a/b", "a+", "#", "$share", "ü", RECLASSIFIED, &"a".repeat(64)] {
             assert!(bad.parse::<AgentId>().is_err(), "{bad}");
         }
         assert_eq!(AgentId::from_free_text("My Pi.local").unwrap().as_str(), "my-pi-local");
         assert_eq!(AgentId::from_free_text("---"), None);
+        assert_eq!(AgentId::from_free_text("Reclassify"), None);
     }
 
     #[test]

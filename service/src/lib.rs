@@ -12,7 +12,8 @@
 //! [`broker`] and [`mqtt_address`] are how a service is a client of a broker that is not ours.
 //!
 //! [`completions`] reads every command line. [`clock`] is the one module that reads the wall clock, [`table`] is for commands that show people something,
-//! [`checkup`] for those that look whether things are as they should be, [`file_bytes`] for the one that must leave nothing.
+//! [`checkup`] for those that look whether things are as they should be, [`file_bytes`] for the one that must leave nothing. [`empty_file`] is for whoever opens
+//! a database.
 
 pub mod broker;
 pub mod checkup;
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod completions;
 pub mod config;
 pub mod dumps;
+pub mod empty_file;
 pub mod file_bytes;
 pub mod health;
 pub mod http;

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use gaitway_proto::activity::{RECLASSIFIED, Window};
+use gaitway_proto::activity::Window;
 use gaitway_proto::ledger::{Epoch, Stream};
 use gaitway_proto::record::{Body, Cells, Metadata, Name, Record};
 use gaitway_proto::schema::{ACTIVITY, Cell};
@@ -38,8 +38,7 @@ impl Run {
     /// A run with a name of its own.
     pub(crate) fn new() -> Result<Self, String> {
         let bits = getrandom::u64().map_err(|error| format!("the system gives no random numbers: {error}"))?;
-        let agent = RECLASSIFIED.parse().expect("it has letters alone");
-        Ok(Self { agent, epoch: Epoch::from_random(bits), seq: 0 })
+        Ok(Self { agent: AgentId::reclassified(), epoch: Epoch::from_random(bits), seq: 0 })
     }
 
     /// How many records it has named.

@@ -4,39 +4,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod postgres_server;
+#[path = "../../tests/harness/python.rs"]
+mod python;
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use postgres_server::Database;
+use python::{python, run};
 
 const CHECK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/snowflake/check");
 
-/// A Python with the packages that the check asks for, in a virtual environment below the target folder. Of several processes
-/// that need it one makes it.
-fn python() -> PathBuf {
-    let wanted = fs::read_to_string(format!("{CHECK}/requirements.txt")).unwrap();
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (folder, made) = (target.join("views"), target.join("views.made"));
-    let (lock, python) = (File::create(target.join("views.lock")).unwrap(), folder.join("bin/python"));
-    lock.lock().unwrap();
-    if fs::read_to_string(&made).ok().as_ref() != Some(&wanted) {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-        run(Command::new(&python).args(pip).arg(format!("{CHECK}/requirements.txt")));
-        fs::write(&made, wanted).unwrap();
-    }
-    python
-}
-
-/// What it said. A program that is not there, or that fails, fails the test.
-fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}: {said}{errors}", output.status);
-    said
+fn check(more: &[&str]) -> String {
+    let python = python("views", &Path::new(CHECK).join("requirements.txt"));
+    run(Command::new(python).arg(format!("{CHECK}/check.py")).args(more))
 }
 
 fn answers_as_expected(said: &str) -> bool {
@@ -47,7 +28,7 @@ fn answers_as_expected(said: &str) -> bool {
 #[test]
 #[ignore = "needs python"]
 fn snowflakes_views_answer_as_expected_in_duckdb() {
-    let said = run(Command::new(python()).arg(format!("{CHECK}/check.py")));
+    let said = check(&[]);
     assert!(answers_as_expected(&said), "{said}");
 }
 
@@ -55,7 +36,7 @@ fn snowflakes_views_answer_as_expected_in_duckdb() {
 #[ignore = "needs postgres and python"]
 fn postgresqls_views_answer_as_expected() {
     let database = Database::new();
-    let said = run(Command::new(python()).arg(format!("{CHECK}/check.py")).args(["--postgres", &database.url]));
+    let said = check(&["--postgres", &database.url]);
     assert!(answers_as_expected(&said), "{said}");
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod phone;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod pushes;
+pub(crate) mod python;
 pub(crate) mod small_disk;
 pub(crate) mod topic;
 pub(crate) mod warehouse;

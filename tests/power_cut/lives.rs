@@ -7,6 +7,7 @@ use super::phones::Pusher;
 use super::recorder::{End, Program};
 use super::recording::{Life, Recording};
 use super::seed;
+use super::trace::Event;
 use crate::harness::Random;
 
 fn phones(numbers: Range<u64>) -> Vec<Pusher> {
@@ -54,5 +55,32 @@ pub(crate) static BACKLOG: LazyLock<Recording> = LazyLock::new(|| {
 
 fn record(pushers: Vec<Pusher>, lives: &[Life]) -> Recording {
     let dir = tempfile::tempdir().unwrap();
-    Recording::make(dir.path(), pushers, lives)
+    Recording::make(dir.path(), Vec::new(), pushers, lives)
 }
+
+/// Killed while SQLite took its first pages back: the files are empty, which the disk does not know yet, and their journals are there.
+pub(crate) static REMNANTS: LazyLock<Recording> = LazyLock::new(|| {
+    let path = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
+    let open = |fd, create, text: &str| Event::Open { fd, create, truncate: false, path: path(text) };
+    // https://www.sqlite.org/fileformat.html, "The Rollback Journal": no page is to be restored, and there was none.
+    let mut journal = vec![0; 512];
+    journal[..8].copy_from_slice(&[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    journal[20..28].copy_from_slice(&[0, 0, 2, 0, 0, 0, 4, 0]);
+    let written = |fd, text: &str, bytes: &[u8]| {
+        let bytes = bytes.into();
+        let sync = [Event::SyncBegin { fd, number: 0 }, Event::SyncEnd { number: 0 }];
+        [open(fd, true, text), Event::Write { fd, offset: 0, bytes }].into_iter().chain(sync)
+    };
+    let mut events = vec![Event::Mkdir { path: path("data") }, Event::Mkdir { path: path("data/agent") }];
+    for file in ["data/agent/spool.db", "data/warehouse.db"] {
+        events.extend(written(4, &format!("{file}-journal"), &journal));
+        events.extend(written(3, file, &[b'x'; 4096]));
+        events.extend([Event::Truncate { fd: 3, length: 0 }, Event::Close { fd: 3 }, Event::Close { fd: 4 }]);
+    }
+    for directory in ["data/agent", "data"] {
+        events.extend([open(3, false, directory), Event::SyncBegin { fd: 3, number: 0 }]);
+        events.extend([Event::SyncEnd { number: 0 }, Event::Close { fd: 3 }]);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    Recording::make(dir.path(), events, phones(0..2), &[up(4, End::Asked)])
+});

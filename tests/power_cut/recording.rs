@@ -32,16 +32,20 @@ pub(crate) struct Recording {
     pub(crate) pushers: Vec<Pusher>,
     /// The events after which the uplink may see more of the spool: a sync of it has ended, or a process begins.
     revealing: Vec<usize>,
+    /// Events of before the first life, among which nothing is cut.
+    given: usize,
 }
 
 impl Recording {
-    /// Records `lives` of processes on a directory below `dir`, and holds the files they left against the record.
-    pub(crate) fn make(dir: &Path, mut pushers: Vec<Pusher>, lives: &[Life]) -> Self {
+    /// Records `lives` of processes on a directory below `dir` in which `events` have happened, and holds the files they left against
+    /// the record.
+    pub(crate) fn make(dir: &Path, mut events: Vec<Event>, mut pushers: Vec<Pusher>, lives: &[Life]) -> Self {
         let dir = dir.canonicalize().unwrap();
         let root = dir.join("root");
         std::fs::create_dir(&root).unwrap();
+        leave(&replay(&events).live(), &root);
         let recorder = Recorder::compile(&dir);
-        let (mut events, mut answered) = (Vec::new(), BTreeMap::new());
+        let (given, mut answered) = (events.len(), BTreeMap::new());
         for life in lives {
             let mut lines = Vec::new();
             let recorded = recorder.record(&root, life.program, life.end, |address, process| {
@@ -54,17 +58,13 @@ impl Recording {
                 answered.entry(name).or_insert(events.len() + at);
             }
             events.extend(recorded);
-            let mut replayed = Disk::new();
-            for event in &events {
-                replayed.apply(event);
-            }
-            assert_same(&replayed.live(), &root);
+            assert_same(&replay(&events).live(), &root);
         }
         let messages = pushers.iter().flat_map(Pusher::messages).collect();
         let mut answered: Vec<_> = answered.into_iter().map(|(name, at)| (at, name)).collect();
         answered.sort();
         let revealing = revealing(&events);
-        Self { events, messages, answered, pushers, revealing }
+        Self { events, messages, answered, pushers, revealing, given }
     }
 
     /// A moment to cut the power: after so many events. Each kind of event is as likely, so that rare ones are met.
@@ -78,7 +78,7 @@ impl Recording {
             |event| matches!(event, Event::Start),
         ];
         let kind = kinds[random.below(kinds.len() as u64) as usize];
-        let from = random.below(self.events.len() as u64) as usize;
+        let from = self.given + random.below((self.events.len() - self.given) as u64) as usize;
         let rest = self.events[from..].iter().position(kind).map(|at| from + at);
         // Just after it, or a little later.
         let at = rest.unwrap_or(from) + 1 + if random.below(2) == 0 { 0 } else { random.below(8) as usize };
@@ -108,6 +108,24 @@ impl Recording {
     /// What had been answered by then.
     pub(crate) fn answered_by(&self, moment: usize) -> impl Iterator<Item = &Name> {
         self.answered.iter().take_while(move |(at, _)| *at < moment).map(|(_, name)| name)
+    }
+}
+
+fn replay(events: &[Event]) -> Disk {
+    let mut disk = Disk::new();
+    for event in events {
+        disk.apply(event);
+    }
+    disk
+}
+
+/// Makes the files and directories of `image` below `root`.
+fn leave(image: &Image, root: &Path) {
+    for (path, bytes) in image {
+        match bytes {
+            Some(bytes) => std::fs::write(root.join(path), bytes).unwrap(),
+            None => std::fs::create_dir(root.join(path)).unwrap(),
+        }
     }
 }
 

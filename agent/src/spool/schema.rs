@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gaitway_service::empty_file;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -197,7 +198,9 @@ pub fn open(path: &Path) -> Result<Connection, OpenError> {
     if let Some(what) = flaw(path) {
         return Err(damaged(what));
     }
-    sync_log(path).map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
+    sync_log(path)
+        .and_then(|()| empty_file::settle(path))
+        .map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
     let mut connection = Connection::open(path).map_err(sqlite)?;
     keep_log(&connection, true);
     connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use gaitway_proto::enrolment::{CERTIFICATE_LIFE, Code, CodeSecret, Issued, Refusal};
 use gaitway_proto::topic::AgentId;
+use gaitway_service::empty_file;
 use gaitway_service::key_file::{self, KeyFileError};
 use gaitway_service::lock::{DataDir, LockError};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -131,6 +132,7 @@ impl Store {
         let path = dir.join(FILE);
         key_file::owners_own(OpenOptions::new().create(true).append(true))
             .open(&path)
+            .and_then(|_| empty_file::settle(&path))
             .map_err(|source| KeyFileError::Io { path: path.clone(), source })?;
         let failed = |why| StoreError::Sqlite { path: path.clone(), why };
         let mut connection = Connection::open(&path).map_err(failed)?;

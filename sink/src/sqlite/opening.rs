@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gaitway_proto::schema::{Dialect, TABLES};
+use gaitway_service::empty_file;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
@@ -173,6 +174,7 @@ pub(super) fn open(path: &Path, missing: Missing) -> Result<(Connection, Place),
         Err(error) if error.kind() == io::ErrorKind::NotFound && missing == Missing::Create => true,
         Err(error) => return Err(opening.io(error)),
     };
+    empty_file::settle(path).map_err(|error| opening.io(error))?;
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, missing == Missing::Create);
     let mut conn = Connection::open_with_flags(path, flags).map_err(|error| opening.sqlite(error))?;
