@@ -95,6 +95,8 @@ struct Found {
 #[derive(Debug, Default)]
 pub(super) struct House {
     due: Option<Instant>,
+    /// The default partition has more rows than can be read in the time there is: nothing is made beside it.
+    crowded: bool,
 }
 
 impl House {
@@ -111,7 +113,7 @@ impl House {
         server: &Server,
         told: &mut Told,
     ) -> Result<(), Failure> {
-        let kept = keep(client, options, server, told).await;
+        let kept = keep(client, options, server, told, &mut self.crowded).await;
         self.due = Some(Instant::now() + if kept.is_ok() { EVERY } else { AGAIN });
         match kept {
             Err(failure) if client.is_closed() || matches!(failure, Failure::Silent(_)) => Err(failure),
@@ -127,7 +129,13 @@ impl House {
     }
 }
 
-async fn keep(client: &mut Client, options: &Options, server: &Server, told: &mut Told) -> Result<(), Failure> {
+async fn keep(
+    client: &mut Client,
+    options: &Options,
+    server: &Server,
+    told: &mut Told,
+    crowded: &mut bool,
+) -> Result<(), Failure> {
     let (limit, keep) = (options.statement_timeout, options.keep_raw);
     let found = within(limit, look(client, keep)).await?;
     if let Some(said) = useless(found.kind, keep) {
@@ -144,7 +152,7 @@ async fn keep(client: &mut Client, options: &Options, server: &Server, told: &mu
     }
     let lock = format!("SET lock_timeout TO '2s'; SELECT pg_advisory_lock({LOCK}); RESET lock_timeout");
     within(limit, client.batch_execute(&lock)).await?;
-    let kept = keep_locked(client, keep, limit, told).await;
+    let kept = keep_locked(client, keep, limit, told, crowded).await;
     if client.is_closed() || matches!(kept, Err(Failure::Silent(_))) {
         return kept;
     }
@@ -251,6 +259,7 @@ async fn keep_locked(
     keep: Option<Duration>,
     limit: Duration,
     told: &mut Told,
+    crowded: &mut bool,
 ) -> Result<(), Failure> {
     let found = within(limit, look(client, keep)).await?;
     let default = if let Some(default) = &found.default {
@@ -273,7 +282,12 @@ async fn keep_locked(
     for notice in plan.notices {
         told.once(notice);
     }
-    let made = make(client, &plan.make, &default, limit).await;
+    let strays = default.strays != Some(false);
+    let made = if strays && !plan.make.is_empty() {
+        make_beside(client, &plan.make, &default, limit, told, crowded).await
+    } else {
+        within(limit, in_transaction(client, &making(&plan.make))).await
+    };
     // What is old goes also where nothing could be made.
     for part in &plan.drop {
         within(limit, drop_part(client, part)).await?;
@@ -304,42 +318,66 @@ async fn make_default(client: &mut Client) -> Result<(), Failure> {
     Ok(transaction.commit().await?)
 }
 
-async fn make(client: &mut Client, parts: &[Part], default: &Default, limit: Duration) -> Result<(), Failure> {
+/// Makes partitions beside a default partition that has rows.
+async fn make_beside(
+    client: &mut Client,
+    parts: &[Part],
+    default: &Default,
+    limit: Duration,
+    told: &mut Told,
+    crowded: &mut bool,
+) -> Result<(), Failure> {
     let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return Ok(()) };
-    let strays = default.strays != Some(false);
-    if strays {
-        // In the future, as the plan has it: no writer comes there meanwhile. Whoever sets up next drops it, should this
-        // one be killed.
-        let (from, to) = (shown(first.from), shown(last.to));
-        let check = format!("CHECK (stored_at < timestamptz '{from}' OR stored_at >= timestamptz '{to}')");
-        let add = format!("{PATIENCE}; ALTER TABLE {} ADD CONSTRAINT {BESIDE} {check} NOT VALID", default.name);
-        within(limit, in_transaction(client, &add)).await?;
-        let validate = format!("ALTER TABLE {} VALIDATE CONSTRAINT {BESIDE}", default.name);
-        if let Err(failure) = within(limit, client.batch_execute(&validate)).await {
-            if !client.is_closed() && !matches!(failure, Failure::Silent(_)) {
-                within(limit, free(client, &default.name)).await?;
-            }
-            return Err(failure);
-        }
+    if *crowded {
+        return Ok(());
     }
+    // In the future, as the plan has it: no writer comes there meanwhile. Whoever keeps house next drops it, should this one
+    // be killed.
+    let (from, to) = (shown(first.from), shown(last.to));
+    let check = format!("CHECK (stored_at < timestamptz '{from}' OR stored_at >= timestamptz '{to}')");
+    let add = format!("{PATIENCE}; ALTER TABLE {} ADD CONSTRAINT {BESIDE} {check} NOT VALID", default.name);
+    within(limit, in_transaction(client, &add)).await?;
+    // The server gives up before this side takes it for silent.
+    let half = limit.as_millis() / 2;
+    let validate =
+        format!("SET LOCAL statement_timeout TO {half}; ALTER TABLE {} VALIDATE CONSTRAINT {BESIDE}", default.name);
+    let mut made = within(limit, in_transaction(client, &validate)).await;
+    if made.is_ok() {
+        let free = format!("; ALTER TABLE {} DROP CONSTRAINT {BESIDE}", default.name);
+        made = within(limit, in_transaction(client, &(making(parts) + &free))).await;
+    }
+    match made {
+        Err(failure) if client.is_closed() || matches!(failure, Failure::Silent(_)) => Err(failure),
+        Err(failure) => {
+            within(limit, free(client, &default.name)).await?;
+            if !failure.is_cut_off() {
+                return Err(failure);
+            }
+            *crowded = true;
+            told.once(format!(
+                "{} has more rows than can be read within {half} ms, so that no partition is made beside it: make one of it as \
+                 deploy/postgres/README.md says, or raise statement_timeout and start again",
+                default.name
+            ));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// What makes `parts`, in one transaction.
+fn making(parts: &[Part]) -> String {
+    const LIKE: &str =
+        "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION";
     let mut statements = vec![PATIENCE.to_owned()];
     for Part { name, from, to, .. } in parts {
-        let like =
-            "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE INCLUDING COMPRESSION";
         let (from, to) = (shown(*from), shown(*to));
         statements.push(format!(
-            "CREATE TABLE raw_data.{name} (LIKE {TABLE} {like}); COMMENT ON TABLE raw_data.{name} IS '{MADE}'; \
+            "CREATE TABLE raw_data.{name} (LIKE {TABLE} {LIKE}); COMMENT ON TABLE raw_data.{name} IS '{MADE}'; \
              ALTER TABLE {TABLE} ATTACH PARTITION raw_data.{name} FOR VALUES FROM ('{from}') TO ('{to}')"
         ));
     }
-    if strays {
-        statements.push(format!("ALTER TABLE {} DROP CONSTRAINT {BESIDE}", default.name));
-    }
-    let made = within(limit, in_transaction(client, &statements.join("; "))).await;
-    if strays && made.is_err() && !client.is_closed() {
-        within(limit, free(client, &default.name)).await?;
-    }
-    made
+    statements.join("; ")
 }
 
 async fn drop_part(client: &mut Client, part: &Part) -> Result<(), Failure> {
