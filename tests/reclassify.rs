@@ -374,5 +374,6 @@ fn what_cannot_be_asked_is_said() {
     for more in [&[][..], &["--write"]] {
         let (code, _, said) = gaitway(&[&["reclassify", "--config", snowflake.to_str().unwrap()], more].concat());
         assert!(code == Some(2) && said.contains("readings in Snowflake are not read"), "{said}");
+        assert!(said.contains("deploy/spark/reclassify.py"), "{said}");
     }
 }

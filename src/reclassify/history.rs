@@ -118,8 +118,8 @@ impl History {
 /// Why windows of `warehouse`, which is Snowflake, are not computed anew.
 pub(super) fn unread(warehouse: &Warehouse) -> String {
     format!(
-        "the warehouse is {warehouse}, and readings in Snowflake are not read: name a local warehouse or PostgreSQL, or give \
-         tune recordings"
+        "the warehouse is {warehouse}, and readings in Snowflake are not read: name a local warehouse or PostgreSQL, give \
+         tune recordings, or compute windows anew with deploy/spark/reclassify.py"
     )
 }
 
