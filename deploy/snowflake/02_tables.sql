@@ -12,7 +12,7 @@ CREATE SCHEMA IF NOT EXISTS PROCESSED_DATA;
 CREATE SCHEMA IF NOT EXISTS ACTIVITY;
 
 CREATE TABLE IF NOT EXISTS RAW_DATA.ACTIVITY_RECORDS (
-  RECORD_METADATA VARIANT COMMENT 'where the record came from: agent, epoch, ordinal, stream, seq, index, clockSynced; behind Kafka also topic, partition, offset, key',
+  RECORD_METADATA VARIANT COMMENT 'where the record came from: agent, epoch, ordinal, stream, seq, index, clockSynced; behind Kafka also topic, partition, offset, key, CreateTime',
   messageId NUMBER(19) COMMENT 'number of the push in its session; null if the body is known by its hash',
   sessionId VARCHAR COMMENT 'one recording',
   deviceId VARCHAR COMMENT 'one phone',
@@ -34,7 +34,7 @@ ERROR_LOGGING = TRUE
 COMMENT = 'Readings as received';
 
 CREATE TABLE IF NOT EXISTS PROCESSED_DATA.USER_ACTIVITY_PROCESSED (
-  RECORD_METADATA VARIANT COMMENT 'where the record came from: agent, epoch, ordinal, stream, seq, index, clockSynced; behind Kafka also topic, partition, offset, key',
+  RECORD_METADATA VARIANT COMMENT 'where the record came from: agent, epoch, ordinal, stream, seq, index, clockSynced; behind Kafka also topic, partition, offset, key, CreateTime',
   timestamp TIMESTAMP_NTZ(9) COMMENT 'end of the window, UTC',
   sessionId VARCHAR COMMENT 'one recording',
   deviceId VARCHAR COMMENT 'one phone',
@@ -54,7 +54,7 @@ ERROR_LOGGING = TRUE
 COMMENT = 'Classified windows';
 
 CREATE TABLE IF NOT EXISTS RAW_DATA.GAPS (
-  RECORD_METADATA VARIANT COMMENT 'where the record came from: agent, epoch, ordinal, stream, seq, index, clockSynced; behind Kafka also topic, partition, offset, key',
+  RECORD_METADATA VARIANT COMMENT 'where the record came from: agent, epoch, ordinal, stream, seq, index, clockSynced; behind Kafka also topic, partition, offset, key, CreateTime',
   agentId VARCHAR COMMENT 'the agent whose stream has the gap',
   epoch VARCHAR COMMENT 'the agent''s start',
   stream VARCHAR COMMENT 'raw or activity',

@@ -7,9 +7,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use gaitway_proto::record::Written;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Timestamp;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
@@ -52,12 +54,23 @@ pub struct Seen<'a> {
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
+    /// When it was written, if Kafka tells.
+    pub written: Option<Written>,
     /// Its key, if it is text.
     pub key: Option<&'a str>,
     /// Its name, if an agent told it.
     pub name: Option<OwnedName>,
     /// Its value.
     pub value: &'a [u8],
+}
+
+/// A record's time, as Kafka tells it.
+pub fn written(timestamp: Timestamp) -> Option<Written> {
+    match timestamp {
+        Timestamp::NotAvailable => None,
+        Timestamp::CreateTime(at) => Some(Written::CreateTime(at)),
+        Timestamp::LogAppendTime(at) => Some(Written::LogAppendTime(at)),
+    }
 }
 
 /// Reads a topic. Partitions that are added later are not seen.
@@ -130,6 +143,7 @@ impl Reader {
                 show(Seen {
                     partition: message.partition(),
                     offset: message.offset(),
+                    written: written(message.timestamp()),
                     key: message.key().and_then(|key| std::str::from_utf8(key).ok()),
                     name: headers::read(message.headers(), None),
                     value: message.payload().unwrap_or_default(),

@@ -9,7 +9,7 @@ mod consumed;
 mod metadata;
 
 pub use consumed::{Cells, Parsed, Parser, Unreadable};
-pub use metadata::{Metadata, NAME_KEYS, Name, Origin, Place};
+pub use metadata::{Metadata, NAME_KEYS, Name, Origin, Place, Written};
 
 /// One record of any type.
 #[derive(Debug, Clone, PartialEq)]

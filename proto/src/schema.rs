@@ -7,7 +7,7 @@ use jiff::fmt::temporal::DateTimePrinter;
 mod ddl;
 mod json_schema;
 
-pub use ddl::{DATABASE, Dialect, INDEXES, Index, VIEWS_SCHEMA, ddl_script};
+pub use ddl::{DATABASE, Dialect, INDEXES, Index, VIEWS_SCHEMA, ddl_script, raw_in_partitions};
 pub use json_schema::{json_schema, published_json_schemas};
 
 /// The type of a field, and what it becomes in Snowflake, PostgreSQL and SQLite.

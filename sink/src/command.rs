@@ -137,12 +137,12 @@ async fn open(
 }
 
 fn print_ddl(dialect: DialectName) -> std::io::Result<()> {
-    let dialect = match dialect {
-        DialectName::Snowflake => Dialect::Snowflake,
-        DialectName::Postgres => Dialect::Postgres,
-        DialectName::Sqlite => Dialect::Sqlite,
+    let script = match dialect {
+        DialectName::Snowflake => ddl_script(Dialect::Snowflake),
+        DialectName::Postgres => postgres::script(),
+        DialectName::Sqlite => ddl_script(Dialect::Sqlite),
     };
     let mut out = std::io::stdout().lock();
-    out.write_all(ddl_script(dialect).as_bytes())?;
+    out.write_all(script.as_bytes())?;
     out.flush()
 }

@@ -10,9 +10,10 @@
 //! `raw_data.gaitway_progress`. People read the views in the schema `activity`. `record_metadata` and `reading` are
 //! `jsonb`: numbers are kept to the digit, spelling and order of keys are not. Instants are `timestamp` in UTC, to the
 //! microsecond. Where the database has the extension TimescaleDB, the tables of readings and of windows become
-//! hypertables.
+//! hypertables; where not, a new table of readings is in partitions by when they were stored.
 //!
-//! [`recover`](Ledger::recover) creates what is missing, if the user may: it needs `CREATE` on the database. The least
+//! [`recover`](Ledger::recover) creates what is missing, if the user may: it needs `CREATE` on the database, and for
+//! partitions to own the table of readings. The least
 //! that it needs where an administrator has run `gaitway sink ddl --dialect postgres`:
 //!
 //! ```sql
@@ -31,11 +32,13 @@
 mod checkup;
 mod commit;
 mod connection;
+mod dates;
 mod forget;
 mod json;
 mod layout;
 mod look;
 mod options;
+mod partitions;
 mod refusal;
 mod revise;
 mod rows;
@@ -59,11 +62,18 @@ pub use revise::Revise;
 
 use connection::{Driver, Session};
 use options::Server;
+use partitions::House;
 use setup::Told;
 
 /// Why no table here can hold `record`, if that is so.
 pub fn refuses(record: &Record<'_>) -> Option<String> {
     refusal::of(record)
+}
+
+/// The SQL that makes tables, indexes and views, and may be run again. Partitions beside the default one are made by the
+/// sink, or by whoever runs what it asks for.
+pub fn script() -> String {
+    setup::script()
 }
 
 /// Why a warehouse cannot be made.
@@ -86,6 +96,7 @@ pub struct Warehouse {
     session: Option<Session>,
     driver: Driver,
     told: Told,
+    house: House,
 }
 
 impl Warehouse {
@@ -93,7 +104,8 @@ impl Warehouse {
     pub fn new(options: &Options) -> Result<Self, OpenError> {
         options.check()?;
         let server = Server::of(&options.config()?);
-        Ok(Self { options: options.clone(), server, session: None, driver: Driver::new()?, told: Told::default() })
+        let (told, house) = (Told::default(), House::default());
+        Ok(Self { options: options.clone(), server, session: None, driver: Driver::new()?, told, house })
     }
 
     fn take_session(&mut self) -> Result<Session, LedgerError> {
@@ -105,10 +117,10 @@ impl Warehouse {
 impl Ledger for Warehouse {
     /// Connects anew, and creates what is missing.
     fn recover(&mut self) -> Result<(), LedgerError> {
-        let Self { options, server, session, driver, told } = self;
+        let Self { options, server, session, driver, told, house } = self;
         // Closed before the new one is opened: its transaction may hold marks.
         *session = None;
-        let opened = driver.run(Session::open(options, server, told));
+        let opened = driver.run(Session::open(options, server, told, house));
         *session = Some(opened.map_err(|failure| failure.into_ledger(server))?);
         Ok(())
     }
@@ -161,6 +173,26 @@ impl Ledger for Warehouse {
             Ok(time) => {
                 self.session = Some(session);
                 Ok(time)
+            }
+            Err(failure) => Err(self.driver.run(session.close(failure, &self.server))),
+        }
+    }
+
+    /// Makes partitions ahead and drops old ones, now and then.
+    fn tend(&mut self) -> Result<(), LedgerError> {
+        if self.house.is_due() { self.keep_house() } else { Ok(()) }
+    }
+}
+
+impl Warehouse {
+    /// Makes partitions ahead and drops old ones, at once; see [`Options::keep_raw`].
+    pub fn keep_house(&mut self) -> Result<(), LedgerError> {
+        let Some(mut session) = self.session.take() else { return Ok(()) };
+        let Self { options, server, driver, told, house, .. } = self;
+        match driver.run(house.keep(&mut session.client, options, server, told)) {
+            Ok(()) => {
+                self.session = Some(session);
+                Ok(())
             }
             Err(failure) => Err(self.driver.run(session.close(failure, &self.server))),
         }

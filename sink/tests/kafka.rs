@@ -426,14 +426,19 @@ fn what_cannot_be_read_or_stored_goes_to_the_dead_letters_and_the_partition_goes
 #[ignore = "needs kafka"]
 fn a_record_of_the_tutorials_producer_is_stored_with_its_place_alone_and_one_of_gaitway_with_its_name() {
     let (home, store) = (Home::new("tutorial", 1, &[]), Store::default());
+    let begun = gaitway_service::clock::now_micros() / 1000;
     let json = r#"{"messageId": 3, "sessionId": "s", "deviceId": "d", "sensorType": "accelerometer", "x": 0.1, "y": 0.2, "z": 9.8, "accuracy": 3, "timestamp": 1700000000000000000}"#;
     home.write_value(0, Some("d"), json.as_bytes());
     home.write(0, 4..5);
     let sink = Sink::start(&home.config, store.clone());
     sink.await_that("both are stored", || store.numbers(home.raw(), 0) == numbers(3..5));
     let rows = store.rows(home.raw(), 0);
-    let place =
-        |offset: i64, key: &str| format!(r#""topic":"{}","partition":0,"offset":{offset},"key":"{key}"}}"#, home.raw());
+    let place = |offset: i64, key: &str| {
+        let metadata: serde_json::Value = serde_json::from_str(&rows[offset as usize].metadata).unwrap();
+        let created = metadata["CreateTime"].as_i64().unwrap();
+        assert!((begun..=gaitway_service::clock::now_micros() / 1000).contains(&created), "{created}");
+        format!(r#""topic":"{}","partition":0,"offset":{offset},"key":"{key}","CreateTime":{created}}}"#, home.raw())
+    };
     assert_eq!(rows[0].metadata, format!("{{{}", place(0, "d")));
     let name =
         r#"{"agent":"pi","epoch":"0000000000000007","ordinal":1,"stream":"raw","seq":5,"index":0,"clockSynced":true,"#;

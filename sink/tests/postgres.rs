@@ -7,6 +7,8 @@ mod authority;
 mod faults;
 #[path = "postgres/locked.rs"]
 mod locked;
+#[path = "postgres/partitions.rs"]
+mod partitions;
 mod postgres_server;
 #[path = "postgres/refusals.rs"]
 mod refusals;

@@ -40,8 +40,8 @@ impl Reader for Committed {
         while out.len() < BATCH && begun.elapsed() < PAUSE {
             let wait = if out.is_empty() { PAUSE } else { Duration::ZERO };
             let came = records.next(wait, |seen| {
-                let (partition, offset, key) = (seen.partition, seen.offset, seen.key);
-                let place = Place { topic, partition, offset, key, unknown: None };
+                let (partition, offset, key, written) = (seen.partition, seen.offset, seen.key, seen.written);
+                let place = Place { topic, partition, offset, key, written, unknown: None };
                 let name = seen.name.as_ref().map(|name| name.as_name());
                 let metadata = Metadata { name, place: Some(&place) }.to_json();
                 let value = seen.value.to_vec();

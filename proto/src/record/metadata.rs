@@ -26,6 +26,24 @@ pub struct Name<'a> {
 /// The keys of a [`Name`]: of `RECORD_METADATA`, and the headers of a Kafka record, whose values are text there.
 pub const NAME_KEYS: [&str; 7] = ["agent", "epoch", "ordinal", "stream", "seq", "index", "clockSynced"];
 
+/// When a record was written to Kafka, milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// By the clock of whoever produced it.
+    CreateTime(i64),
+    /// By the broker's, where the topic says so.
+    LogAppendTime(i64),
+}
+
+impl Written {
+    /// The milliseconds.
+    pub fn millis(self) -> i64 {
+        match self {
+            Self::CreateTime(at) | Self::LogAppendTime(at) => at,
+        }
+    }
+}
+
 /// Where a record lies in Kafka.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Place<'a> {
@@ -37,6 +55,8 @@ pub struct Place<'a> {
     pub offset: i64,
     /// The record's key, if it has one.
     pub key: Option<&'a str>,
+    /// When it was written, if Kafka tells.
+    pub written: Option<Written>,
     /// JSON object of the fields of its value that the table does not have, if there are any: a newer writer's.
     pub unknown: Option<&'a str>,
 }
@@ -53,7 +73,8 @@ pub struct Metadata<'a> {
 
 impl Metadata<'_> {
     /// `{agent, epoch, ordinal, stream, seq, index, clockSynced}` as JSON text; behind Kafka also `{topic, partition,
-    /// offset, key}`, and `unknown` where there is something.
+    /// offset, key}`, `CreateTime` or `LogAppendTime` as Kafka's own connectors name them, and `unknown`, where there is
+    /// such.
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(256);
         self.write_json(&mut out);
@@ -80,7 +101,7 @@ impl Metadata<'_> {
             out.push_str(clock_synced.map_or("null", |synced| if synced { "true" } else { "false" }));
             opening = ',';
         }
-        if let Some(Place { topic, partition, offset, key, unknown }) = &self.place {
+        if let Some(Place { topic, partition, offset, key, written, unknown }) = &self.place {
             out.push(std::mem::replace(&mut opening, ','));
             out.push_str("\"topic\":");
             spelling::push_text(out, topic);
@@ -92,6 +113,13 @@ impl Metadata<'_> {
             match key {
                 Some(key) => spelling::push_text(out, key),
                 None => out.push_str("null"),
+            }
+            if let Some(written) = written {
+                out.push_str(match written {
+                    Written::CreateTime(_) => ",\"CreateTime\":",
+                    Written::LogAppendTime(_) => ",\"LogAppendTime\":",
+                });
+                spelling::push_int(out, written.millis());
             }
             if let Some(unknown) = unknown {
                 out.push_str(",\"unknown\":");
@@ -150,16 +178,21 @@ mod tests {
             assert!(metadata.to_json().contains(&format!("\"{key}\":")), "{key}");
         }
 
-        let place = Place { topic: "t", partition: 4, offset: 7, key: Some("a \"b\""), unknown: None };
+        let place = Place { topic: "t", partition: 4, offset: 7, key: Some("a \"b\""), written: None, unknown: None };
         metadata.place = Some(&place);
         let read = r#""topic":"t","partition":4,"offset":7,"key":"a \"b\"""#;
         assert_eq!(metadata.to_json(), format!("{name},{read}}}"));
         assert_eq!(metadata.source(), Some(Source::partition("t", 4)));
 
-        let place = Place { unknown: Some(r#"{"new":1}"#), key: None, ..place };
+        let written = Some(Written::CreateTime(1_700_000_000_123));
+        let place = Place { unknown: Some(r#"{"new":1}"#), key: None, written, ..place };
         let foreign = Metadata { name: None, place: Some(&place) };
-        let read = r#"{"topic":"t","partition":4,"offset":7,"key":null,"unknown":{"new":1}}"#;
+        let read =
+            r#"{"topic":"t","partition":4,"offset":7,"key":null,"CreateTime":1700000000123,"unknown":{"new":1}}"#;
         assert_eq!(foreign.to_json(), read);
+        let place = Place { unknown: None, written: Some(Written::LogAppendTime(-1)), ..place };
+        let foreign = Metadata { name: None, place: Some(&place) };
+        assert!(foreign.to_json().ends_with(r#""key":null,"LogAppendTime":-1}"#));
         assert_eq!(Metadata { name: None, place: None }.to_json(), "{}");
     }
 }

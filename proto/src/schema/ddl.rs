@@ -3,12 +3,14 @@
 //! - Every statement may be run again: what exists is left as it is, with its rows.
 //! - Columns are plain identifiers. `timestamp`, the one name that is also a type, is reserved as a column by none of
 //!   the three; queries say `table.timestamp`, so that no parser takes it for the type.
+//! - PostgreSQL notes when it stored a row, in a column of its own that nobody writes, and has the raw readings in
+//!   partitions by it.
 //! - Snowflake's Time Travel is one day: the most that every edition allows.
 
 use std::fmt::Write as _;
 
 use super::FieldType::{self, Float, Instant, Int, Object, SeedInstant, Text};
-use super::{RECORD_METADATA, TABLES, Table};
+use super::{GAPS, RAW, RECORD_METADATA, TABLES, Table};
 
 /// The dialect of a warehouse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +32,17 @@ pub const VIEWS_SCHEMA: &str = "ACTIVITY";
 /// Days for which Snowflake can show a table as it was.
 const TIME_TRAVEL_DAYS: u32 = 1;
 
+/// When PostgreSQL stored a row, by its clock.
+const STORED_AT: &str = "stored_at timestamptz NOT NULL DEFAULT now()";
+
+/// What takes the rows that no other partition takes.
+const DEFAULT_PARTITION: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS raw_data.raw_default PARTITION OF raw_data.activity_records DEFAULT",
+    "CREATE INDEX IF NOT EXISTS raw_default_by_storing ON raw_data.raw_default (stored_at)",
+];
+
 const METADATA_DOC: &str = "where the record came from: agent, epoch, ordinal, stream, seq, index, clockSynced; \
-                            behind Kafka also topic, partition, offset, key";
+                            behind Kafka also topic, partition, offset, key, CreateTime";
 
 /// An index of a table in PostgreSQL or SQLite. Snowflake has none: it prunes by what rows lie together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,12 +111,15 @@ impl Table {
     pub fn ddl(&self, dialect: Dialect) -> String {
         let metadata = (RECORD_METADATA, Object, METADATA_DOC);
         let columns = std::iter::once(metadata).chain(self.fields.iter().map(|f| (f.name, f.kind, f.doc)));
-        let columns: Vec<String> = columns
+        let mut columns: Vec<String> = columns
             .map(|(name, kind, doc)| match dialect {
                 Dialect::Snowflake => format!("  {name} {} COMMENT {}", kind.sql(dialect), literal(doc)),
                 Dialect::Postgres | Dialect::Sqlite => format!("  {name} {}", kind.sql(dialect)),
             })
             .collect();
+        if dialect == Dialect::Postgres && self.is_dated() {
+            columns.push(format!("  {STORED_AT}"));
+        }
         let mut ddl = format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)", self.sql_name(dialect), columns.join(",\n"));
         if dialect == Dialect::Snowflake {
             if !self.cluster_by.is_empty() {
@@ -120,6 +134,22 @@ impl Table {
         }
         ddl
     }
+
+    /// Whether PostgreSQL notes when it stored a row of it.
+    pub fn is_dated(&self) -> bool {
+        self.name != GAPS.name
+    }
+
+    /// What lets PostgreSQL note that in a table that is there: a change of its catalogue, for which no row is touched.
+    pub fn ddl_of_date(&self) -> String {
+        format!("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {STORED_AT}", self.sql_name(Dialect::Postgres))
+    }
+}
+
+/// What makes the table of raw readings in PostgreSQL, in partitions by when a row was stored; a statement each.
+pub fn raw_in_partitions() -> Vec<String> {
+    let table = format!("{}\nPARTITION BY RANGE (stored_at)", RAW.ddl(Dialect::Postgres));
+    std::iter::once(table).chain(DEFAULT_PARTITION.map(str::to_owned)).collect()
 }
 
 /// The whole script that makes a warehouse's schemas, tables and indexes in `dialect`.
@@ -148,7 +178,13 @@ pub fn ddl_script(dialect: Dialect) -> String {
         }
     }
     for table in TABLES {
-        push(table.ddl(dialect));
+        match dialect {
+            Dialect::Postgres if table.name == RAW.name => push(raw_for_anyone()),
+            _ => push(table.ddl(dialect)),
+        }
+        if dialect == Dialect::Postgres && table.is_dated() {
+            push(table.ddl_of_date());
+        }
     }
     for index in indexes(dialect) {
         let table = TABLES.iter().find(|t| t.name == index.table).expect("a test finds every index's table");
@@ -160,6 +196,16 @@ pub fn ddl_script(dialect: Dialect) -> String {
         ));
     }
     script
+}
+
+/// The table of raw readings for a PostgreSQL of which nothing is known: in partitions, unless TimescaleDB is there, which
+/// parts tables itself, or a table that stays as it is.
+fn raw_for_anyone() -> String {
+    let [whole, parted] = [RAW.ddl(Dialect::Postgres), raw_in_partitions().join(";\n")];
+    format!(
+        "DO $$\nBEGIN\nIF to_regclass('raw_data.activity_records') IS NOT NULL THEN\nRETURN;\nEND IF;\n\
+         IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN\n{whole};\nELSE\n{parted};\nEND IF;\nEND\n$$"
+    )
 }
 
 /// The indexes that `dialect` has.
@@ -189,7 +235,7 @@ fn literal(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ACTIVITY, GAPS, RAW};
+    use super::super::ACTIVITY;
     use super::*;
 
     #[test]
@@ -204,6 +250,9 @@ mod tests {
                 for field in table.fields {
                     let column = format!("  {} {}", field.name, field.kind.sql(dialect));
                     assert!(lines.next().unwrap().starts_with(&column), "{ddl}");
+                }
+                if dialect == Dialect::Postgres && table.name != "GAPS" {
+                    assert_eq!(lines.next(), Some("  stored_at timestamptz NOT NULL DEFAULT now()"));
                 }
                 assert_eq!(lines.next(), Some(")"));
             }
@@ -260,7 +309,12 @@ mod tests {
         snowflake.extend(tables("schema"));
         assert_eq!(starts(Dialect::Snowflake), snowflake);
         let mut postgres = schemas.to_vec();
-        postgres.extend(tables("schema"));
+        let [raw, rest @ ..] = tables("schema");
+        let default = ["CREATE TABLE raw_data.raw_default PARTITION OF raw_data.activity_records DEFAULT"];
+        postgres.extend([raw.clone(), raw]);
+        postgres.extend(default.map(str::to_owned));
+        postgres.push(index("raw_default_by_storing", "raw_data.raw_default (stored_at)"));
+        postgres.extend(rest);
         postgres.push(index("raw_by_time", "RAW_DATA.ACTIVITY_RECORDS (timestamp)"));
         postgres.push(index("raw_by_session", "RAW_DATA.ACTIVITY_RECORDS (sessionId, sensorType, timestamp)"));
         postgres.push(index("activity_by_time", "PROCESSED_DATA.USER_ACTIVITY_PROCESSED (timestamp)"));

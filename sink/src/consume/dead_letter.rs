@@ -232,7 +232,7 @@ impl<'a> Letter<'a> {
             .map_while(|(at, c)| (at + c.len_utf8() <= MAX_REASON).then_some(at + c.len_utf8()))
             .last();
         headers = text(headers, "detail", &said[..short.unwrap_or_default()]);
-        if let Some(timestamp) = taken.timestamp {
+        if let Some(timestamp) = taken.timestamp() {
             headers = text(headers, "original-timestamp", &timestamp.to_string());
         }
         let bytes = taken.value().map_or(0, <[u8]>::len);

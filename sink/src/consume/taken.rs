@@ -4,8 +4,9 @@
 //! - A record that cannot be read, or that the warehouse can never hold, is told apart with its reason.
 
 use gaitway_kafka::headers::{self, OwnedName};
+use gaitway_kafka::records;
 use gaitway_proto::ledger::Ledger;
-use gaitway_proto::record::{Body, Metadata, NAME_KEYS, Parsed, Parser, Place, Record};
+use gaitway_proto::record::{Body, Metadata, NAME_KEYS, Parsed, Parser, Place, Record, Written};
 use gaitway_proto::schema::Table;
 use gaitway_proto::topic::AgentId;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
@@ -20,8 +21,8 @@ const OVERHEAD: usize = 768;
 #[derive(Debug)]
 pub(super) struct Taken {
     pub offset: i64,
-    /// Milliseconds since the Unix epoch; none if it has none.
-    pub timestamp: Option<i64>,
+    /// When it was written; none if Kafka does not tell.
+    written: Option<Written>,
     /// Its key, if it has one, and then its value, if it has one.
     bytes: Box<[u8]>,
     /// Length of the key.
@@ -81,13 +82,18 @@ impl Taken {
         Self {
             legible,
             offset: message.offset(),
-            timestamp: message.timestamp().to_millis(),
+            written: records::written(message.timestamp()),
             bytes: [key.unwrap_or_default(), value.unwrap_or_default()].concat().into_boxed_slice(),
             key: key.map(<[u8]>::len),
             has_value: value.is_some(),
             headers: told.filter(|_| legible).map(BorrowedHeaders::detach),
             name,
         }
+    }
+
+    /// When it was written, milliseconds since the Unix epoch; none if it has none.
+    pub(super) fn timestamp(&self) -> Option<i64> {
+        self.written.map(Written::millis)
     }
 
     /// Its key, if it has one.
@@ -102,7 +108,7 @@ impl Taken {
 
     /// What tells it from another record at its offset.
     pub(super) fn print(&self) -> Print {
-        Print { timestamp: self.timestamp, crc: crc32c::crc32c(&self.bytes) }
+        Print { timestamp: self.timestamp(), crc: crc32c::crc32c(&self.bytes) }
     }
 
     /// Bytes of key and value.
@@ -195,6 +201,7 @@ pub(super) fn sorted<L: Judge + ?Sized, T>(
             partition,
             offset: record.offset,
             key: record.key().and_then(|key| std::str::from_utf8(key).ok()),
+            written: record.written,
             unknown: unknown.as_deref(),
         })
         .collect();
@@ -222,7 +229,8 @@ mod tests {
     fn taken(offset: i64, key: Option<&[u8]>, value: Option<&str>) -> Taken {
         let bytes = [key.unwrap_or_default(), value.unwrap_or_default().as_bytes()].concat().into_boxed_slice();
         let (key, has_value) = (key.map(<[u8]>::len), value.is_some());
-        Taken { offset, timestamp: None, bytes, key, has_value, name: None, headers: None, legible: true }
+        let written = Some(Written::CreateTime(1_700_000_000_000 + offset));
+        Taken { offset, written, bytes, key, has_value, name: None, headers: None, legible: true }
     }
 
     #[test]
@@ -241,8 +249,12 @@ mod tests {
         let mut ledger = Shared::new(warehouse, refuses);
         sorted(&RAW, ("t", 7), &records, &mut ledger as &mut dyn Ledger, |_, stored, refused| {
             let metadata: Vec<_> = stored.iter().map(|record| record.metadata.to_json()).collect();
-            let first = r#"{"topic":"t","partition":7,"offset":3,"key":"d","unknown":{"new":1}}"#;
-            assert_eq!(metadata, [first, r#"{"topic":"t","partition":7,"offset":10,"key":null}"#]);
+            let first =
+                r#"{"topic":"t","partition":7,"offset":3,"key":"d","CreateTime":1700000000003,"unknown":{"new":1}}"#;
+            assert_eq!(
+                metadata,
+                [first, r#"{"topic":"t","partition":7,"offset":10,"key":null,"CreateTime":1700000000010}"#]
+            );
             let told: Vec<_> = refused.iter().map(|(taken, why)| (taken.offset, why.kind(), why.said())).collect();
             assert_eq!(told.iter().map(|told| told.0).collect::<Vec<_>>(), [5, 6, 8, 9]);
             assert!(

@@ -14,6 +14,7 @@ use tokio_postgres::{Client, NoTls};
 
 use super::commit::{Statements, within};
 use super::options::{Options, Server};
+use super::partitions::House;
 use super::setup::{self, Told};
 use super::tls;
 use super::trouble::Failure;
@@ -62,7 +63,12 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects, and sets up what is missing.
-    pub(super) async fn open(options: &Options, server: &Server, told: &mut Told) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        options: &Options,
+        server: &Server,
+        told: &mut Told,
+        house: &mut House,
+    ) -> Result<Self, Failure> {
         let (mut client, task) = connect(options, server).await?;
         let limit = options.statement_timeout;
         let prepared = async {
@@ -76,7 +82,7 @@ impl Session {
                 "{settings}; SET statement_timeout TO {limit_ms}; SET idle_in_transaction_session_timeout TO {limit_ms}"
             );
             within(limit, client.batch_execute(&timeout)).await?;
-            setup::set_up(&mut client, options, server, told).await?;
+            setup::set_up(&mut client, options, server, told, house).await?;
             within(limit, Statements::prepare(&client)).await
         };
         match prepared.await {

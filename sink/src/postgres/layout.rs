@@ -3,7 +3,7 @@
 //! - A table is taken as it is if it has every column in its type; more columns are somebody's own, unless a row
 //!   without them cannot be stored.
 
-use gaitway_proto::schema::{Dialect, FieldType, PROGRESS, TABLES};
+use gaitway_proto::schema::{self, Dialect, FieldType, PROGRESS, RAW, TABLES};
 
 /// The schema of the watermark.
 const PROGRESS_SCHEMA: &str = "raw_data";
@@ -35,34 +35,36 @@ pub(super) struct Found {
     pub(super) columns: Vec<Column>,
     /// `schema.table` and the right that this user lacks.
     pub(super) forbidden: Vec<(String, String)>,
+    /// Whether it has TimescaleDB, which makes parts of a table itself.
+    pub(super) timescale: bool,
 }
 
 struct Wanted {
     /// `schema.table`
     table: String,
-    ddl: String,
+    ddl: Vec<String>,
     columns: Vec<(String, &'static str)>,
 }
 
-fn wanted() -> Vec<Wanted> {
+fn wanted(timescale: bool) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = TABLES
         .iter()
         .map(|table| {
             let kinds = std::iter::once(FieldType::Object).chain(table.fields.iter().map(|field| field.kind));
             Wanted {
                 table: format!("{}.{}", table.schema, table.name).to_lowercase(),
-                ddl: table.ddl(Dialect::Postgres),
+                ddl: if table.name == RAW.name && !timescale {
+                    schema::raw_in_partitions()
+                } else {
+                    vec![table.ddl(Dialect::Postgres)]
+                },
                 columns: table.columns().map(str::to_lowercase).zip(kinds.map(spelled)).collect(),
             }
         })
         .collect();
-    let table = format!("{PROGRESS_SCHEMA}.{PROGRESS}");
     wanted.push(Wanted {
-        ddl: format!(
-            "CREATE TABLE IF NOT EXISTS {table} (source text PRIMARY KEY, position bigint NOT NULL, \
-             updated_at timestamptz NOT NULL DEFAULT now())"
-        ),
-        table,
+        ddl: vec![progress()],
+        table: format!("{PROGRESS_SCHEMA}.{PROGRESS}"),
         columns: vec![
             ("source".to_owned(), "text"),
             ("position".to_owned(), "bigint"),
@@ -70,6 +72,14 @@ fn wanted() -> Vec<Wanted> {
         ],
     });
     wanted
+}
+
+/// What makes the table of marks.
+pub(super) fn progress() -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {PROGRESS_SCHEMA}.{PROGRESS} (source text PRIMARY KEY, position bigint NOT NULL, \
+         updated_at timestamptz NOT NULL DEFAULT now())"
+    )
 }
 
 /// As `format_type` spells the type.
@@ -82,7 +92,7 @@ fn spelled(kind: FieldType) -> &'static str {
 
 /// The names of all tables, `schema.table`.
 pub(super) fn tables() -> Vec<String> {
-    wanted().into_iter().map(|wanted| wanted.table).collect()
+    wanted(false).into_iter().map(|wanted| wanted.table).collect()
 }
 
 /// The schemas of all tables.
@@ -101,10 +111,10 @@ pub(super) fn missing(found: &Found) -> Result<Vec<String>, String> {
             statements.push(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
         }
     }
-    for Wanted { table, ddl, columns } in wanted() {
+    for Wanted { table, ddl, columns } in wanted(found.timescale) {
         let there: Vec<_> = found.columns.iter().filter(|column| column.table == table).collect();
         if there.is_empty() {
-            statements.push(ddl);
+            statements.extend(ddl);
             let indexes = INDEXES.iter().filter(|(_, of, _)| *of == table);
             statements.extend(
                 indexes.map(|(name, of, columns)| format!("CREATE INDEX IF NOT EXISTS {name} ON {of} ({columns})")),
@@ -156,7 +166,7 @@ pub(super) struct Standing {
 
 /// How each table stands.
 pub(super) fn standing(found: &Found) -> Vec<Standing> {
-    wanted()
+    wanted(found.timescale)
         .into_iter()
         .map(|Wanted { table, columns, .. }| {
             let there: Vec<_> = found.columns.iter().filter(|column| column.table == table).collect();
@@ -177,7 +187,7 @@ mod tests {
     use super::*;
 
     fn whole() -> Found {
-        let columns = wanted().into_iter().flat_map(|Wanted { table, columns, .. }| {
+        let columns = wanted(false).into_iter().flat_map(|Wanted { table, columns, .. }| {
             columns.into_iter().map(move |(name, kind)| Column {
                 table: table.clone(),
                 name,
@@ -185,15 +195,18 @@ mod tests {
                 required: false,
             })
         });
-        Found { schemas: schemas(), columns: columns.collect(), forbidden: Vec::new() }
+        Found { schemas: schemas(), columns: columns.collect(), ..Found::default() }
     }
 
     #[test]
     fn what_is_missing_is_created_in_order() {
         assert_eq!(missing(&whole()).unwrap(), Vec::<String>::new());
         let all = missing(&Found::default()).unwrap();
-        assert_eq!(all.len(), 2 + 4 + INDEXES.len());
+        assert_eq!(all.len(), 2 + 4 + 2 + INDEXES.len());
         assert!(all[0].starts_with("CREATE SCHEMA") && all[2].starts_with("CREATE TABLE"));
+        assert!(all[2].ends_with("PARTITION BY RANGE (stored_at)") && all[3].ends_with("DEFAULT"), "{all:?}");
+        let hyper = missing(&Found { timescale: true, ..Found::default() }).unwrap();
+        assert!(hyper.len() == all.len() - 2 && !hyper.concat().contains("PARTITION"), "{hyper:?}");
         let mut found = whole();
         found.columns.retain(|column| column.table != "raw_data.gaps");
         let only = missing(&found).unwrap();

@@ -35,8 +35,8 @@ pub struct Options {
     /// How long a step of a commit may take; 60 s by default.
     #[serde(with = "gaitway_service::config::duration")]
     pub statement_timeout: Duration,
-    /// How long raw readings are kept after they were stored, by TimescaleDB's retention policy; at least an hour. A
-    /// policy that exists is left as it is if this is not set. Without TimescaleDB nothing is deleted.
+    /// How long raw readings are kept after they were stored, by whole partitions, or by TimescaleDB's retention policy
+    /// where it has that; at least an hour. If this is not set nothing is deleted, and a policy that exists is left as it is.
     #[serde(with = "gaitway_service::config::duration")]
     pub keep_raw: Option<Duration>,
 }

@@ -2,17 +2,20 @@
 //!
 //! - A server that does not wait for its disk is refused: `fsync` and `synchronous_commit` are read back.
 //! - Schemas, tables and their indexes are created in one transaction; of two who start at once one waits.
-//! - What records do not need (views and the column that only they read, hypertables) is created if this user may, and otherwise told once.
+//! - What records do not need (views, hypertables, partitions, and the column of when a row was stored) is created if this user may, and otherwise told once.
 
 use std::time::Duration;
 
 use gaitway_proto::ledger::LedgerError;
+use gaitway_proto::schema::{Dialect, ddl_script};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient};
 
 use super::commit::within;
+use super::dates;
 use super::layout::{self, Column, Found};
 use super::options::{Options, Server};
+use super::partitions::House;
 use super::session_index;
 use super::timescale::{self, State};
 use super::trouble::Failure;
@@ -21,10 +24,11 @@ use super::trouble::Failure;
 const VIEWS: &str = include_str!("views.sql");
 
 /// "gaitway" in ASCII: whoever sets up holds this advisory lock.
-const LOCK: i64 = 0x67_6169_7477_6179;
+pub(super) const LOCK: i64 = 0x67_6169_7477_6179;
 
-/// What records do not need does not wait longer for somebody's lock.
-const PATIENCE: &str = "SET LOCAL lock_timeout TO '2s'";
+/// What records do not need does not wait longer for somebody's lock, in whose queue writers stand too. Above the server's
+/// `deadlock_timeout` (1 s), after which an autovacuum that is in the way is cancelled.
+pub(super) const PATIENCE: &str = "SET LOCAL lock_timeout TO '2s'";
 
 pub(super) const SETTINGS: &str = "SELECT current_setting('fsync'), current_setting('synchronous_commit'),
     current_setting('server_encoding'), pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'";
@@ -42,13 +46,6 @@ const FORBIDDEN: &str = "SELECT n.nspname || '.' || c.relname, r.privilege
     WHERE n.nspname || '.' || c.relname = ANY($1) AND c.relkind IN ('r', 'p')
         AND (r.privilege = 'INSERT' OR c.relname = 'gaitway_progress')
         AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, r.privilege))";
-
-/// The tables that do not say when a row was stored.
-const UNDATED: &str = "SELECT n.nspname || '.' || c.relname
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE n.nspname || '.' || c.relname IN ('raw_data.activity_records', 'processed_data.user_activity_processed')
-        AND NOT EXISTS (SELECT FROM pg_attribute AS a
-            WHERE a.attrelid = c.oid AND a.attname = 'stored_at' AND NOT a.attisdropped)";
 
 /// Which views the schema says that it has, and whether all of these are there.
 const OF_VIEWS: &str = "SELECT obj_description(n.oid, 'pg_namespace'),
@@ -75,6 +72,7 @@ pub(super) async fn set_up(
     options: &Options,
     server: &Server,
     told: &mut Told,
+    house: &mut House,
 ) -> Result<(), Failure> {
     let limit = options.statement_timeout;
     if server.exposed {
@@ -86,8 +84,9 @@ pub(super) async fn set_up(
         return Err(Failure::unavailable(format!("{server} {why}")));
     }
     within(limit, create_tables(client, server)).await?;
-    // From here on everything is stored; what follows is for people.
-    if let Err((what, failure)) = serve_people(client, options, told).await {
+    // From here on everything is stored.
+    house.keep(client, options, server, told).await?;
+    if let Err((what, failure)) = serve_people(client, options, server, told).await {
         if client.is_closed() || matches!(failure, Failure::Silent(_)) {
             return Err(failure);
         }
@@ -97,8 +96,17 @@ pub(super) async fn set_up(
 }
 
 /// Makes what people need. The error is of what is not as it should be.
-async fn serve_people(client: &mut Client, options: &Options, told: &mut Told) -> Result<(), (&'static str, Failure)> {
+async fn serve_people(
+    client: &mut Client,
+    options: &Options,
+    server: &Server,
+    told: &mut Told,
+) -> Result<(), (&'static str, Failure)> {
     let limit = options.statement_timeout;
+    let dated = within(limit, dates::add(client, server, told)).await;
+    if !dated.map_err(|failure| ("rows do not say when they were stored", failure))? {
+        return Ok(());
+    }
     let views = within(limit, create_views(client)).await;
     views.map_err(|failure| ("its views are not those of this program", failure))?;
     let timescale = within(limit, use_timescale(client, options.keep_raw, told)).await;
@@ -169,10 +177,17 @@ pub(super) async fn look(client: &impl GenericClient) -> Result<Found, tokio_pos
             required: row.try_get(3)?,
         });
     }
+    found.timescale = client.query_opt(timescale::EXTENSION, &[]).await?.is_some();
     for row in client.query(FORBIDDEN, &tables).await? {
         found.forbidden.push((row.try_get(0)?, row.try_get(1)?));
     }
     Ok(found)
+}
+
+/// What makes everything, for whoever makes it by hand.
+pub(super) fn script() -> String {
+    let (tables, progress) = (ddl_script(Dialect::Postgres), layout::progress());
+    format!("{tables}\n{progress};\n\n{VIEWS}\n\nCOMMENT ON SCHEMA activity IS '{}';\n", views_mark())
 }
 
 fn views_mark() -> String {
@@ -201,25 +216,12 @@ async fn create_views(client: &mut Client) -> Result<(), Failure> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(PATIENCE).await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    let made = async {
-        for row in transaction.query(UNDATED, &[]).await? {
-            let table: &str = row.try_get(0)?;
-            let add = format!("ALTER TABLE {table} ADD COLUMN stored_at timestamptz NOT NULL DEFAULT now()");
-            transaction.batch_execute(&add).await?;
-        }
-        transaction.batch_execute(&format!("{VIEWS};\nCOMMENT ON SCHEMA activity IS '{}'", views_mark())).await
-    };
-    let made = made.await;
+    let made = transaction.batch_execute(&format!("{VIEWS};\nCOMMENT ON SCHEMA activity IS '{}'", views_mark())).await;
     end(transaction, made).await
 }
 
 async fn use_timescale(client: &mut Client, keep: Option<Duration>, told: &mut Told) -> Result<(), Failure> {
-    let Some(extension) = client.query_opt(timescale::EXTENSION, &[]).await? else {
-        if keep.is_some() {
-            told.once("keep_raw has no effect: this database does not have TimescaleDB".to_owned());
-        }
-        return Ok(());
-    };
+    let Some(extension) = client.query_opt(timescale::EXTENSION, &[]).await? else { return Ok(()) };
     let functions: String = extension.try_get(0)?;
     let transaction = client.transaction().await?;
     let made = async {
@@ -227,7 +229,12 @@ async fn use_timescale(client: &mut Client, keep: Option<Duration>, told: &mut T
         transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
         for (place, (schema, table, _)) in timescale::TABLES.into_iter().enumerate() {
             let row = transaction.query_one(&timescale::look(schema, table), &[]).await?;
-            let state = State { hypertable: row.try_get(0)?, empty: row.try_get(1)?, drop_after: row.try_get(2)? };
+            let state = State {
+                hypertable: row.try_get(0)?,
+                empty: row.try_get(1)?,
+                drop_after: row.try_get(2)?,
+                parted: row.try_get(3)?,
+            };
             let plan = timescale::plan(place, &functions, state, keep);
             plan.notice.into_iter().for_each(|notice| told.once(notice));
             for statement in plan.statements {
@@ -248,7 +255,7 @@ async fn look_at_index(client: &Client, told: &mut Told) -> Result<(), Failure> 
 }
 
 /// Commits what was made; what failed is undone, and its reason told.
-async fn end(
+pub(super) async fn end(
     transaction: tokio_postgres::Transaction<'_>,
     made: Result<(), tokio_postgres::Error>,
 ) -> Result<(), Failure> {

@@ -46,6 +46,11 @@ impl Failure {
         matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| code.code() == "42501"))
     }
 
+    /// Whether the server cut a statement off that took too long.
+    pub(super) fn is_cut_off(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| code.code() == "57014"))
+    }
+
     pub(super) fn into_ledger(self, server: &Server) -> LedgerError {
         match self {
             Self::Ledger(error) => error,

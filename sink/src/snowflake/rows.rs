@@ -293,7 +293,7 @@ mod tests {
     const OF: Partition = Partition { table: &RAW, topic: String::new(), number: 3 };
 
     fn place(offset: i64) -> Place<'static> {
-        Place { topic: "", partition: 3, offset, key: Some("phone"), unknown: None }
+        Place { topic: "", partition: 3, offset, key: Some("phone"), written: None, unknown: None }
     }
 
     fn record<'a>(place: &'a Place<'a>, json: &'a str) -> Record<'a> {

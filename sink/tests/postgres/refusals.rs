@@ -124,7 +124,7 @@ fn what_is_at_the_limits_is_stored() {
     let deeper = format!("{{\"a\":{}{}}}", "[".repeat(512), "]".repeat(512));
     let many = format!("[{}1]", "1,".repeat((16 * 1024 * 1024 - 12) / 2 - 1));
     let many = format!("{{\"a\":{many}}}");
-    let place = Place { topic: "t", partition: 0, offset: 0, key: Some("k\0"), unknown: None };
+    let place = Place { topic: "t", partition: 0, offset: 0, key: Some("k\0"), written: None, unknown: None };
     let nameless = Metadata { name: None, place: None };
     let unnamed = |key| Metadata { name: None, place: key };
     let long = "x".repeat(3000);

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::thread::Builder;
 
 use gaitway_proto::ledger::Ledger as _;
+use gaitway_proto::schema::{Dialect, RAW};
 use gaitway_service::checkup::{Checkup, Grade};
 use gaitway_sink::postgres::examine;
 
@@ -11,16 +12,26 @@ use crate::postgres_server::{Database, Reader, Server};
 use crate::stored::{open, options, stored};
 use crate::support::Walk;
 
+/// The table of readings as earlier versions made it: one table, which does not say when a row was stored.
+pub(crate) fn make_plain(admin: &Reader) {
+    let table = RAW.ddl(Dialect::Postgres).replace(",\n  stored_at timestamptz NOT NULL DEFAULT now()", "");
+    admin.run(&format!(
+        "DROP TABLE raw_data.activity_records CASCADE; {table};
+         CREATE INDEX raw_by_time ON raw_data.activity_records (\"timestamp\");
+         CREATE INDEX raw_by_session ON raw_data.activity_records (sessionid)"
+    ));
+}
+
 /// `url` for another user.
-fn as_user(url: &str, user: &str) -> String {
+pub(crate) fn as_user(url: &str, user: &str) -> String {
     format!("postgres://{user}:secret@{}", url.rsplit_once('@').unwrap().1)
 }
 
 /// A user of the server, gone at the test's end.
-struct Role(String, String);
+pub(crate) struct Role(pub(crate) String, String);
 
 impl Role {
-    fn new(database: &Database) -> Self {
+    pub(crate) fn new(database: &Database) -> Self {
         let name = format!("role_{}", database.name);
         database.reader().run(&format!("CREATE ROLE {name} LOGIN PASSWORD 'secret'"));
         Self(name, database.url.clone())
@@ -95,12 +106,8 @@ fn a_warehouse_of_an_earlier_version_gets_the_views_and_is_told_which_index_to_r
     let database = Database::new();
     let admin = database.reader();
     open(&database.url).recover().unwrap();
-    admin.run(
-        "DROP SCHEMA activity CASCADE; DROP INDEX raw_data.raw_by_session;
-         CREATE INDEX raw_by_session ON raw_data.activity_records (sessionid);
-         ALTER TABLE raw_data.activity_records DROP COLUMN stored_at;
-         ALTER TABLE processed_data.user_activity_processed DROP COLUMN stored_at",
-    );
+    admin.run("DROP SCHEMA activity CASCADE; ALTER TABLE processed_data.user_activity_processed DROP COLUMN stored_at");
+    make_plain(&admin);
     let role = Role::new(&database);
     admin.run(&format!(
         "GRANT CREATE ON DATABASE {1} TO {0}; GRANT USAGE ON SCHEMA raw_data, processed_data TO {0};
@@ -113,6 +120,11 @@ fn a_warehouse_of_an_earlier_version_gets_the_views_and_is_told_which_index_to_r
     warehouse.recover().unwrap();
     walk.step(&mut warehouse, 3);
     assert_eq!(admin.number("SELECT count(*) FROM pg_namespace WHERE nspname = 'activity'"), 0);
+    let said = looked_at(&database.url).to_string();
+    assert!(
+        said.contains("ALTER TABLE PROCESSED_DATA.USER_ACTIVITY_PROCESSED ADD COLUMN IF NOT EXISTS stored_at"),
+        "{said}"
+    );
 
     let mut warehouse = open(&database.url);
     warehouse.recover().unwrap();
@@ -199,7 +211,7 @@ fn a_wrong_password_and_a_missing_database_are_told_without_the_password() {
     assert!(said.contains("CREATE DATABASE") && said.contains("nowhere"), "{said}");
 }
 
-fn looked_at(url: &str) -> Checkup {
+pub(crate) fn looked_at(url: &str) -> Checkup {
     let mut checkup = Checkup::new();
     examine(&options(url), &mut checkup);
     checkup

@@ -143,7 +143,7 @@ fn a_row_that_is_too_large_alone_is_rejected_and_one_that_would_be_is_refused_be
     assert!(why.contains("413") && why.contains(CHANNEL), "{why}");
 
     let long = format!("{{\"x\":\"{}\"}}", "x".repeat(4 << 20));
-    let place = Place { topic: TOPIC, partition: PARTITION, offset: 0, key: None, unknown: Some(&long) };
+    let place = Place { topic: TOPIC, partition: PARTITION, offset: 0, key: None, written: None, unknown: Some(&long) };
     let places = [place];
     assert!(channel.refuses(&records(&places)[0]).unwrap().contains("longer than"));
 }

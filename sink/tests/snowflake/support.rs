@@ -94,7 +94,8 @@ pub(crate) fn submit(channel: &mut Channel, from: Option<u64>, to: u64) -> Resul
 }
 
 pub(crate) fn places(first: u64, last: u64) -> Vec<Place<'static>> {
-    let place = |offset| Place { topic: TOPIC, partition: PARTITION, offset, key: Some("phone"), unknown: None };
+    let place =
+        |offset| Place { topic: TOPIC, partition: PARTITION, offset, key: Some("phone"), written: None, unknown: None };
     (first as i64..=last as i64).map(place).collect()
 }
 

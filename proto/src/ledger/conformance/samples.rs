@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::ledger::{Epoch, Source, Stream};
-use crate::record::{Activity, Body, GapNotice, Origin, Place, Raw, Record};
+use crate::record::{Activity, Body, GapNotice, Origin, Place, Raw, Record, Written};
 use crate::topic::AgentId;
 
 /// One stream of an agent, or a Kafka partition with the records of one.
@@ -69,7 +69,9 @@ impl Feed {
         let mut metadata = origin.metadata(index, synced);
         // A record only borrows its place; a test's few may stay.
         metadata.place = partition.map(|(topic, partition)| {
-            &*Box::leak(Box::new(Place { topic, partition, offset: seq as i64, key: Some("phone"), unknown: None }))
+            let written = Some(Written::CreateTime(BASE.div_euclid(1_000_000).saturating_add(seq as i64)));
+            let (offset, key) = (seq as i64, Some("phone"));
+            &*Box::leak(Box::new(Place { topic, partition, offset, key, written, unknown: None }))
         });
         Record { metadata, body }
     }

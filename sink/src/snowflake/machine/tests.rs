@@ -45,7 +45,14 @@ impl Owner {
         let from = self.machine.reached();
         let mark = Mark { source: Source::partition("", 0), from, to };
         let offsets = rows_of(from.map_or(0, |from| from + 1), to);
-        let place = |offset: &u64| Place { topic: "", partition: 0, offset: *offset as i64, key: None, unknown: None };
+        let place = |offset: &u64| Place {
+            topic: "",
+            partition: 0,
+            offset: *offset as i64,
+            key: None,
+            written: None,
+            unknown: None,
+        };
         let places: Vec<_> = offsets.iter().map(place).collect();
         let record = |place| Record {
             metadata: Metadata { name: None, place: Some(place) },

@@ -1,0 +1,108 @@
+//! Whether the partitions are as they should be, for `gaitway doctor`. Nothing is changed.
+
+use std::time::Duration;
+
+use gaitway_service::checkup::Checkup;
+use gaitway_service::config::duration;
+use tokio_postgres::Client;
+
+use super::plan::{self, HOUR, Plan, shown};
+use super::{Default, Found, Kind, TABLE, look, not_allowed, useless};
+use crate::postgres::options::Server;
+use crate::postgres::trouble::Failure;
+
+/// A partition may be dropped so much later than it could: house is kept now and then, and a lock is waited for.
+const GRACE: i64 = HOUR;
+
+/// Rows of the default partition are counted so far.
+const MOST: i64 = 1_000_000;
+
+/// Looks at the table of raw readings, if it is there.
+pub(in crate::postgres) async fn examine(
+    client: &Client,
+    keep: Option<Duration>,
+    server: &Server,
+    checkup: &mut Checkup,
+) -> Result<(), Failure> {
+    let found = look(client, keep).await?;
+    if let Some(said) = useless(found.kind, keep) {
+        checkup.warn("retention", said);
+    }
+    if found.kind != Kind::Parted {
+        return Ok(());
+    }
+    look_ahead(&found, server, checkup);
+    look_back(&found, keep, server, checkup);
+    look_at_default(client, found.default.as_ref(), checkup).await
+}
+
+fn look_ahead(found: &Found, server: &Server, checkup: &mut Checkup) {
+    let subject = format!("partitions of {TABLE}");
+    let Plan { make, notices, .. } = plan::plan(&found.standing);
+    let now = found.standing.now;
+    let parts = &found.standing.parts;
+    let covering = parts.iter().any(|part| part.from <= now && now < part.to);
+    for notice in notices {
+        checkup.warn(&subject, notice);
+    }
+    let begin =
+        if covering { now } else { parts.iter().map(|part| part.from).filter(|from| *from > now).min().unwrap_or(now) };
+    let mut reach = begin;
+    while let Some(part) = parts.iter().find(|part| part.from <= reach && reach < part.to) {
+        reach = part.to;
+    }
+    match (make.is_empty(), covering, found.may_make) {
+        (true, ..) | (false, true, true) => {
+            let first = if covering { String::new() } else { format!(" from {}", shown(begin)) };
+            checkup.ok(&subject, format!("{}, made ahead{first} until {}", parts.len(), shown(reach)));
+        }
+        (false, false, true) => {
+            checkup.warn(&subject, "none takes what is stored now: gaitway sink makes it when it starts");
+        }
+        (false, _, false) => {
+            let only_made =
+                Found { standing: plan::Standing { keep: None, ..found.standing.clone() }, ..found.clone() };
+            for said in not_allowed(&only_made, server) {
+                checkup.warn(&subject, said);
+            }
+        }
+    }
+}
+
+fn look_back(found: &Found, keep: Option<Duration>, server: &Server, checkup: &mut Checkup) {
+    let Some(keep) = keep else { return };
+    let seconds = plan::seconds(keep);
+    let late = plan::Standing { keep: Some(seconds.saturating_add(GRACE)), ..found.standing.clone() };
+    let late = plan::plan(&late).drop;
+    match late.as_slice() {
+        [] => checkup.ok("retention", format!("raw readings are kept for {}", duration::shown(keep))),
+        [first, ..] => {
+            let what = format!("{} partitions are older than keep_raw, the first raw_data.{}", late.len(), first.name);
+            let why = if found.may_make {
+                "gaitway sink drops them while it runs, if it gets their locks within 2 s".to_owned()
+            } else {
+                format!("user {} may not drop them: let the owner run DROP TABLE", server.user)
+            };
+            checkup.warn("retention", format!("{what}: {why}"));
+        }
+    }
+}
+
+async fn look_at_default(client: &Client, default: Option<&Default>, checkup: &mut Checkup) -> Result<(), Failure> {
+    let subject = format!("default partition of {TABLE}");
+    let Some(default) = default else {
+        checkup
+            .warn(subject, "is not there: a reading that no partition covers cannot be stored; gaitway sink makes it");
+        return Ok(());
+    };
+    if default.strays == Some(true) {
+        let count = format!("SELECT count(*) FROM (SELECT FROM {} LIMIT {MOST}) AS first", default.name);
+        let count: i64 = client.query_one(&count, &[]).await?.try_get(0)?;
+        let rows = if count == MOST { format!("{MOST} rows or more") } else { format!("{count} rows") };
+        checkup.warn(
+            subject,
+            format!("has {rows}, which keep_raw does not delete: deploy/postgres/README.md says what to do with them"),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,341 @@
+//! Which partitions are made, and which are dropped. Pure: no clock, no database.
+//!
+//! - Partitions lie end to end on whole hours, each a span that follows from how long readings are kept, and reach ahead of
+//!   the server's clock. Whatever is there already is left as it is; only what no partition covers is made.
+//! - Where the default partition has rows, what is made begins in the future: no row of it can belong there.
+//! - Only a partition that this program made is dropped, once its last moment is older than what is kept, and only while
+//!   the clocks of server and sink agree: a server that wakes up in another year loses nothing.
+//!
+//! Times are seconds since the Unix epoch.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub(super) const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+/// Spans of a partition. Each is a multiple of an hour.
+const SPANS: [i64; 12] =
+    [HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, 2 * DAY, 3 * DAY, 5 * DAY, 10 * DAY, 15 * DAY, 30 * DAY];
+
+/// So many spans hold what is kept; those that begin, end and lie ahead come besides.
+const KEPT: i64 = 30;
+
+/// How much is made ahead: spans, and at least so long.
+const SPANS_AHEAD: i64 = 2;
+const LEAST_AHEAD: i64 = 6 * HOUR;
+
+/// How far the clocks of server and sink may lie apart before nothing is dropped.
+const AGREE: i64 = HOUR;
+
+/// A partition by ranges of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Its name in the schema of raw readings.
+    pub(super) name: String,
+    /// Its first moment; the least number if it has none.
+    pub(super) from: i64,
+    /// The moment after its last; the greatest number if it has none.
+    pub(super) to: i64,
+    /// Whether this program made it.
+    pub(super) ours: bool,
+}
+
+/// How things stand.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Standing {
+    /// By the server's clock.
+    pub(super) now: i64,
+    /// By the sink's.
+    pub(super) here: i64,
+    pub(super) parts: Vec<Part>,
+    /// What cannot be the name of a table any more.
+    pub(super) names: BTreeSet<String>,
+    /// Whether the default partition has rows.
+    pub(super) strays: bool,
+    /// How long readings are kept, seconds.
+    pub(super) keep: Option<i64>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// To be made, in order of time.
+    pub(super) make: Vec<Part>,
+    /// To be dropped.
+    pub(super) drop: Vec<Part>,
+    /// What the operator must know.
+    pub(super) notices: Vec<String>,
+}
+
+/// The span of a partition where readings are kept for `keep` seconds.
+pub(super) fn span(keep: Option<i64>) -> i64 {
+    let longest = SPANS[SPANS.len() - 1];
+    keep.map_or(longest, |keep| SPANS.into_iter().find(|span| span * KEPT >= keep).unwrap_or(longest))
+}
+
+/// How long ahead of now partitions are made.
+pub(super) fn ahead(keep: Option<i64>) -> i64 {
+    (SPANS_AHEAD * span(keep)).max(LEAST_AHEAD)
+}
+
+/// What is to be done where things stand so.
+pub(super) fn plan(standing: &Standing) -> Plan {
+    let mut plan = Plan::default();
+    make(standing, &mut plan);
+    drop_old(standing, &mut plan);
+    plan
+}
+
+fn make(standing: &Standing, plan: &mut Plan) {
+    let Standing { now, parts, names, strays, keep, .. } = standing;
+    let first = parts.iter().filter(|part| part.ours).map(|part| part.from).min();
+    if first.is_some_and(|first| *now < first) && !agree(standing) {
+        plan.notices.push(format!(
+            "{}, and the database's lies before the first partition of raw_data.activity_records: no partition is made until \
+             one of them is set right",
+            apart(standing)
+        ));
+        return;
+    }
+    let (span, until) = (span(*keep), now.saturating_add(ahead(*keep)));
+    // Rows in the default partition came up to now: what is made begins at least an hour later.
+    let mut at = if *strays { ceil(now.saturating_add(HOUR), HOUR) } else { floor(*now, span) };
+    while at < until {
+        if let Some(part) = parts.iter().find(|part| part.from <= at && at < part.to) {
+            at = ceil(part.to, HOUR);
+            continue;
+        }
+        let next = parts.iter().map(|part| part.from).filter(|from| *from > at).min();
+        let to = floor(at, span).saturating_add(span).min(next.map_or(i64::MAX, |next| floor(next, HOUR)));
+        if to <= at {
+            // Less than an hour lies before the next one.
+            at = at.saturating_add(HOUR);
+            continue;
+        }
+        let name = name(at);
+        if names.contains(&name) {
+            plan.notices.push(format!(
+                "raw_data.{name} is not the partition of raw_data.activity_records that it should be: its readings go into \
+                 the default partition; attach it, rename it, or drop it"
+            ));
+        } else {
+            plan.make.push(Part { name, from: at, to, ours: true });
+        }
+        at = to;
+    }
+}
+
+fn drop_old(standing: &Standing, plan: &mut Plan) {
+    let Some(keep) = standing.keep else { return };
+    let last = standing.now.saturating_sub(keep);
+    let old = |part: &&Part| part.ours && part.to <= last;
+    let old: Vec<Part> = standing.parts.iter().filter(old).cloned().collect();
+    if agree(standing) {
+        plan.drop = old;
+    } else if !old.is_empty() {
+        plan.notices.push(format!("{}: no old readings are dropped until they agree within an hour", apart(standing)));
+    }
+}
+
+fn agree(standing: &Standing) -> bool {
+    standing.now.abs_diff(standing.here) <= AGREE.unsigned_abs()
+}
+
+/// The same words for as long as it is so: they are told once.
+fn apart(standing: &Standing) -> String {
+    let hours = standing.now.abs_diff(standing.here) / HOUR.unsigned_abs();
+    let way = if standing.now < standing.here { "behind" } else { "ahead of" };
+    format!("the database's clock is {hours} hours {way} this machine's")
+}
+
+/// `raw_YYYYMMDD`, with the hour where it begins at another than the day's first.
+fn name(from: i64) -> String {
+    let form = if from.rem_euclid(DAY) == 0 { "raw_%Y%m%d" } else { "raw_%Y%m%d%H" };
+    Timestamp::from_second(from).map_or_else(|_| format!("raw_{from}"), |from| from.strftime(form).to_string())
+}
+
+/// A moment as PostgreSQL reads it, and people.
+pub(super) fn shown(at: i64) -> String {
+    Timestamp::from_second(at).map_or_else(|_| format!("{at} s"), |at| at.strftime("%Y-%m-%d %H:%M:%S+00").to_string())
+}
+
+/// How many seconds `keep` is.
+pub(super) fn seconds(keep: Duration) -> i64 {
+    i64::try_from(keep.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn floor(at: i64, span: i64) -> i64 {
+    at.saturating_sub(at.rem_euclid(span))
+}
+
+fn ceil(at: i64, span: i64) -> i64 {
+    floor(at.saturating_add(span - 1), span)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: i64 = 1_795_791_600;
+
+    fn at(now: i64, keep: Option<i64>) -> Standing {
+        Standing { now, here: now, keep, ..Standing::default() }
+    }
+
+    fn apply(standing: &mut Standing, plan: Plan) {
+        for part in plan.drop {
+            standing.names.remove(&part.name);
+            standing.parts.retain(|held| *held != part);
+        }
+        for part in plan.make {
+            assert!(standing.names.insert(part.name.clone()), "{part:?} has a name that is taken");
+            standing.parts.push(part);
+        }
+    }
+
+    fn is_covered(standing: &Standing, at: i64) -> bool {
+        standing.parts.iter().any(|part| part.from <= at && at < part.to)
+    }
+
+    fn are_apart(parts: &[Part]) -> bool {
+        let mut parts: Vec<_> = parts.iter().map(|part| (part.from, part.to)).collect();
+        parts.sort_unstable();
+        parts.iter().all(|(from, to)| from < to) && parts.windows(2).all(|pair| pair[0].1 <= pair[1].0)
+    }
+
+    #[test]
+    fn a_span_follows_from_what_is_kept() {
+        let days = |days: i64| span(Some(days * DAY));
+        assert_eq!((span(Some(HOUR)), span(Some(30 * HOUR)), span(Some(31 * HOUR))), (HOUR, HOUR, 2 * HOUR));
+        assert_eq!(
+            (days(7), days(30), days(90), days(900), days(36_600)),
+            (6 * HOUR, DAY, 3 * DAY, 30 * DAY, 30 * DAY)
+        );
+        assert_eq!((span(None), ahead(None), ahead(Some(HOUR))), (30 * DAY, 60 * DAY, 6 * HOUR));
+    }
+
+    #[test]
+    fn an_empty_table_gets_what_covers_now_and_is_ahead() {
+        let made = plan(&at(NOW, Some(30 * DAY))).make;
+        let names: Vec<_> = made.iter().map(|part| part.name.as_str()).collect();
+        assert_eq!(names, ["raw_20261127", "raw_20261128", "raw_20261129"]);
+        assert_eq!(shown(made[0].from), "2026-11-27 00:00:00+00");
+        let hours = plan(&at(NOW, Some(HOUR))).make;
+        assert_eq!((hours.len(), hours[0].name.as_str()), (6, "raw_2026112715"));
+    }
+
+    #[test]
+    fn rows_in_the_default_partition_are_left_behind() {
+        let strays = Standing { strays: true, ..at(NOW + 60, Some(30 * DAY)) };
+        let made = plan(&strays).make;
+        assert_eq!((made[0].from, made[0].name.as_str()), (NOW + 2 * HOUR, "raw_2026112717"));
+        assert_eq!(made[0].to % DAY, 0);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_told_and_the_rest_is_made() {
+        let mut standing = at(NOW, Some(30 * DAY));
+        standing.names.insert("raw_20261128".to_owned());
+        let Plan { make, notices, .. } = plan(&standing);
+        assert_eq!(make.len(), 2);
+        assert!(notices.len() == 1 && notices[0].contains("raw_data.raw_20261128"), "{notices:?}");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_loses_nothing() {
+        let mut standing = at(NOW, Some(DAY));
+        let made = plan(&standing);
+        apply(&mut standing, made);
+        standing.now += 4000 * DAY;
+        let ahead = plan(&standing);
+        assert!(ahead.drop.is_empty() && ahead.notices[0].contains("no old readings are dropped"), "{ahead:?}");
+        assert!(!ahead.make.is_empty());
+        standing.now = 0;
+        let behind = plan(&standing);
+        assert!(behind.make.is_empty() && behind.notices[0].contains("hours behind"), "{behind:?}");
+        // Made while the server's clock was wrong, and it is right by now.
+        standing.here = 0;
+        assert!(!plan(&standing).make.is_empty());
+    }
+
+    prop_compose! {
+        fn foreign()(from in -40_i64..80, hours in 1_i64..40, off in prop::sample::select(vec![0, 0, 0, 1234])) -> (i64, i64) {
+            (NOW + from * HOUR + off, NOW + (from + hours) * HOUR + off)
+        }
+    }
+
+    fn keeps() -> impl Strategy<Value = Option<i64>> {
+        prop::option::of(HOUR..2000 * DAY)
+    }
+
+    proptest! {
+        /// Among whatever partitions somebody made, ours lie apart from them and leave less than an hour at an edge.
+        #[test]
+        fn what_no_partition_covers_is_made_once(
+            held in prop::collection::vec(foreign(), 0..6), keep in keeps(), now in NOW..NOW + DAY, strays: bool
+        ) {
+            let mut standing = Standing { strays, ..at(now, keep) };
+            for (place, (from, to)) in held.into_iter().enumerate() {
+                let part = Part { name: format!("mine_{place}"), from, to, ours: false };
+                let apart = [standing.parts.as_slice(), std::slice::from_ref(&part)].concat();
+                if are_apart(&apart) {
+                    standing.parts.push(part);
+                }
+            }
+            let made = plan(&standing);
+            prop_assert!(made.drop.is_empty());
+            prop_assert!(made.make.iter().all(|part| part.from % HOUR == 0 && part.to % HOUR == 0));
+            prop_assert!(!strays || made.make.iter().all(|part| part.from >= now + HOUR));
+            apply(&mut standing, made);
+            prop_assert!(are_apart(&standing.parts), "{:?}", standing.parts);
+            let edges: Vec<i64> = standing.parts.iter().flat_map(|part| [part.from, part.to]).collect();
+            let begin = if strays { now + 2 * HOUR } else { now };
+            for moment in (begin..now + ahead(keep)).step_by(600) {
+                let at_edge = edges.iter().any(|edge| edge % HOUR != 0 && edge.abs_diff(moment) < HOUR as u64);
+                prop_assert!(is_covered(&standing, moment) || at_edge, "{} of {standing:?}", shown(moment));
+            }
+            prop_assert_eq!(plan(&standing), Plan::default());
+        }
+
+        /// However the server's clock goes, nothing younger than what is kept is dropped, and nobody's but ours.
+        #[test]
+        fn only_what_is_older_is_dropped(
+            keep in HOUR..60 * DAY, steps in prop::collection::vec((0_i64..3 * DAY, -100 * DAY..100 * DAY, any::<bool>()), 1..80)
+        ) {
+            let mut standing = at(NOW, Some(keep));
+            standing.parts.push(Part { name: "mine".to_owned(), from: i64::MIN, to: NOW - 90 * DAY, ours: false });
+            for (passed, off, jumps) in steps {
+                standing.here += passed;
+                standing.now = standing.here + if jumps { off } else { 0 };
+                let made = plan(&standing);
+                for part in &made.drop {
+                    prop_assert!(part.ours && part.to <= standing.here + HOUR - keep, "{part:?}");
+                }
+                apply(&mut standing, made);
+                prop_assert!(are_apart(&standing.parts));
+                if !jumps {
+                    prop_assert!(is_covered(&standing, standing.now) || standing.parts.iter().any(|part| part.from > standing.now));
+                }
+            }
+        }
+
+        /// A sink that runs has a bounded number of partitions, and one for every moment.
+        #[test]
+        fn few_are_alive(keep in HOUR..840 * DAY) {
+            let mut standing = at(NOW, Some(keep));
+            for _ in 0..400 {
+                let made = plan(&standing);
+                apply(&mut standing, made);
+                prop_assert!(is_covered(&standing, standing.now));
+                prop_assert!(standing.parts.len() <= 38, "{}", standing.parts.len());
+                standing.now += span(Some(keep)) / 2 + 17;
+                standing.here = standing.now;
+            }
+        }
+    }
+}
