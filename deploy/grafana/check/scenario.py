@@ -192,6 +192,8 @@ def past():
             more = classified(readings, ("stationary", "walking")) + counted(readings)
         if session == "s-midnight-04":
             more = classified(readings, ("walking", "running")) + counted(readings)
+        if session == "s-troubled-05":
+            more = classified(readings, ("walking", "stationary"))
         pushes = messages(device, session, readings + more)
         yield Session(device, session, troubled(pushes) if session == "s-troubled-05" else pushes)
 

@@ -42,6 +42,8 @@ def situations(now_ms):
                   zone="America/New_York", minutes=-240, one=("o'hara", "s-summer-time-06", "accelerometer")),
         Situation("one of several", moment_ms("2025-03-17T12:00:00"), moment_ms("2025-03-31T12:00:00"), ("phone-2",),
                   ("s-midnight-04",), one=("phone-2", "s-midnight-04", "pedometer")),
+        Situation("one phone", moment_ms("2025-03-17T12:00:00"), moment_ms("2025-03-31T12:00:00"), ("phone-2",),
+                  zone="Pacific/Auckland", minutes=780, one=("phone-2", "s-midnight-04", "accelerometer")),
         # Begins and ends where windows do, and slices.
         Situation("edges", moment_ms("2025-03-25T17:31:00"), moment_ms("2025-03-25T17:34:00")),
         # Only the day before has anything.
