@@ -26,11 +26,17 @@ class Planner:
         self.connection = psycopg.connect(url)
         for statement in YEAR.split(";"):
             self.connection.execute(statement)
+        #: The big tables, or those of their partitions that have rows.
+        self.big = {name for name, in self.connection.execute(
+            "SELECT relname FROM pg_class WHERE pg_relation_size(oid) > 1000000 AND"
+            " (oid IN (SELECT relid FROM pg_partition_tree('raw_data.activity_records'))"
+            " OR oid IN ('raw_data.activity_records'::regclass, 'processed_data.user_activity_processed'::regclass))"
+        )}
 
     def scans(self, sql):
         """Scans of a big table that no index bounds by time, or by the name of a session or a window."""
         plan = self.connection.execute(b"EXPLAIN (FORMAT JSON) " + sql.encode()).fetchone()[0]
-        return list(unbounded(plan[0]["Plan"]))
+        return list(unbounded(plan[0]["Plan"], self.big))
 
 
 def conditions(node):
@@ -41,14 +47,14 @@ def conditions(node):
             yield from conditions(one)
 
 
-def unbounded(node):
+def unbounded(node, big):
     table = node.get("Relation Name", "")
-    if table.startswith(BIG):
+    if table in big:
         condition = " ".join(filter(None, conditions(node)))
-        if not re.search(r'"?timestamp"? [<>]=|sessionid = |windowstart = ', condition):
+        if not re.search(r'"?timestamp"? [<>]=?|sessionid = |windowstart = ', condition):
             yield f"{node['Node Type']} of {table} by {condition or 'nothing'}"
     for one in node.get("Plans", []):
-        yield from unbounded(one)
+        yield from unbounded(one, big)
 
 
 #: Instructions of SQLite's machine that may go on at their second operand.
