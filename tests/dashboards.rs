@@ -14,9 +14,9 @@ mod postgres_server;
 mod tools;
 
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use fill::Filled;
+use gaitway_service::clock;
 use tools::{GRAFANA, check, run};
 
 #[test]
@@ -42,7 +42,7 @@ fn the_check_knows_macros_and_windows() {
 #[test]
 #[ignore = "needs kafka, postgres and python"]
 fn every_query_gives_what_its_panel_needs_and_the_right_numbers() {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().to_string();
+    let now = (clock::now_micros() / 1000).to_string();
     let filled = Filled::new(&now);
     let said = run(check("answers")
         .args(["--now", &now, "--postgres", &filled.postgres.url])

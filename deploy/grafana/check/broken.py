@@ -13,7 +13,8 @@ from check.quality import NS
 SESSION, DOUBLED, UNNAMED = "s-full-0003", 10, 12
 NAMES = {("pipeline", "panel", "Findings", "A"), ("pipeline", "panel", "Readings stored more than once", "A"),
          ("alerts", "alert", "WarehouseStoredTwice", "A")}
-SITUATIONS = ("session", "now")
+#: In the last one another phone is chosen.
+SITUATIONS = ("session", "now", "one phone")
 
 
 def statements(raw, processed):
@@ -35,7 +36,7 @@ def wanted(ask):
     """What these questions must answer of it."""
     in_session, has_kafka = ask.situation.name == "session", ask.query.source != "sqlite"
     copies, offsets = (3, 3 if has_kafka else 0) if in_session else (0, 0)
-    window, notice = int(in_session), int(not in_session)
+    window, notice = int(in_session), int(ask.situation.name == "now")
     if ask.is_alert:
         found = {"record name": copies, "Kafka offset": offsets, "window": window, "gap notice": notice}
         return answer(["check"], {(check,): count for check, count in found.items()})

@@ -44,6 +44,11 @@ def situations(now_ms):
                   ("s-midnight-04",), one=("phone-2", "s-midnight-04", "pedometer")),
         Situation("one phone", moment_ms("2025-03-17T12:00:00"), moment_ms("2025-03-31T12:00:00"), ("phone-2",),
                   zone="Pacific/Auckland", minutes=780, one=("phone-2", "s-midnight-04", "accelerometer")),
+        Situation("other phone", moment_ms("2025-03-17T12:00:00"), moment_ms("2025-03-31T12:00:00"), ("phone-1",),
+                  one=("phone-1", "s-beside-0010", "accelerometer")),
+        # Begins with the push behind a hole, and ends before what made late readings late.
+        Situation("after a hole", moment_ms("2025-03-27T10:00:43"), moment_ms("2025-03-27T10:01:50"),
+                  one=("phone-2", "s-troubled-05", "activity")),
         # Begins and ends where windows do, and slices.
         Situation("edges", moment_ms("2025-03-25T17:31:00"), moment_ms("2025-03-25T17:34:00")),
         # Only the day before has anything.
