@@ -10,6 +10,8 @@ use prometheus_client::registry::Unit;
 use crate::status::Waiting;
 use crate::writer::news::News;
 
+pub(crate) mod now;
+
 type Label = [(&'static str, &'static str); 1];
 
 /// The agent's metrics.

@@ -31,6 +31,7 @@ use crate::ingest::http::{self, Door, Quotas};
 use crate::kept::KeptFile;
 use crate::mdns::{self, Announced};
 use crate::metrics::AgentMetrics;
+use crate::metrics::now::Now;
 use crate::names::Names;
 use crate::page::{self, Page};
 use crate::phones::PhonesFile;
@@ -100,6 +101,7 @@ pub async fn run(
     let is_by_broker = by_broker.is_some();
     let route = by_broker.unwrap_or_else(|| Route::choose(configured.as_ref(), identity.as_ref()));
     let (routes_out, routes) = watch::channel(route);
+    Now::new(&status, &data_dir, &settings.spool, &routes, tls.as_ref()).register(metrics);
     let (agent_out, agent) = watch::channel(None);
     let (shown_agent, shown_status, status_at_door) = (agent.clone(), Arc::clone(&status), Arc::clone(&status));
     let (mdns, local_name, shown_name) =

@@ -22,11 +22,19 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::Landed;
 use crate::link::LinkId;
 
+mod measured;
+
+use measured::Measured;
+pub(crate) use measured::Measures;
+
 /// Agents that are remembered.
 const MOST: usize = 10_000;
 
 /// Characters of an agent's software name that are remembered.
 const SOFTWARE: usize = 64;
+
+/// Agents that have metrics of their own.
+const MOST_MEASURED: usize = 1_000;
 
 /// All agents since the relay's start. Times are microseconds since the Unix epoch.
 #[derive(Debug, Default)]
@@ -41,6 +49,8 @@ struct Entry {
     behind: BTreeMap<(Epoch, Stream), Behind>,
     /// Of the newest push committed.
     received_at: Option<i64>,
+    /// Committed while it was remembered.
+    frames: u64,
 }
 
 /// A stream with a backlog: `committed < known`.
@@ -155,10 +165,11 @@ impl Agents {
 
     /// The ledger has more.
     pub(crate) fn landed(&self, landed: &[Landed]) {
-        for Landed { name, to, received_at } in landed {
+        for Landed { name, to, received_at, frames } in landed {
             self.each(&name.agent, |entry| {
                 entry.commit(name.epoch, name.stream, *to);
                 entry.received_at = entry.received_at.max(*received_at);
+                entry.frames += frames;
             });
         }
     }
@@ -176,6 +187,18 @@ impl Agents {
     pub(crate) fn shown(&self, now: i64) -> Vec<Shown> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(|(agent, entry)| entry.shown(now, agent)).collect()
+    }
+
+    /// Those heard last, [`MOST_MEASURED`] at most.
+    fn measured(&self) -> Vec<Measured> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agents: Vec<_> = entries.iter().map(|(agent, entry)| Measured::of(agent, entry)).collect();
+        drop(entries);
+        if agents.len() > MOST_MEASURED {
+            agents.select_nth_unstable_by_key(MOST_MEASURED, |agent| std::cmp::Reverse(agent.heard_at));
+            agents.truncate(MOST_MEASURED);
+        }
+        agents
     }
 
     fn with(&self, now: i64, agent: &AgentId, change: impl FnOnce(&mut Entry)) {
@@ -202,6 +225,12 @@ impl Agents {
 }
 
 impl Entry {
+    /// Frames that it is known to have and that are not committed.
+    fn backlog(&self) -> u64 {
+        let behind = self.behind.values().map(|behind| behind.known.saturating_sub(behind.committed));
+        behind.fold(0, u64::saturating_add)
+    }
+
     fn commit(&mut self, epoch: Epoch, stream: Stream, to: u64) {
         if let Some(behind) = self.behind.get_mut(&(epoch, stream)) {
             behind.committed = behind.committed.max(to);
@@ -212,8 +241,7 @@ impl Entry {
     }
 
     fn shown(&self, now: i64, agent: &AgentId) -> Shown {
-        let behind = self.behind.values().map(|behind| behind.known.saturating_sub(behind.committed));
-        let backlog = behind.fold(0, u64::saturating_add);
+        let backlog = self.backlog();
         Shown {
             agent: agent.to_string(),
             state: match (self.link, self.welcomed) {
@@ -274,7 +302,7 @@ mod tests {
 
     fn landed(epoch: u64, to: u64, received_at: i64) -> Landed {
         let name = Name { agent: id("pi"), epoch: Epoch::from_random(epoch), stream: Stream::Raw };
-        Landed { name, to, received_at: Some(received_at) }
+        Landed { name, to, received_at: Some(received_at), frames: 1 }
     }
 
     #[test]

@@ -236,6 +236,7 @@ impl Intake {
     fn count(&mut self, tally: &Tally, took: Duration) {
         let metrics = &self.metrics;
         metrics.commits.inc();
+        metrics.committed_at.set(clock::now_micros() / 1_000_000);
         metrics.commit_seconds.observe(took.as_secs_f64());
         metrics.frames.inc_by(tally.frames);
         metrics.readings.inc_by(tally.readings);

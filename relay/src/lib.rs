@@ -71,7 +71,7 @@ pub use config::{BrokerConfig, CommitConfig, RelayConfig};
 pub use config::{Compatibility, SchemaRegistryConfig};
 pub use status::RelayStatus;
 
-use agents::Agents;
+use agents::{Agents, Measures};
 use broker::{Client, Queues};
 use commit::Machine;
 use identity::{Clerk, Desk, Store, StoreError};
@@ -177,6 +177,7 @@ pub async fn run(
     let (tells, outcomes) = mpsc::channel(REQUESTS);
 
     let agents = Arc::new(Agents::default());
+    Measures::register(&agents, metrics);
     let intake = Intake {
         machine: Machine::new(limits, seed),
         requests,

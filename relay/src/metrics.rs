@@ -32,6 +32,7 @@ pub(crate) struct RelayMetrics {
     pub bytes: Counter,
     pub commits: Counter,
     pub commit_seconds: Histogram,
+    pub committed_at: Gauge,
     pub ledger_errors: Counter,
 }
 
@@ -58,6 +59,7 @@ impl RelayMetrics {
             bytes: Counter::default(),
             commits: Counter::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            committed_at: Gauge::default(),
             ledger_errors: Counter::default(),
         };
         metrics.register(|registry| new.name(registry.sub_registry_with_prefix("relay")));
@@ -95,6 +97,8 @@ impl RelayMetrics {
         to.register_with_unit("committed", "Frames committed", Unit::Bytes, self.bytes.clone());
         to.register("commits", "Commits", self.commits.clone());
         to.register_with_unit("commit", "Time a commit took", Unit::Seconds, self.commit_seconds.clone());
+        let help = "When the ledger last committed something, since the Unix epoch; 0 before that";
+        to.register_with_unit("last_commit_timestamp", help, Unit::Seconds, self.committed_at.clone());
         to.register("ledger_errors", "Failures of the ledger", self.ledger_errors.clone());
     }
 }

@@ -23,11 +23,12 @@ const ALLOWANCE: Allowance = Allowance { connections: 64, share: 0 };
 
 /// `GET /healthz`, `/readyz` (JSON for `Accept: application/json`, else text) and `/metrics`.
 pub fn router(health: &Health, metrics: &Metrics) -> Router {
-    let (health, metrics) = (health.clone(), metrics.clone());
+    let (health, told, metrics) = (health.clone(), health.clone(), metrics.clone());
+    let expose = move || ([(header::CONTENT_TYPE, OPENMETRICS)], metrics.expose(told.report().ready));
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(async move |headers: HeaderMap| ready(&health.report(), &headers)))
-        .route("/metrics", get(async move || ([(header::CONTENT_TYPE, OPENMETRICS)], metrics.encode())))
+        .route("/metrics", get(async move || expose()))
 }
 
 /// Serves [`router`] until `shutdown`: for services whose own listener does not speak HTTP.
@@ -112,8 +113,17 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_answers_in_openmetrics_text_format() {
-        let (status, kind, body) = get(&router(&Health::new(), &Metrics::new()), "/metrics", "*/*").await;
-        assert_eq!((status, kind.as_str(), body.as_str()), (StatusCode::OK, OPENMETRICS, "# EOF\n"));
+        let health = Health::new();
+        let router = router(&health, &Metrics::new());
+        let link = health.part("relay link");
+        let (status, kind, body) = get(&router, "/metrics", "*/*").await;
+        assert_eq!((status, kind.as_str()), (StatusCode::OK, OPENMETRICS));
+        assert!(body.contains("\ngaitway_ready 0\n"), "{body}");
+        assert_eq!(body.matches("# EOF\n").count(), 1, "{body}");
+        assert!(body.ends_with("# EOF\n"), "{body}");
+        link.ready();
+        let (_, _, body) = get(&router, "/metrics", "*/*").await;
+        assert!(body.contains("\ngaitway_ready 1\n"), "{body}");
     }
 
     #[tokio::test]

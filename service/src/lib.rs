@@ -4,7 +4,7 @@
 //! 2. [`config`] merges defaults, file, environment and flags into the service's own type.
 //! 3. [`secret`] reads passwords and keys; [`lock`] makes sure that one process owns a data directory, [`key_file`] that nobody
 //!    else reads the keys that are made there.
-//! 4. [`health`] and [`metrics`] collect what the service says about itself, [`http`] answers with it
+//! 4. [`health`] and [`metrics`] collect what the service says about itself, `process` what Linux says of it, [`http`] answers with it
 //!    on a [`server`] that strangers may talk to; [`known`] and [`rate`] keep them from taking what others need.
 //! 5. [`tasks`] holds what runs: the first task to die ends the service with its reason.
 //! 6. [`notify`] tells systemd, [`signals`] hears SIGTERM and Ctrl-C.
@@ -32,6 +32,7 @@ pub mod logs;
 pub mod metrics;
 pub mod mqtt_address;
 pub mod notify;
+mod process;
 pub mod rate;
 pub mod secret;
 pub mod server;

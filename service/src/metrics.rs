@@ -2,8 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode, encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
+
+use crate::process;
 
 /// The registry of one process, every name below `gaitway_`. Clones share it.
 #[derive(Debug, Clone)]
@@ -22,10 +24,25 @@ impl Metrics {
         with(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Everything in OpenMetrics text format 1.0.
+    /// What parts have registered, in OpenMetrics text format 1.0.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         if let Err(error) = encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner)) {
+            tracing::error!(%error, "metrics cannot be encoded");
+        }
+        text
+    }
+
+    /// The same, and what every service tells of itself at this moment: whether it is `ready`, its version, its process.
+    pub fn expose(&self, ready: bool) -> String {
+        let mut own = Registry::default();
+        process::register(&mut own, ready);
+        let mut text = String::new();
+        let parts = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let encoded = encode_registry(&mut text, &own)
+            .and_then(|()| encode_registry(&mut text, &parts))
+            .and_then(|()| encode_eof(&mut text));
+        if let Err(error) = encoded {
             tracing::error!(%error, "metrics cannot be encoded");
         }
         text

@@ -10,6 +10,7 @@ use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
 
+use crate::checkup::certificate;
 use crate::secret::{self, SecretError};
 use crate::stamp::Stamp;
 
@@ -93,7 +95,27 @@ pub struct Pair {
 pub struct Tls {
     pair: Pair,
     state: Mutex<State>,
+    ends: Ends,
 }
+
+/// When the certificate in use ends. Clones tell the same.
+#[derive(Debug, Clone)]
+pub struct Ends(Arc<AtomicI64>);
+
+impl Ends {
+    /// Seconds since the Unix epoch; none if the certificate cannot be read.
+    pub fn at(&self) -> Option<i64> {
+        Some(self.0.load(Relaxed)).filter(|at| *at != UNKNOWN)
+    }
+
+    fn note(&self, chain: &[CertificateDer<'_>]) {
+        // The chain is good for as long as all of it is.
+        let first = chain.iter().filter_map(certificate::validity).map(|(_, until)| until).min();
+        self.0.store(first.unwrap_or(UNKNOWN), Relaxed);
+    }
+}
+
+const UNKNOWN: i64 = i64::MIN;
 
 #[derive(Debug)]
 struct State {
@@ -121,15 +143,22 @@ impl Tls {
     /// With the files as they are now.
     pub fn load(pair: Pair) -> Result<Self, Unusable> {
         let stamps = pair.stamps();
-        let state = State { looked: Instant::now(), stamps, broken: None, config: Arc::new(pair.load()?) };
-        Ok(Self { pair, state: Mutex::new(state) })
+        let ends = Ends(Arc::new(AtomicI64::new(UNKNOWN)));
+        let config = Arc::new(pair.load(&ends)?);
+        let state = State { looked: Instant::now(), stamps, broken: None, config };
+        Ok(Self { pair, state: Mutex::new(state), ends })
+    }
+
+    /// When the certificate in use ends.
+    pub fn ends(&self) -> Ends {
+        self.ends.clone()
     }
 
     /// For the next connection.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let certificate = self.pair.certificate.display();
-        match state.look(&self.pair) {
+        match state.look(&self.pair, &self.ends) {
             Found::Same => {}
             Found::New => tracing::info!(%certificate, "a new certificate is in use"),
             Found::Unsettled(why) => {
@@ -143,7 +172,7 @@ impl Tls {
 
 impl State {
     /// Looks at the files if it is time to.
-    fn look(&mut self, pair: &Pair) -> Found {
+    fn look(&mut self, pair: &Pair, ends: &Ends) -> Found {
         if self.looked.elapsed() < LOOK_EVERY {
             return Found::Same;
         }
@@ -154,7 +183,7 @@ impl State {
             return Found::Same;
         }
         self.stamps = stamps;
-        match pair.load() {
+        match pair.load(ends) {
             Ok(config) => {
                 self.config = Arc::new(config);
                 self.broken = None;
@@ -176,13 +205,15 @@ impl Pair {
         Some([stamp(&self.certificate)?, stamp(&secret::place(&self.key).ok()?)?])
     }
 
-    fn load(&self) -> Result<ServerConfig, Unusable> {
+    fn load(&self, ends: &Ends) -> Result<ServerConfig, Unusable> {
+        let certified = self.certified()?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| self.mismatch(&error))?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(self.certified()?)));
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified.clone())));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        ends.note(&certified.cert);
         Ok(config)
     }
 
@@ -311,7 +342,7 @@ mod tests {
         let tls = Tls::load(pair.clone()).unwrap();
         let later = async |time| {
             tokio::time::advance(time).await;
-            tls.state.lock().unwrap().look(&pair)
+            tls.state.lock().unwrap().look(&pair, &tls.ends)
         };
         fs::copy(&next.certificate, &pair.certificate).unwrap();
         let found = later(LOOK_EVERY).await;

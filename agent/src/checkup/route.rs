@@ -43,7 +43,7 @@ pub(super) async fn examine(config: &AgentConfig, checkup: &mut Checkup) {
         Err(error) => return checkup.fail("identity", format!("{:#}", anyhow::Error::from(error))),
     };
     of_identity(config, identity.as_ref(), checkup);
-    let Route { relay, security } = Route::choose(config.relay.address.as_ref(), identity.as_ref());
+    let Route { relay, security, until: _ } = Route::choose(config.relay.address.as_ref(), identity.as_ref());
     let subject = format!("relay {relay}");
     if matches!(security, Security::Missing) {
         checkup.fail("identity", not_enrolled(&relay.to_string(), dir));

@@ -16,6 +16,8 @@ pub struct Route {
     pub relay: RelayAddress,
     /// How it is spoken to.
     pub security: Security,
+    /// When the certificate that it is shown ends, seconds since the Unix epoch.
+    pub until: Option<i64>,
 }
 
 /// How a relay is spoken to.
@@ -34,18 +36,21 @@ pub enum Security {
 impl Route {
     /// By the broker at `relay`.
     pub fn by_broker(relay: RelayAddress, access: Access) -> Self {
-        Self { relay, security: Security::Broker(Arc::new(access)) }
+        Self { relay, security: Security::Broker(Arc::new(access)), until: None }
     }
 
     /// What is configured goes before where the agent enrolled; without either the relay is on this machine.
     pub fn choose(configured: Option<&RelayAddress>, identity: Option<&Identity>) -> Self {
+        let without = |relay, security| Self { relay, security, until: None };
         match (configured, identity) {
-            (Some(relay), _) if !relay.is_secure() => Self { relay: relay.clone(), security: Security::Plain },
-            (relay, Some(identity)) => {
-                Self { relay: relay.unwrap_or(&identity.relay).clone(), security: Security::Tls(identity.mqtt.clone()) }
-            }
-            (Some(relay), None) => Self { relay: relay.clone(), security: Security::Missing },
-            (None, None) => Self { relay: RelayAddress::here(), security: Security::Plain },
+            (Some(relay), _) if !relay.is_secure() => without(relay.clone(), Security::Plain),
+            (relay, Some(identity)) => Self {
+                relay: relay.unwrap_or(&identity.relay).clone(),
+                security: Security::Tls(identity.mqtt.clone()),
+                until: Some(identity.validity.1),
+            },
+            (Some(relay), None) => without(relay.clone(), Security::Missing),
+            (None, None) => without(RelayAddress::here(), Security::Plain),
         }
     }
 }
@@ -58,6 +63,10 @@ impl fmt::Debug for Route {
             Security::Missing => "not enrolled",
             Security::Broker(_) => "broker",
         };
-        f.debug_struct("Route").field("relay", &self.relay).field("security", &security).finish()
+        f.debug_struct("Route")
+            .field("relay", &self.relay)
+            .field("security", &security)
+            .field("until", &self.until)
+            .finish()
     }
 }

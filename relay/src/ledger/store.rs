@@ -44,6 +44,8 @@ pub(crate) struct Landed {
     pub to: u64,
     /// When the agent had the newest of the pushes, its wall clock, microseconds since the Unix epoch; none of windows.
     pub received_at: Option<i64>,
+    /// Frames among them.
+    pub frames: u64,
 }
 
 /// An entry, ready to lend its records.
@@ -58,7 +60,7 @@ pub(crate) fn store(ledger: &mut dyn Ledger, commit: &Commit, now: i64) -> Resul
     let mut tally = Tally::default();
     let mut decoded = Vec::new();
     for part in &commit.parts {
-        let mut landed = Landed { name: part.name.clone(), to: part.mark.to, received_at: None };
+        let mut landed = Landed { name: part.name.clone(), to: part.mark.to, received_at: None, frames: 0 };
         for entry in &part.entries {
             let origin = Origin {
                 agent: &part.name.agent,
@@ -68,6 +70,7 @@ pub(crate) fn store(ledger: &mut dyn Ledger, commit: &Commit, now: i64) -> Resul
                 seq: entry.seq,
             };
             let entry = decode(origin, entry, now, &mut tally);
+            landed.frames += u64::from(!matches!(entry, Decoded::Missing(_)));
             if let Decoded::Raw(frame) = &entry {
                 landed.received_at = landed.received_at.max(Some(frame.header.received_at));
             }

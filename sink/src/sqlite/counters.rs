@@ -13,13 +13,19 @@ use prometheus_client::registry::Unit;
 use super::retention::Reason;
 
 /// Numbers of one warehouse since it was opened.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     deleted: [AtomicU64; Reason::ALL.len()],
     used_bytes: AtomicU64,
     wal_bytes: AtomicU64,
     set_aside: AtomicU64,
+    cap_bytes: AtomicU64,
+    /// None is [`UNKNOWN`].
+    disk_free_bytes: AtomicU64,
 }
+
+/// What the system does not tell.
+const UNKNOWN: u64 = u64::MAX;
 
 /// Shows the numbers at the moment they are asked for.
 #[derive(Debug)]
@@ -31,7 +37,12 @@ impl Collector for Shown {
         for (name, help, value) in [
             ("warehouse_used", "Bytes of the warehouse that hold data", self.0.used_bytes()),
             ("warehouse_log", "Bytes of the warehouse's write-ahead log", self.0.wal_bytes()),
+            ("warehouse_cap", "The most that the warehouse may hold: max_bytes", self.0.cap_bytes.load(Relaxed)),
+            ("warehouse_disk_free", "Bytes free on the warehouse's disk", self.0.disk_free_bytes.load(Relaxed)),
         ] {
+            if value == UNKNOWN {
+                continue;
+            }
             let gauge = ConstGauge::new(value as i64);
             gauge.encode(encoder.encode_descriptor(name, help, bytes, gauge.metric_type())?)?;
         }
@@ -46,6 +57,19 @@ impl Collector for Shown {
         let help = "Damaged files that were set aside";
         let set_aside = encoder.encode_descriptor("warehouse_set_aside_files", help, None, counter.metric_type())?;
         counter.encode(set_aside)
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            deleted: Default::default(),
+            used_bytes: AtomicU64::default(),
+            wal_bytes: AtomicU64::default(),
+            set_aside: AtomicU64::default(),
+            cap_bytes: AtomicU64::new(UNKNOWN),
+            disk_free_bytes: AtomicU64::new(UNKNOWN),
+        }
     }
 }
 
@@ -89,6 +113,12 @@ impl Counters {
         self.used_bytes.store(used_bytes, Relaxed);
         self.wal_bytes.store(wal_bytes, Relaxed);
     }
+
+    /// What there is room for. `disk_free`: none where the system does not tell.
+    pub(super) fn see_room(&self, cap_bytes: u64, disk_free: Option<u64>) {
+        self.cap_bytes.store(cap_bytes, Relaxed);
+        self.disk_free_bytes.store(disk_free.unwrap_or(UNKNOWN), Relaxed);
+    }
 }
 
 /// Rows deleted by one transaction, not counted before it is committed.
@@ -118,10 +148,15 @@ mod tests {
         deleted.add(Reason::Disk, 3);
         counters.add_deleted(deleted);
         counters.see(4096, 0);
+        let before = metrics.encode();
+        assert!(!before.contains("disk_free"), "{before}");
+        counters.see_room(20 << 30, Some(1 << 30));
         counters.add_set_aside();
         let text = metrics.encode();
         assert!(text.contains("gaitway_warehouse_deleted_rows_total{reason=\"disk\"} 3\n"), "{text}");
         assert!(text.contains("gaitway_warehouse_used_bytes 4096\n"), "{text}");
+        assert!(text.contains("gaitway_warehouse_cap_bytes 21474836480\n"), "{text}");
+        assert!(text.contains("gaitway_warehouse_disk_free_bytes 1073741824\n"), "{text}");
         assert!(text.contains("gaitway_warehouse_set_aside_files_total 1\n"), "{text}");
     }
 }

@@ -90,6 +90,7 @@ impl Keeper {
             }
         }
         counters.see(stock.used, place.wal_bytes());
+        counters.see_room(self.policy.max_bytes, stock.disk.map(|disk| disk.free));
         self.tell(place.path(), &stock);
         log_watched
     }

@@ -76,7 +76,7 @@ pub(super) struct Connection {
 impl Connection {
     /// A connection that is made once [`next`](Self::next) is awaited. The host's name is resolved then.
     pub(super) fn open(config: &UplinkConfig, route: &Route) -> Result<Self, Lost> {
-        let Route { relay, security } = route;
+        let Route { relay, security, until: _ } = route;
         let mut options = MqttOptions::new(config.agent.as_str(), relay.bare_host(), relay.port());
         let word = config.word.as_deref().map_or("", String::as_str);
         let (mut user, mut password, mut door) = (config.agent.as_str(), Secret::new(word), Door::Relay);
