@@ -1,6 +1,10 @@
 //! Prometheus's configuration, rules and the dashboard Fleet, held against Debian's promtool, against what services of a whole path
 //! really expose, and against a real Prometheus that scrapes them.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod harness;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,8 +15,6 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use harness::house::{House, admin};
 use harness::phone::Phone;
 use harness::{await_that, http, kafka, warehouse};
-
-mod harness;
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -112,16 +114,16 @@ impl Prometheus {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();
         drop(free);
-        let mut config = format!(
-            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: ['{}/*.yml']\nscrape_configs:\n",
-            root("deploy/prometheus/rules").display()
-        );
-        for (service, target) in targets {
+        let scrapes = targets.iter().map(|(service, target)| {
             let target = target.trim_start_matches("http://");
-            config += &format!(
-                "  - job_name: {service}\n    static_configs: [{{ targets: ['{target}'], labels: {{ service: {service} }} }}]\n"
-            );
-        }
+            let scraped = format!("{{ targets: ['{target}'], labels: {{ service: {service} }} }}");
+            format!("  - {{ job_name: {service}, static_configs: [{scraped}] }}")
+        });
+        let config = format!(
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: ['{}/*.yml']\nscrape_configs:\n{}\n",
+            root("deploy/prometheus/rules").display(),
+            scrapes.collect::<Vec<_>>().join("\n"),
+        );
         std::fs::write(dir.join("prometheus.yml"), config).unwrap();
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
@@ -136,7 +138,7 @@ impl Prometheus {
 
     /// How many series `expr` gives now; none while Prometheus does not answer yet.
     fn series(&self, expr: &str) -> Option<usize> {
-        let query: String = expr.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let query = expr.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
         let (status, body) = http::get(&format!("{}/api/v1/query?query={query}", self.url)).ok()?;
         if status == 503 {
             return None;

@@ -101,14 +101,7 @@ pub async fn run(
     let is_by_broker = by_broker.is_some();
     let route = by_broker.unwrap_or_else(|| Route::choose(configured.as_ref(), identity.as_ref()));
     let (routes_out, routes) = watch::channel(route);
-    let now = Now {
-        status: Arc::clone(&status),
-        data_dir: data_dir.clone(),
-        min_free_percent: settings.spool.min_free_percent,
-        routes: routes.clone(),
-        https: tls.as_ref().map(Tls::ends),
-    };
-    now.register(metrics);
+    Now::new(&status, &data_dir, &settings.spool, &routes, tls.as_ref()).register(metrics);
     let (agent_out, agent) = watch::channel(None);
     let (shown_agent, shown_status, status_at_door) = (agent.clone(), Arc::clone(&status), Arc::clone(&status));
     let (mdns, local_name, shown_name) =

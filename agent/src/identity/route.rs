@@ -63,6 +63,10 @@ impl fmt::Debug for Route {
             Security::Missing => "not enrolled",
             Security::Broker(_) => "broker",
         };
-        f.debug_struct("Route").field("relay", &self.relay).field("security", &security).finish()
+        f.debug_struct("Route")
+            .field("relay", &self.relay)
+            .field("security", &security)
+            .field("until", &self.until)
+            .finish()
     }
 }

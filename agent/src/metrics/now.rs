@@ -3,12 +3,12 @@
 //! - Of what nobody knows there is no metric.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gaitway_service::clock;
 use gaitway_service::metrics::Metrics;
-use gaitway_service::tls::Ends;
+use gaitway_service::tls::{Ends, Tls};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -16,22 +16,40 @@ use prometheus_client::registry::Unit;
 use tokio::sync::watch;
 
 use crate::identity::Route;
+use crate::spool::cap::SpoolConfig;
 use crate::status::AgentStatus;
 use crate::writer::upkeep::disk;
 
 /// Whom to ask.
 #[derive(Debug)]
 pub(crate) struct Now {
-    pub(crate) status: Arc<AgentStatus>,
-    pub(crate) data_dir: PathBuf,
+    status: Arc<AgentStatus>,
+    data_dir: PathBuf,
     /// Part of the disk that stays free, percent.
-    pub(crate) min_free_percent: f64,
-    pub(crate) routes: watch::Receiver<Route>,
+    min_free_percent: f64,
+    routes: watch::Receiver<Route>,
     /// Of the certificate that phones see.
-    pub(crate) https: Option<Ends>,
+    https: Option<Ends>,
 }
 
 impl Now {
+    /// Of an agent with this spool and, in front of phones, this certificate.
+    pub(crate) fn new(
+        status: &Arc<AgentStatus>,
+        data_dir: &Path,
+        spool: &SpoolConfig,
+        routes: &watch::Receiver<Route>,
+        https: Option<&Tls>,
+    ) -> Self {
+        Self {
+            status: Arc::clone(status),
+            data_dir: data_dir.to_owned(),
+            min_free_percent: spool.min_free_percent,
+            routes: routes.clone(),
+            https: https.map(Tls::ends),
+        }
+    }
+
     /// Registers it.
     pub(crate) fn register(self, metrics: &Metrics) {
         metrics.register(|registry| registry.register_collector(Box::new(self)));
@@ -49,7 +67,7 @@ impl Collector for Now {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut told = Told(encoder);
         let agent = self.status.snapshot();
-        told.gauge("spool_cap", "The most that the spool takes: spool.max_bytes", Some(Unit::Bytes), agent.spool_cap)?;
+        told.gauge("spool_cap", "The most that the spool takes: spool.max_bytes", Some(&Unit::Bytes), agent.spool_cap)?;
         let age = if agent.waiting == (0, 0) { Some(0.0) } else { agent.oldest.map(|age| age.as_secs_f64()) };
         if let Some(age) = age {
             let help = "Since the oldest frame that waits for the relay was accepted; 0 if none waits";
@@ -59,11 +77,11 @@ impl Collector for Now {
         }
         let (free, size) = disk(&self.data_dir);
         if size > 0 {
-            told.gauge("disk_free", "Bytes free on the spool's disk", Some(Unit::Bytes), free)?;
-            told.gauge("disk_size", "Size of the spool's disk", Some(Unit::Bytes), size)?;
+            told.gauge("disk_free", "Bytes free on the spool's disk", Some(&Unit::Bytes), free)?;
+            told.gauge("disk_size", "Size of the spool's disk", Some(&Unit::Bytes), size)?;
             let floor = size as f64 * self.min_free_percent / 100.0;
             let help = "Pushes are refused while less is free on the spool's disk: spool.min_free_percent";
-            told.gauge("disk_floor", help, Some(Unit::Bytes), floor as u64)?;
+            told.gauge("disk_floor", help, Some(&Unit::Bytes), floor as u64)?;
         }
         let help = "1 while the machine's clock is known to be right, else 0";
         told.gauge("clock_synced", help, None, u64::from(clock::synchronised()))?;
@@ -81,10 +99,10 @@ impl Collector for Now {
 struct Told<'a>(DescriptorEncoder<'a>);
 
 impl Told<'_> {
-    fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, value: u64) -> fmt::Result {
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
         let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
         let name = format!("agent_{name}");
-        gauge.encode(self.0.encode_descriptor(&name, help, unit.as_ref(), gauge.metric_type())?)
+        gauge.encode(self.0.encode_descriptor(&name, help, unit, gauge.metric_type())?)
     }
 }
 

@@ -13,8 +13,8 @@ SOURCES = (PROMETHEUS,)
 
 ABOUT = """\
 Whether every agent, relay and sink is up, how much waits where, and what it costs its machine. Prometheus tells it \
-(deploy/prometheus); every alert has its entry in docs/runbook.md. What phones did is in Activity, and whether it arrived whole in \
-Pipeline."""
+(deploy/prometheus); every alert has its entry in docs/runbook.md. What phones did is in Activity, and whether it \
+arrived whole in Pipeline."""
 
 NOTHING = "nothing in this time range: is this service scraped (deploy/prometheus)?"
 RUNBOOK = "docs/runbook.md says what to do."
@@ -76,7 +76,8 @@ def services():
 def agents():
     yield lines(
         "Age of the oldest frame",
-        "Since the oldest frame that waits for the relay was accepted; 0 if none waits. An alert begins at 30 minutes. " + RUNBOOK,
+        "Since the oldest frame that waits for the relay was accepted; 0 if none waits. An alert begins at 30 minutes. "
+        + RUNBOOK,
         (f"max by (instance) (gaitway_agent_oldest_frame_age_seconds{AGENT})", "{{instance}}"),
         unit=SECONDS,
     )
@@ -213,19 +214,34 @@ def sinks():
 
 
 def overview():
-    yield number("Services down", "Services that do not answer. " + RUNBOOK, 'count(up{service=~"agent|relay|sink"} == 0) or vector(0)', (1, BAD))
-    yield number("Not ready", "Services whose data does not move. " + RUNBOOK, "count(gaitway_ready == 0) or vector(0)", (1, BAD))
-    yield number("Oldest frame", "The oldest frame that waits anywhere.", "max(gaitway_agent_oldest_frame_age_seconds)", (300, WARN), (1800, BAD), unit=SECONDS)
-    yield number("Partitions stopped", "They wait for somebody to look. " + RUNBOOK, "sum(gaitway_sink_partitions_stopped) or vector(0)", (1, BAD))
-    yield number("Lag", "Offsets that no warehouse has yet.", "sum(gaitway_sink_lag) or vector(0)", (1000, WARN), (100_000, BAD))
-    yield number("Alerts", "Rules of gaitway that fire.", 'count(ALERTS{alertname=~"Gaitway.*", alertstate="firing"}) or vector(0)', (1, BAD))
+    services = 'up{service=~"agent|relay|sink"}'
+    yield number(
+        "Services down", "Services that do not answer. " + RUNBOOK, f"count({services} == 0) or vector(0)", (1, BAD)
+    )
+    not_ready = "count(gaitway_ready == 0) or vector(0)"
+    yield number("Not ready", "Services whose data does not move. " + RUNBOOK, not_ready, (1, BAD))
+    yield number(
+        "Oldest frame",
+        "The age of the oldest frame that waits anywhere. " + RUNBOOK,
+        "max(gaitway_agent_oldest_frame_age_seconds)",
+        (300, WARN),
+        (1800, BAD),
+        unit=SECONDS,
+    )
+    stopped = "sum(gaitway_sink_partitions_stopped) or vector(0)"
+    yield number("Partitions stopped", "They wait for somebody to look. " + RUNBOOK, stopped, (1, BAD))
+    lag = "sum(gaitway_sink_lag) or vector(0)"
+    yield number("Lag", "Offsets that are not stored yet.", lag, (1000, WARN), (100_000, BAD))
+    firing = 'count(ALERTS{alertname=~"Gaitway.*", alertstate="firing"}) or vector(0)'
+    yield number("Alerts", "Rules of gaitway that fire. " + RUNBOOK, firing, (1, BAD))
 
 
 def variable(name, label, told, expr):
     everything = model.VariableOption(selected=True, text="All", value="$__all")
     made = builders.QueryVariable(name).label(label).description(told).datasource(PROMETHEUS.ref)
     made = made.query({"query": expr, "refId": name}).refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
-    return made.sort(model.VariableSort.ALPHABETICAL_ASC).multi(True).include_all(True).all_value(".*").current(everything)
+    made = made.sort(model.VariableSort.ALPHABETICAL_ASC).multi(True).include_all(True).all_value(".*")
+    return made.current(everything)
 
 
 def board(source):
