@@ -13,11 +13,9 @@ mod postgres_server;
 #[path = "dashboards/tools.rs"]
 mod tools;
 
-use std::process::Command;
-
 use fill::Filled;
 use gaitway_service::clock;
-use tools::{GRAFANA, check, run};
+use tools::{check, module, run};
 
 #[test]
 #[ignore = "needs python and node"]
@@ -29,14 +27,13 @@ fn dashboards_and_rules_have_the_structure_that_grafana_takes() {
 #[test]
 #[ignore = "needs python"]
 fn what_is_committed_is_what_the_generator_makes() {
-    run(Command::new(tools::python()).current_dir(GRAFANA).args(["-m", "generate", "--check"]));
+    run(module("generate").arg("--check"));
 }
 
 #[test]
 #[ignore = "needs python"]
 fn the_check_knows_macros_and_windows() {
-    let mut unittest = Command::new(tools::python());
-    run(unittest.current_dir(GRAFANA).args(["-m", "unittest", "discover", "-s", "check", "-t", "."]));
+    run(module("unittest").args(["discover", "-s", "check", "-t", "."]));
 }
 
 #[test]

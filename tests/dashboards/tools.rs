@@ -51,10 +51,17 @@ fn made(name: &str, named_by: &[&str], make: impl FnOnce(&Path)) -> PathBuf {
     folder
 }
 
+/// `python -m MODULE` in deploy/grafana, which it leaves as it is.
+pub(crate) fn module(name: &str) -> Command {
+    let mut command = Command::new(python());
+    command.current_dir(GRAFANA).env("PYTHONDONTWRITEBYTECODE", "1").args(["-m", name]);
+    command
+}
+
 /// `python -m check COMMAND`.
 pub(crate) fn check(command: &str) -> Command {
-    let mut check = Command::new(python());
-    check.current_dir(GRAFANA).args(["-m", "check", command]);
+    let mut check = module("check");
+    check.arg(command);
     check
 }
 
