@@ -200,7 +200,7 @@ fn what_is_told_is_as_the_document_says_whatever_a_phone_measures() {
 #[test]
 #[ignore = "needs schemathesis"]
 fn a_fuzzer_that_reads_the_document_finds_no_answer_beside_it() {
-    let python = python("schemathesis", &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/requirements.txt"));
+    let python = python("schemathesis", &[Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/requirements.txt")]);
     let home = Home::new();
     let phones = [Phone::new(1, 7), Phone::new(2, 7)];
     for phone in &phones {

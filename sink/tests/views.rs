@@ -16,7 +16,7 @@ use python::{python, run};
 const CHECK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/snowflake/check");
 
 fn check(more: &[&str]) -> String {
-    let python = python("views", &Path::new(CHECK).join("requirements.txt"));
+    let python = python("views", &[Path::new(CHECK).join("requirements.txt")]);
     run(Command::new(python).arg(format!("{CHECK}/check.py")).args(more))
 }
 

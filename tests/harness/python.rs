@@ -4,22 +4,34 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A Python with the packages of the file `requirements`, in a virtual environment `name` below the target folder. Of several
+/// A Python with the packages of the files `requirements`, in a virtual environment `name` below the target folder.
+pub(crate) fn python(name: &str, requirements: &[PathBuf]) -> PathBuf {
+    let folder = made(name, requirements, |folder| {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder));
+        let mut pip = Command::new(folder.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        for file in requirements {
+            pip.arg("--requirement").arg(file);
+        }
+        run(&mut pip);
+    });
+    folder.join("bin/python")
+}
+
+/// The folder `name` below the target folder, made anew when one of `files`, which say what is in it, has changed. Of several
 /// processes that need it one makes it.
-pub(crate) fn python(name: &str, requirements: &Path) -> PathBuf {
-    let wanted = fs::read_to_string(requirements).expect("the file of requirements is part of the repository");
+pub(crate) fn made(name: &str, files: &[PathBuf], make: impl FnOnce(&Path)) -> PathBuf {
+    let said = |file: &PathBuf| fs::read_to_string(file).expect("it is part of the repository");
+    let wanted: String = files.iter().map(said).collect();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (folder, made) = (target.join(name), target.join(format!("{name}.made")));
-    let (lock, python) =
-        (File::create(target.join(format!("{name}.lock"))).expect("a file"), folder.join("bin/python"));
+    let (folder, done) = (target.join(name), target.join(format!("{name}.made")));
+    let lock = File::create(target.join(format!("{name}.lock"))).expect("a file");
     lock.lock().expect("a lock");
-    if fs::read_to_string(&made).ok().as_ref() != Some(&wanted) {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-        run(Command::new(&python).args(pip).arg(requirements));
-        fs::write(&made, wanted).expect("a file");
+    if fs::read_to_string(&done).ok().as_ref() != Some(&wanted) {
+        make(&folder);
+        fs::write(done, wanted).expect("a file");
     }
-    python
+    folder
 }
 
 /// What it said. A program that is not there, or that fails, fails the test.

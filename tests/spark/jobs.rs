@@ -38,7 +38,7 @@ struct Spark {
 fn spark() -> &'static Spark {
     static SPARK: OnceLock<Spark> = OnceLock::new();
     SPARK.get_or_init(|| {
-        let bin = python("spark-python", &Path::new(JOBS).join("requirements.txt")).with_file_name("");
+        let bin = python("spark-python", &[Path::new(JOBS).join("requirements.txt")]).with_file_name("");
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let home = "import os, pyspark; print(os.path.dirname(pyspark.__file__))";
         let home = run(Command::new(bin.join("python")).args(["-c", home]), 0).trim().into();
