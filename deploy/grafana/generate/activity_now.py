@@ -180,7 +180,7 @@ def timeline(source):
     )
     for column in ("first_ms", *panels.FOR_LINKS):
         made = made.override_by_name(column, panels.hidden(made))
-    return made.override_by_name("Session", panels.hidden(made, "string"))
+    return panels.unpaged(made.override_by_name("Session", panels.hidden(made, "string")))
 
 
 def magnitude(source):

@@ -41,6 +41,7 @@ def days(source):
         .stacking(common.StackingMode.NORMAL)
         .show_value(common.VisibilityMode.NEVER)
         .x_tick_label_spacing(100)
+        .legend(panels.legend())
         .fill_opacity(85)
         .line_width(0)
     )
@@ -63,6 +64,7 @@ def weeks(source):
                  {minutes(f"start_ms < {middle}")} AS earlier,
                  {minutes(f"start_ms >= {middle}")} AS later
             FROM slices
+           WHERE activity IN ({", ".join(f"'{name}'" for name in panels.ACTIVITIES)})
            GROUP BY activity
         )
         SELECT activity AS "Activity",
@@ -100,7 +102,7 @@ def hours(source):
         WITH {slices(source, conditions=("device_id",))}, {quarters(source)},
         dated AS (
           SELECT {source.weekday("quarter_ms")} AS weekday, {source.hour("quarter_ms")} AS hour,
-                 CASE WHEN activity <> 'stationary' THEN lasted_ms ELSE 0 END AS moved_ms
+                 CASE WHEN activity IN ('walking', 'running', 'sprinting') THEN lasted_ms ELSE 0 END AS moved_ms
             FROM quarters
         ), hours AS (
           SELECT weekday, hour, SUM(moved_ms) AS moved_ms FROM dated GROUP BY weekday, hour

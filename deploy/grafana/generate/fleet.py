@@ -37,7 +37,7 @@ def filled(made, title, description, queries, unit, width, height=8, instant=Fal
 
 
 def lines(title, description, *queries, unit=COUNT, width=12):
-    return filled(timeseries.Panel(), title, description, queries, unit, width).tooltip(panels.all_in_tooltip()).min(0)
+    return filled(timeseries.Panel(), title, description, queries, unit, width).tooltip(panels.all_in_tooltip()).legend(panels.legend()).min(0)
 
 
 def number(title, description, expr, *steps, unit=COUNT):

@@ -107,6 +107,21 @@ class Literal:
         return self.value
 
 
+def unpaged(made):
+    """Of a state timeline: no pages. With pages Grafana gives every field a frame of its own, and links find no other.
+
+    The SDK knows no way to say so but its own model.
+    """
+    made._internal.options.per_page = None
+    return made
+
+
+def legend():
+    return VizLegendOptions().show_legend(True).display_mode(common.LegendDisplayMode.LIST).placement(
+        common.LegendPlacement.BOTTOM
+    )
+
+
 def no_legend():
     return VizLegendOptions().show_legend(False).display_mode(common.LegendDisplayMode.LIST).placement(
         common.LegendPlacement.BOTTOM

@@ -148,6 +148,7 @@ def bars(made, split=None):
         .min(0)
         .color_scheme(panels.color(panels.BY_NAME))
         .tooltip(panels.all_in_tooltip())
+        .legend(panels.legend())
     )
     if split:
         made = (

@@ -137,6 +137,7 @@ def rows(source):
         .decimals(0)
         .min(0)
         .tooltip(panels.all_in_tooltip())
+        .legend(panels.legend())
         .line_interpolation(common.LineInterpolation.STEP_AFTER)
     )
 

@@ -95,13 +95,14 @@ def labels(source):
         statetimeline.Panel(), source, "Activity", told, sql, unit="string", width=24, height=4,
         no_value="no window of this session begins in this time range",
     )
-    return (
+    made = (
         made.mappings([panels.activity_mapping()])
         .merge_values(True)
         .fill_opacity(85)
         .line_width(0)
         .legend(panels.no_legend())
     )
+    return panels.unpaged(made)
 
 
 def axes(source):
@@ -147,6 +148,7 @@ def axes(source):
         .decimals(3)
         .axis_label("in the sensor's unit")
         .tooltip(panels.all_in_tooltip())
+        .legend(panels.legend())
     )
     return bands(made)
 

@@ -135,7 +135,7 @@ class Postgres(Sql):
         return f"({value})::text"
 
     def local(self, ms):
-        return f"(to_timestamp(({ms}) / 1000.0) AT TIME ZONE ${{zone:sqlstring}})"
+        return f"(to_timestamp(({ms}) / 1000.0) AT TIME ZONE COALESCE(NULLIF(${{zone:sqlstring}}, ''), 'UTC'))"
 
     def day(self, ms):
         return f"to_char({self.local(ms)}, 'YYYY-MM-DD')"
