@@ -17,12 +17,16 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON DATABASE gaitway FROM PUBLIC;
-GRANT CONNECT ON DATABASE gaitway TO gaitway_sink, gaitway_reader, gaitway_operator;
+DO $$
+BEGIN
+  EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO gaitway_sink, gaitway_reader, gaitway_operator', current_database());
+  EXECUTE format('GRANT CREATE ON DATABASE %I TO gaitway_sink', current_database());
+END
+$$;
 
 -- Sink: owns the schemas and whatever it creates in them, so that it can make partitions, drop old ones and renew views.
--- CREATE on the database is for CREATE SCHEMA IF NOT EXISTS, which PostgreSQL refuses without it even where they exist.
-GRANT CREATE ON DATABASE gaitway TO gaitway_sink;
+-- CREATE on the database, above, is for CREATE SCHEMA IF NOT EXISTS, which PostgreSQL refuses without it even where they exist.
 CREATE SCHEMA IF NOT EXISTS raw_data AUTHORIZATION gaitway_sink;
 CREATE SCHEMA IF NOT EXISTS processed_data AUTHORIZATION gaitway_sink;
 CREATE SCHEMA IF NOT EXISTS activity AUTHORIZATION gaitway_sink;

@@ -16,7 +16,8 @@ use super::timescale;
 use super::trouble::Failure;
 use crate::ledgers::Marks;
 
-const READ_ONLY: &str = "SET default_transaction_read_only TO on; SET search_path TO pg_catalog";
+const READ_ONLY: &str = "SET default_transaction_read_only TO on; SET search_path TO pg_catalog; \
+                         SET TIME ZONE 'UTC'; SET DateStyle TO 'ISO'";
 
 /// Version, and whether this user may create schemas.
 const SERVER: &str = "SELECT current_setting('server_version'), has_database_privilege(current_database(), 'CREATE')";

@@ -28,7 +28,8 @@ SET tcp_keepalives_idle TO 30;
 SET tcp_keepalives_interval TO 10;
 SET tcp_keepalives_count TO 3;
 SET search_path TO pg_catalog;
-SET TIME ZONE 'UTC'";
+SET TIME ZONE 'UTC';
+SET DateStyle TO 'ISO'";
 
 /// Drives what is asynchronous.
 #[derive(Debug)]

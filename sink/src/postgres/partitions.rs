@@ -180,15 +180,7 @@ fn is_done(found: &Found) -> bool {
 fn not_allowed(found: &Found, server: &Server) -> Vec<String> {
     let Plan { make, drop, notices } = plan::plan(&found.standing);
     let mut said = notices;
-    if !make.is_empty() {
-        let statements: Vec<_> = make.iter().map(statement).collect();
-        said.push(format!(
-            "partitions of {TABLE} are missing, and user {} may not make them: until its owner does, readings go into the \
-             default partition; {}",
-            server.user,
-            statements.join("; ")
-        ));
-    }
+    said.extend(not_made(&make, server));
     if !drop.is_empty() {
         let names: Vec<_> = drop.iter().map(|part| format!("raw_data.{}", part.name)).collect();
         said.push(format!(
@@ -199,6 +191,19 @@ fn not_allowed(found: &Found, server: &Server) -> Vec<String> {
         ));
     }
     said
+}
+
+/// What the owner must run, so that what is missing is there.
+fn not_made(make: &[Part], server: &Server) -> Option<String> {
+    let statements: Vec<_> = make.iter().map(statement).collect();
+    (!make.is_empty()).then(|| {
+        format!(
+            "partitions of {TABLE} are missing, and user {} may not make them: until its owner does, readings go into the \
+             default partition; {}",
+            server.user,
+            statements.join("; ")
+        )
+    })
 }
 
 /// What makes a partition, for people.
@@ -289,16 +294,22 @@ async fn keep_locked(
         within(limit, in_transaction(client, &making(&plan.make))).await
     };
     // What is old goes also where nothing could be made.
+    let mut kept = made;
     for part in &plan.drop {
-        within(limit, drop_part(client, part)).await?;
-        tracing::info!(
-            partition = part.name,
-            from = shown(part.from),
-            to = shown(part.to),
-            "old raw readings were dropped"
-        );
+        match within(limit, drop_part(client, part)).await {
+            Ok(()) => tracing::info!(
+                partition = part.name,
+                from = shown(part.from),
+                to = shown(part.to),
+                "old raw readings were dropped"
+            ),
+            Err(failure) if client.is_closed() || failure.is_silent() => return Err(failure),
+            // A lock that was not given for one is not for the next: all wait for the table's.
+            Err(failure) if failure.is_locked_out() => return Err(failure),
+            Err(failure) => kept = kept.and(Err(failure)),
+        }
     }
-    made
+    kept
 }
 
 /// Removes the constraint that somebody left behind.

@@ -46,6 +46,16 @@ impl Failure {
         matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| code.code() == "42501"))
     }
 
+    /// Whether somebody's lock was not given up in time.
+    pub(super) fn is_locked_out(&self) -> bool {
+        matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| code.code() == "55P03"))
+    }
+
+    /// Whether the server said nothing.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self, Self::Silent(_))
+    }
+
     /// Whether the server cut a statement off that took too long.
     pub(super) fn is_cut_off(&self) -> bool {
         matches!(self, Self::Postgres(error) if error.code().is_some_and(|code| code.code() == "57014"))

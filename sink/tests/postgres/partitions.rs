@@ -348,8 +348,7 @@ fn from_the_documentation(name: &str) -> String {
 fn users_made_by_the_script_of_the_documentation_can_do_their_work_and_no_more() {
     let database = Database::new();
     let (admin, name) = (database.reader(), &database.name);
-    let mut roles =
-        include_str!("../../../deploy/postgres/roles.sql").replace("DATABASE gaitway", &format!("DATABASE {name}"));
+    let mut roles = include_str!("../../../deploy/postgres/roles.sql").to_owned();
     let of = |user: &str| format!("{user}_{name}");
     let users = ["gaitway_sink", "gaitway_reader", "gaitway_operator"];
     for user in users {

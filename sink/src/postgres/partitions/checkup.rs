@@ -7,7 +7,7 @@ use gaitway_service::config::duration;
 use tokio_postgres::Client;
 
 use super::plan::{self, HOUR, Plan, shown};
-use super::{Default, Found, Kind, TABLE, look, not_allowed, useless};
+use super::{Default, Found, Kind, TABLE, look, not_made, useless};
 use crate::postgres::options::Server;
 use crate::postgres::trouble::Failure;
 
@@ -60,9 +60,7 @@ fn look_ahead(found: &Found, server: &Server, checkup: &mut Checkup) {
             checkup.warn(&subject, "none takes what is stored now: gaitway sink makes it when it starts");
         }
         (false, _, false) => {
-            let only_made =
-                Found { standing: plan::Standing { keep: None, ..found.standing.clone() }, ..found.clone() };
-            for said in not_allowed(&only_made, server) {
+            if let Some(said) = not_made(&make, server) {
                 checkup.warn(&subject, said);
             }
         }
