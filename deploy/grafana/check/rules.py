@@ -161,7 +161,8 @@ def links(boards):
                 continue
             where = f"{source}/{name}: link {text}"
             for found in REFERENCE.finditer(text):
-                if found[4] in ("__data", "__field") and not (found[5] or "").endswith(".numeric") and found[6] != "percentencode":
+                is_number = (found[5] or "").endswith(".numeric")
+                if found[4] in ("__data", "__field") and not is_number and found[6] != "percentencode":
                     yield f"{where}: {found[0]} breaks on names with & or # (percentencode)"
             # What Grafana fills in holds characters that end a path.
             # What is carried along as it is chosen here is left out there if that dashboard has no such variable.

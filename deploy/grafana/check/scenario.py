@@ -155,7 +155,7 @@ def slow_sensors(readings):
 
 
 def troubled(pushes):
-    """What happens on the way: holes, pushes late or in another order, one twice, one without a number, two misnumbered."""
+    """Holes, pushes late or in another order, one twice, one without a number, two with each other's."""
     lost = {41, 42, 200}
     pushes = [push for push in pushes if push.message_id not in lost]
     pushes[60], pushes[61] = pushes[61], pushes[60]

@@ -165,7 +165,7 @@ def chosen_link(source, title, name, begin, end):
 
 
 def field(name):
-    """A field of the row that a link is on, in an address: without a format Grafana leaves `&`, `#` and `+` as they are."""
+    """A field of the row that a link is on, for an address: without a format Grafana leaves `&`, `#` and `+` in it."""
     return f'${{__data.fields["{name}"]:percentencode}}'
 
 

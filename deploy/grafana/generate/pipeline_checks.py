@@ -72,9 +72,10 @@ def missing_pushes(source):
     told = (
         "Numbers (messageId) missing between two pushes of a session, the newest 200: the phone does not send again "
         "what failed. Noticed: the first reading of the push after. Silence: from the last reading before to the first "
-        "one after; below zero, the two overlap in time. A hole counts in the range in which the push after it begins; the push before is looked for up to "
-        "an hour before the range. A push without readings leaves a hole without a loss, and so do rows that were "
-        "deleted; what is missing before a session's first or after its last push cannot be told."
+        "one after; below zero, the two overlap in time. A hole counts in the range in which the push after it begins; "
+        "the push before is looked for up to an hour before the range. A push without readings leaves a hole without a "
+        "loss, and so do rows that were deleted; what is missing before a session's first or after its last push "
+        "cannot be told."
     )
     made = panels.panel(
         table.Panel(), source, "Missing pushes", told, sql, unit="locale", times=("Noticed",), width=12, height=9,

@@ -73,7 +73,9 @@ class Sql(Source):
     #: What the variable `zone` is, and what it is at first.
     zone_label: str = "Time zone"
     zone_default: str = "UTC"
-    zone_help: str = "By which days and hours are told: a name such as Europe/Berlin, no offset: +02:00 may count the wrong way."
+    zone_help: str = (
+        "By which days and hours are told: a name such as Europe/Berlin, no offset: +02:00 may count the wrong way."
+    )
 
     #: Width of one bucket of the panel, in milliseconds and nanoseconds.
     bucket_ms = "$__interval_ms"
@@ -219,7 +221,8 @@ class Sqlite(Sql):
 
     def json_numbers(self, column, key):
         return (
-            f"CROSS JOIN json_each(CASE WHEN json_type({column}, '$.{key}') = 'object' THEN {column} END, '$.{key}') AS n",
+            f"CROSS JOIN json_each(CASE WHEN json_type({column}, '$.{key}') = 'object' THEN {column} END, '$.{key}') "
+            "AS n",
             "n.type IN ('integer', 'real', 'text') "
             "AND CASE WHEN json_valid(n.value) THEN json_type(n.value) END IN ('integer', 'real') "
             f"AND ABS(CAST(n.value AS REAL)) < {BEYOND_NUMBERS}",
