@@ -4,7 +4,7 @@ import time
 from collections import defaultdict
 from functools import cache
 
-from check import broken, expectations, facts, queries, usage
+from check import broken, expectations, facts, foreign, queries, usage
 from check.macros import EXPAND, Range
 from check.situations import Ask, situations
 from check.truth import Truth
@@ -172,17 +172,17 @@ def look_at_plans(all_asked, ways):
             asked.wrong.append(f"reads a whole table: {'; '.join(scans)}")
 
 
-def ask_broken(all_asked, ways, truth, defined):
-    """The questions of exactly-once once more, where it was broken by hand."""
+def ask_changed(how, all_asked, ways, truth, defined):
+    """The questions that it concerns once more, where rows were changed by hand."""
     warehouses = {id(warehouse): warehouse for warehouse, _ in ways.values()}
-    others = {key: warehouse.breaking(broken.statements) for key, warehouse in warehouses.items()}
+    others = {key: warehouse.breaking(how.statements) for key, warehouse in warehouses.items()}
     for asked in all_asked:
-        if asked.query.name in broken.NAMES:
+        if how.concerns(asked.query):
             warehouse, facts_of_it = ways[asked.query.source]
             for situation in situations(truth.now_ms):
-                if situation.name in broken.SITUATIONS:
+                if situation.name in how.SITUATIONS:
                     ask = Ask(asked.query, situation, truth, facts_of_it)
-                    answered(asked, ask, others[id(warehouse)], broken.wanted, defined[asked.query.source, asked.query.dashboard])
+                    answered(asked, ask, others[id(warehouse)], how.wanted, defined[asked.query.source, asked.query.dashboard])
 
 
 def ways_to_ask(arguments):
@@ -209,7 +209,8 @@ def main(arguments):
         (source, name): one.get("templating", {}).get("list", []) for source, name, one in queries.dashboards()
     })
     all_asked = list(ask_all(found, ways, truth, defined))
-    ask_broken(all_asked, ways, truth, defined)
+    for how in (foreign, broken):
+        ask_changed(how, all_asked, ways, truth, defined)
     if not arguments.only:
         problems += silent(all_asked)
     look_at_plans(all_asked, ways)

@@ -17,6 +17,10 @@ NAMES = {("pipeline", "panel", "Findings", "A"), ("pipeline", "panel", "Readings
 SITUATIONS = ("session", "now", "one phone")
 
 
+def concerns(query):
+    return query.name in NAMES
+
+
 def statements(raw, processed):
     """By what stands before names of tables."""
     readings, windows, gaps = f"{raw}ACTIVITY_RECORDS", f"{processed}USER_ACTIVITY_PROCESSED", f"{raw}GAPS"

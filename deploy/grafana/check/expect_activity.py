@@ -97,14 +97,13 @@ def distribution(ask):
 
 
 def line(found):
-    """Where a run begins and where nothing is known after it, with the run."""
-    points = []
-    found = sorted(found, key=lambda one: (one.start_ms, one.session))
-    for one, after in zip(found, [*found[1:], None]):
-        points.append((one.start_ms, one.activity, one))
-        if after is None or after.start_ms > one.end_ms:
-            points.append((one.end_ms, None, one))
-    return points
+    """Every moment at which a run of one phone begins or ends, with the run that holds from then on, if one does.
+
+    Of several that hold it is the one that began last.
+    """
+    for at in sorted({moment for one in found for moment in (one.start_ms, one.end_ms)}):
+        holding = [one for one in found if one.start_ms <= at < one.end_ms]
+        yield at, max(holding, key=lambda one: (one.start_ms, one.session), default=None)
 
 
 @expects("activity", "Activity")
@@ -112,13 +111,12 @@ def timeline(ask):
     by_phone = defaultdict(list)
     for one in runs(slices(ask)):
         by_phone[one.device].append(one)
-    points = [point for found in by_phone.values() for point in line(found)]
-    points.sort(key=lambda point: (point[0], point[2].device))
+    points = sorted((at, device, run) for device, found in by_phone.items() for at, run in line(found))
+    known = lambda run: (run.session, *around(run.start_ms, run.end_ms), run.start_ms + MINUTE)
     return Expected(
         columns("time:time", "Phone:text", "Activity:text", "Session:text", "from_ms:number", "to_ms:number",
                 "first_ms:number"),
-        [(at, run.device, activity, run.session, *around(run.start_ms, run.end_ms), run.start_ms + MINUTE)
-         for at, activity, run in points],
+        [(at, device, run.activity, *known(run)) if run else (at, device, *(None,) * 5) for at, device, run in points],
     )
 
 

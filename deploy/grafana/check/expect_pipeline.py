@@ -98,7 +98,7 @@ def missing_pushes(ask):
         columns("Noticed:time", "Phone:text", "Missing:number", "Silence:number", "After push:number",
                 "Before push:number", "Session:text", "from_ms:number", "to_ms:number"),
         [(one.next_ms, one.device, one.missing, (one.next_ms - one.before_ms) / 1000, one.before, one.after, one.session,
-          *around(one.before_ms, one.next_ms)) for one in found[:200]],
+          *around(*sorted((one.before_ms, one.next_ms)))) for one in found[:200]],
     )
 
 

@@ -33,8 +33,8 @@ def annotations(ask):
 
 @expects("raw", "Activity")
 def labels(ask):
-    points = [(at, activity) for at, activity, _ in line(runs(slices(ask)))]
-    return Expected(columns("time:time", "Activity:text"), sorted(points, key=lambda point: point[0]))
+    points = [(at, run and run.activity) for at, run in line(runs(slices(ask)))]
+    return Expected(columns("time:time", "Activity:text"), points)
 
 
 @expects("raw", "$sensor: x, y, z and magnitude")
@@ -51,12 +51,16 @@ def axes(ask):
                     [(begin, *values) for begin, _, *values in with_pauses(points, ask.interval_ms, 2_000, 12)])
 
 
+#: What is as great is no number that a sensor means.
+BEYOND = 1e99
+
+
 def number(value):
     """A number, or a text that spells one."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
-        return float(value)
+        return float(value) if abs(float(value)) < BEYOND else None
     except ValueError:
         return None
 

@@ -46,7 +46,7 @@ def hours(ask):
     for one in slices(ask, sessions=False):
         local = datetime.fromtimestamp(one.start_ms / 1000, ask.zone)
         key = local.weekday(), local.hour
-        moved[key] = moved.get(key, 0) + (one.lasted_ms / MINUTE if one.activity != "stationary" else 0)
+        moved[key] = moved.get(key, 0) + (one.lasted_ms / MINUTE if one.activity in LABELS[1:] else 0)
     return Expected(
         columns("Weekday:text", *(f"{hour:02}:number" for hour in range(24))),
         [(name, *(moved.get((weekday, hour)) for hour in range(24))) for weekday, name in enumerate(WEEKDAYS)],

@@ -111,9 +111,33 @@ def of_panel(source, panel):
     for whose in (panel, *(panel.get("targets") or [])):
         if whose.get("datasource") != wanted:
             yield f"it asks {whose.get('datasource')}, not {wanted}"
+    if panel["type"] == "state-timeline" and panel.get("options", {}).get("perPage") is not None:
+        yield "with pages (perPage) its links find no other field"
+    yield from (f"{name} has no unit string: a name of digits would be a number" for name in numbered(panel))
     refs = [target["refId"] for target in panel.get("targets") or []]
     if len(set(refs)) != len(refs):
         yield f"its queries have the same names: {refs}"
+
+
+#: Columns of names, and the panels that show them as fields.
+NAMES = ("Phone", "Session", "Agent", "Epoch")
+BY_ROW = ("gauge", "stat", "table")
+
+
+def numbered(panel):
+    """Columns of names whose cells Grafana would take for numbers where they are digits."""
+    if panel["type"] not in BY_ROW:
+        return
+    shown = " ".join(text for target in panel.get("targets") or [] for text in texts(target))
+    config = panel["fieldConfig"]
+    for name in NAMES:
+        units = [config["defaults"].get("unit")] + [
+            prop["value"] for override in config.get("overrides", [])
+            if override["matcher"] == {"id": "byName", "options": name}
+            for prop in override["properties"] if prop["id"] == "unit"
+        ]
+        if f'AS "{name}"' in shown and units[-1] != "string":
+            yield name
 
 
 def texts(value):
@@ -136,6 +160,10 @@ def links(boards):
             if not text.startswith("/d/"):
                 continue
             where = f"{source}/{name}: link {text}"
+            for found in REFERENCE.finditer(text):
+                is_number = (found[5] or "").endswith(".numeric")
+                if found[4] in ("__data", "__field") and not is_number and found[6] != "percentencode":
+                    yield f"{where}: {found[0]} breaks on names with & or # (percentencode)"
             # What Grafana fills in holds characters that end a path.
             # What is carried along as it is chosen here is left out there if that dashboard has no such variable.
             plain = REFERENCE.sub(lambda found: "" if found[6] == "queryparam" else "x", text)

@@ -145,6 +145,8 @@ def slow_sensors(readings):
         Reading("barometer", time, {"pressure": 1013.25 + math.sin(number) / 10, "relativeAltitude": number / 20})
         for number, time in enumerate(each(readings, 1))
     ]
+    # What no sensor measures, as text: as great as may be, and greater.
+    air[20].values |= {"great": "1e98", "too great": "-1e99", "huge": "1e300", "endless": "1e999"}
     notes = [
         Reading("annotation", readings[at].time_ns + 7_654_321, {"text": text, "millisecond_press_duration": 120})
         for at, text in ((10, "walk"), (3000, "it's a \"hill\""), (6000, "sit"))
@@ -153,7 +155,7 @@ def slow_sensors(readings):
 
 
 def troubled(pushes):
-    """What happens on the way: holes, pushes late or in another order, one twice, one without a number."""
+    """Holes, pushes late or in another order, one twice, one without a number, two with each other's."""
     lost = {41, 42, 200}
     pushes = [push for push in pushes if push.message_id not in lost]
     pushes[60], pushes[61] = pushes[61], pushes[60]
@@ -162,6 +164,9 @@ def troubled(pushes):
     pushes[115:115] = late
     pushes.insert(130, pushes[128])
     pushes[150].message_id = None
+    # Numbers that run against the time, around one that is lost.
+    before, after = (next(push for push in pushes if push.message_id == number) for number in (199, 201))
+    before.message_id, after.message_id = 201, 199
     return pushes
 
 

@@ -19,6 +19,7 @@ class Situation:
     to_ms: int
     phones: tuple[str, ...] = (ALL,)
     sessions: tuple[str, ...] = (ALL,)
+    #: Empty is UTC.
     zone: str = "UTC"
     #: The same for SQLite: minutes from UTC.
     minutes: int = 0
@@ -37,7 +38,7 @@ def situations(now_ms):
                   minutes=60, relative=True, one=("phone-2", "s-troubled-05", "accelerometer")),
         Situation("session", *full, ("phone-1",), ("s-full-0003",)),
         Situation("cut", moment_ms("2025-03-25T17:31:07") + 500, moment_ms("2025-03-25T17:35:01") + 250,
-                  one=("phone-1", "s-full-0003", "gyroscope")),
+                  one=("phone-1", "s-full-0003", "gyroscope"), zone=""),
         Situation("two", moment_ms("2025-03-26T23:57:00"), moment_ms("2025-03-30T01:03:00"), ("phone-2", "o'hara"),
                   zone="America/New_York", minutes=-240, one=("o'hara", "s-summer-time-06", "accelerometer")),
         Situation("one of several", moment_ms("2025-03-17T12:00:00"), moment_ms("2025-03-31T12:00:00"), ("phone-2",),
@@ -101,7 +102,7 @@ class Ask:
     def zone(self):
         if self.query.source == "sqlite":
             return timezone(timedelta(minutes=self.situation.minutes))
-        return ZoneInfo(self.situation.zone)
+        return ZoneInfo(self.situation.zone or "UTC")
 
     def has_phone(self, device):
         chosen = self.situation.one[:1] if self.is_single else self.situation.phones

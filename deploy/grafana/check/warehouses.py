@@ -153,7 +153,7 @@ class Snowflake:
     KINDS = {"TIMESTAMP": "time", "DATE": "time", "VARCHAR": "text", "JSON": "text", "BOOLEAN": "bool"}
 
     def __init__(self, postgres, usage):
-        self.database = duck.made()
+        self.database, self.is_broken = duck.made(), False
         for schema, table in (("RAW_DATA", "ACTIVITY_RECORDS"), ("PROCESSED_DATA", "USER_ACTIVITY_PROCESSED"),
                               ("RAW_DATA", "GAPS")):
             self.load(postgres.connection, schema, table)
@@ -188,7 +188,11 @@ class Snowflake:
                       [tuple(map(self.value, row)) for row in cursor.fetchall()])
 
     def breaking(self, statements):
-        """Itself, for nothing is asked of it afterwards."""
+        """Itself, in a transaction which undoes the one before: nothing is asked afterwards of what it was."""
+        if self.is_broken:
+            self.database.rollback()
+        self.database.begin()
+        self.is_broken = True
         for statement in statements("RAW_DATA.", "PROCESSED_DATA."):
             self.database.execute(statement)
         return self

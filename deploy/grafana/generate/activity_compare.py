@@ -81,7 +81,7 @@ def agreement(source):
         no_value="the phone says no activities: switch on the sensor Activity in the app",
     )
     phone = "${__field.labels.Phone}"
-    raw = panels.session_link(source, "Raw signals of this interval", "raw", phone=phone, session=False)
+    raw = panels.session_link(source, "Raw signals of this interval", "raw", labelled=True, session=False)
     made = made.override_by_name("Agreement", [panels.prop("links", [raw])])
     for column in panels.FOR_LINKS:
         made = made.override_by_name(column, panels.hidden(made))

@@ -13,7 +13,7 @@ from grafana_foundation_sdk.models.piechart import PieChartLabels, PieChartLegen
 
 from generate import panels
 from generate.series import with_pauses
-from generate.slices import minutes_by_activity, runs, slices
+from generate.slices import changes, minutes_by_activity, runs, slices
 
 #: A phone whose last window ended longer ago, as seen from the range's end, does nothing that is known.
 SILENT_MS = 300_000
@@ -129,30 +129,19 @@ def distribution(source):
 
 def timeline(source):
     sql = f"""
-        WITH {slices(source)}, {runs()},
-        ended AS (
-          SELECT device_id, session_id, activity, start_ms, end_ms,
-                 LEAD(start_ms) OVER (PARTITION BY device_id ORDER BY start_ms, session_id) AS next_ms
-            FROM runs
-        ), points AS (
-          SELECT device_id, session_id, activity, start_ms AS at_ms, start_ms, end_ms FROM ended
-          UNION ALL
-          SELECT device_id, session_id, NULL, end_ms, start_ms, end_ms
-            FROM ended
-           WHERE next_ms IS NULL OR next_ms > end_ms
-        )
+        WITH {slices(source)}, {runs()}, {changes()}
         SELECT {source.instant("at_ms")} AS "time",
                device_id AS "Phone",
                activity AS "Activity",
                session_id AS "Session",
                {panels.around("start_ms", "end_ms")},
                start_ms + 60000 AS "first_ms"
-          FROM points
+          FROM changes
          ORDER BY at_ms, device_id
     """
     told = (
         "What each phone's owner does, from when it began until another activity follows or the windows end; in gaps "
-        "nothing is known."
+        "nothing is known. Of sessions at the same time it shows the one whose activity began last."
     )
     made = panels.panel(
         statetimeline.Panel(), source, "Activity", told, sql, unit="string", width=24, height=7
@@ -174,8 +163,8 @@ def timeline(source):
             .show_legend(True)
         )
         .override_by_name("Activity", [panels.prop("links", [
-            panels.session_link(source, "Raw signals where this began", "raw", "from_ms", "first_ms", phone),
-            panels.session_link(source, "Raw signals of all of it", "raw", "from_ms", "to_ms", phone),
+            panels.session_link(source, "Raw signals where this began", "raw", "from_ms", "first_ms", True),
+            panels.session_link(source, "Raw signals of all of it", "raw", "from_ms", "to_ms", True),
         ])])
     )
     for column in ("first_ms", *panels.FOR_LINKS):
@@ -224,7 +213,7 @@ def magnitude(source):
         .thresholds(panels.thresholds("transparent", *zip((2, 8, 20), list(panels.ACTIVITIES.values())[1:])))
         .thresholds_style(GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
         .override_by_name("Magnitude", [panels.prop("links", [
-            panels.session_link(source, "Raw signals, a minute around", "raw", phone=phone)])])
+            panels.session_link(source, "Raw signals, a minute around", "raw", labelled=True)])])
     )
     for column in panels.FOR_LINKS:
         made = made.override_by_name(column, panels.hidden(made))
@@ -269,7 +258,7 @@ def recent(source):
         .override_by_name("Activity", panels.activity_column())
         .override_by_name("Confidence", [panels.prop("unit", "percentunit"), panels.prop("decimals", 0)])
         .override_by_name("Magnitude", [panels.prop("unit", "accMS2"), panels.prop("decimals", 2)])
-        .override_by_name("Session", [panels.prop("unit", "string"), panels.prop("links", links)])
+        .override_by_name("Session", [panels.prop("links", links)])
     )
     for column in panels.FOR_LINKS:
         made = made.override_by_name(column, panels.hidden(made))

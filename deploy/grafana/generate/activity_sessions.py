@@ -141,7 +141,7 @@ def sessions(source):
         .override_by_name("Share", [panels.prop("unit", "percentunit"), panels.prop("decimals", 0)])
         .override_by_name("Distance", [panels.prop("unit", "lengthm"), panels.prop("decimals", 0)])
         .override_by_name("Steps", [panels.prop("unit", "locale"), panels.prop("decimals", 0)])
-        .override_by_name("Session", [panels.prop("unit", "string"), panels.prop("links", links)])
+        .override_by_name("Session", [panels.prop("links", links)])
     )
     for name in panels.ACTIVITIES:
         made = made.override_by_name(name, minutes)

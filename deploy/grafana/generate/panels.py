@@ -1,7 +1,7 @@
 """What all dashboards have in common: how a panel, a variable, a link look, and the colours of the activities."""
 
 from grafana_foundation_sdk.builders import dashboard as build
-from grafana_foundation_sdk.builders import table
+from grafana_foundation_sdk.builders import gauge, table
 from grafana_foundation_sdk.builders.common import VizLegendOptions, VizTooltipOptions
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
@@ -71,6 +71,10 @@ def split_by(*columns):
     return transform("partitionByValues", fields=list(columns), keepFields=False, naming={"asLabels": True})
 
 
+#: Columns of names. Grafana takes a text of digits for a number unless it is said to be none.
+NAMES = ("Phone", "Session", "Agent", "Epoch")
+
+
 def panel(kind, source, title, description, sql, *, width, height, unit, times=("time",), no_value=NO_VALUE):
     """A panel of a builder of the SDK, with one query, or several as {refId: SQL}.
 
@@ -84,7 +88,12 @@ def panel(kind, source, title, description, sql, *, width, height, unit, times=(
         made = made.with_target(source.query(tidy(text), ref, times))
     if source.cache_ms:
         made = made.query_caching_ttl(source.cache_ms)
-    return made.unit(unit).no_value(no_value)
+    made = made.unit(unit).no_value(no_value)
+    if isinstance(made, (gauge.Panel, table.Panel)):
+        for name in NAMES:
+            if any(f'AS "{name}"' in text for text in queries.values()):
+                made = made.override_by_name(name, [prop("unit", "string")])
+    return made
 
 
 def tidy(sql):
@@ -137,12 +146,14 @@ def link(title, url, new_tab=False):
     return {"title": title, "url": url, "targetBlank": new_tab}
 
 
-def session_link(source, title, name, begin="from_ms", end="to_ms", phone=None, session=True):
+def session_link(source, title, name, begin="from_ms", end="to_ms", labelled=False, session=True):
     """To dashboard `name`, at the session and the moments that stand in the row's fields, in milliseconds.
 
+    `labelled`: the phone is no column but a label of the series.
     Without a session Raw signals shows the newest that the phone has then.
     """
-    chosen = [f"var-phone={phone or field('Phone')}"] + ([f"var-session={field('Session')}"] if session else [])
+    phone = "${__field.labels.Phone:percentencode}" if labelled else field("Phone")
+    chosen = [f"var-phone={phone}"] + ([f"var-session={field('Session')}"] if session else [])
     span = f"from={moment(begin)}&to={moment(end)}"
     return link(title, f"/d/{source.dashboard_uid(name)}?{'&'.join(chosen)}&{span}&${{zone:queryparam}}")
 
@@ -154,8 +165,8 @@ def chosen_link(source, title, name, begin, end):
 
 
 def field(name):
-    """A field of the row that a link is on."""
-    return f'${{__data.fields["{name}"]}}'
+    """A field of the row that a link is on, for an address: without a format Grafana leaves `&`, `#` and `+` in it."""
+    return f'${{__data.fields["{name}"]:percentencode}}'
 
 
 def moment(name):
@@ -206,6 +217,7 @@ def phone(source):
         SELECT DISTINCT device_id AS "phone"
           FROM {source.view("activity_windows")}
          WHERE {source.windows_within()}
+           AND device_id IS NOT NULL
          ORDER BY device_id
     """
     made = variable(source, "phone", "Phone", "Phones with windows in this time range.", sql)
@@ -221,6 +233,7 @@ def session(source):
           FROM {source.view("activity_windows")}
          WHERE {source.windows_within()}
            AND {source.chosen("device_id", "phone")}
+           AND session_id IS NOT NULL
          GROUP BY session_id
          ORDER BY MIN(window_start) DESC, session_id
          LIMIT 500

@@ -52,6 +52,9 @@ def findings(source):
 
 
 def missing_pushes(source):
+    # Numbers and times may run against each other.
+    first = "CASE WHEN before_ms < next_ms THEN before_ms ELSE next_ms END"
+    last = "CASE WHEN before_ms < next_ms THEN next_ms ELSE before_ms END"
     sql = f"""
         WITH {holes(source, of_phones(source))}
         SELECT {source.instant("next_ms")} AS "Noticed",
@@ -61,7 +64,7 @@ def missing_pushes(source):
                before_id AS "After push",
                next_id AS "Before push",
                session_id AS "Session",
-               {panels.around("before_ms", "next_ms")}
+               {panels.around(first, last)}
           FROM holes
          ORDER BY next_ms DESC, device_id, session_id, next_id
          LIMIT 200
@@ -69,9 +72,10 @@ def missing_pushes(source):
     told = (
         "Numbers (messageId) missing between two pushes of a session, the newest 200: the phone does not send again "
         "what failed. Noticed: the first reading of the push after. Silence: from the last reading before to the first "
-        "one after. A hole counts in the range in which the push after it begins; the push before is looked for up to "
-        "an hour before the range. A push without readings leaves a hole without a loss, and so do rows that were "
-        "deleted; what is missing before a session's first or after its last push cannot be told."
+        "one after; below zero, the two overlap in time. A hole counts in the range in which the push after it begins; "
+        "the push before is looked for up to an hour before the range. A push without readings leaves a hole without a "
+        "loss, and so do rows that were deleted; what is missing before a session's first or after its last push "
+        "cannot be told."
     )
     made = panels.panel(
         table.Panel(), source, "Missing pushes", told, sql, unit="locale", times=("Noticed",), width=12, height=9,

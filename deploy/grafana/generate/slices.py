@@ -66,6 +66,38 @@ def runs():
         )"""
 
 
+def changes():
+    """The relation `changes`, after `runs`: of each phone, from each moment on (`at_ms`), the run that holds.
+
+    Sessions of a phone may be at the same time: then the run that began last holds, and where it ends the other one
+    again. Nulls where none does. Runs that overlap have the same `cluster_id`, so that only these are held against
+    each other.
+    """
+    ordered = "OVER (PARTITION BY device_id ORDER BY start_ms, end_ms, session_id ROWS BETWEEN UNBOUNDED PRECEDING AND"
+    return f"""
+        preceded AS (
+          SELECT device_id, session_id, activity, start_ms, end_ms, MAX(end_ms) {ordered} 1 PRECEDING) AS before_ms
+            FROM runs
+        ), clustered AS (
+          SELECT device_id, session_id, activity, start_ms, end_ms,
+                 SUM(CASE WHEN start_ms < before_ms THEN 0 ELSE 1 END) {ordered} CURRENT ROW) AS cluster_id
+            FROM preceded
+        ), moments AS (
+          SELECT device_id, cluster_id, start_ms AS at_ms FROM clustered
+          UNION
+          SELECT device_id, cluster_id, end_ms FROM clustered
+        ), holding AS (
+          SELECT m.device_id, m.at_ms, c.session_id, c.activity, c.start_ms, c.end_ms,
+                 ROW_NUMBER() OVER (PARTITION BY m.device_id, m.at_ms
+                                    ORDER BY COALESCE(c.start_ms, -1) DESC, c.session_id DESC) AS place
+            FROM moments AS m
+            LEFT JOIN clustered AS c ON c.device_id = m.device_id AND c.cluster_id = m.cluster_id
+                                    AND c.start_ms <= m.at_ms AND c.end_ms > m.at_ms
+        ), changes AS (
+          SELECT device_id, at_ms, session_id, activity, start_ms, end_ms FROM holding WHERE place = 1
+        )"""
+
+
 def minutes_by_activity(source, lasted="end_ms - start_ms"):
     """A column for each activity: the minutes that a group has of it."""
     return ",\n               ".join(

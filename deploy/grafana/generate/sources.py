@@ -10,6 +10,8 @@ from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
 HOUR_MS = 3_600_000
+#: A sensor's number this great is taken for none, so that none is infinite in any warehouse.
+BEYOND_NUMBERS = "1e99"
 
 
 class Query(variants.Dataquery):
@@ -71,7 +73,9 @@ class Sql(Source):
     #: What the variable `zone` is, and what it is at first.
     zone_label: str = "Time zone"
     zone_default: str = "UTC"
-    zone_help: str = "By which days and hours are told: a name such as Europe/Berlin."
+    zone_help: str = (
+        "By which days and hours are told: a name such as Europe/Berlin, no offset: +02:00 may count the wrong way."
+    )
 
     #: Width of one bucket of the panel, in milliseconds and nanoseconds.
     bucket_ms = "$__interval_ms"
@@ -155,13 +159,14 @@ class Postgres(Sql):
     def json_numbers(self, column, key):
         """The numbers in the object at `key` of a column of JSON: what to join, its condition, their name and value.
 
-        Text that spells a number is one too.
+        Text that spells a number is one too; one of a hundred digits or more is none.
         """
         whole = f"{column} -> '{key}'"
+        digits = r"^-?[0-9]{1,99}(\.[0-9]{1,200})?([eE][-+]?[0-9]{1,2})?\Z"
         return (
             f"CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof({whole}) = 'object' THEN {whole} END) AS n",
-            "jsonb_typeof(n.value) IN ('number', 'string') "
-            r"AND n.value #>> '{}' ~ '^-?[0-9]{1,200}(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?\Z'",
+            f"CASE WHEN jsonb_typeof(n.value) IN ('number', 'string') AND n.value #>> '{{}}' ~ '{digits}' "
+            f"THEN ABS((n.value #>> '{{}}')::double precision) < {BEYOND_NUMBERS} ELSE FALSE END",
             "n.key",
             "(n.value #>> '{}')::double precision",
         )
@@ -216,9 +221,11 @@ class Sqlite(Sql):
 
     def json_numbers(self, column, key):
         return (
-            f"CROSS JOIN json_each({column}, '$.{key}') AS n",
+            f"CROSS JOIN json_each(CASE WHEN json_type({column}, '$.{key}') = 'object' THEN {column} END, '$.{key}') "
+            "AS n",
             "n.type IN ('integer', 'real', 'text') "
-            "AND CASE WHEN json_valid(n.value) THEN json_type(n.value) END IN ('integer', 'real')",
+            "AND CASE WHEN json_valid(n.value) THEN json_type(n.value) END IN ('integer', 'real') "
+            f"AND ABS(CAST(n.value AS REAL)) < {BEYOND_NUMBERS}",
             "n.key",
             "CAST(n.value AS REAL)",
         )
@@ -258,7 +265,8 @@ class Snowflake(Sql):
         return f"({value})::VARCHAR"
 
     def local(self, ms):
-        return f"CONVERT_TIMEZONE('UTC', ${{zone:sqlstring}}, TO_TIMESTAMP_NTZ({ms}, 3))"
+        zone = "COALESCE(NULLIF(${zone:sqlstring}, ''), 'UTC')"
+        return f"CONVERT_TIMEZONE('UTC', {zone}, TO_TIMESTAMP_NTZ({ms}, 3))"
 
     def day(self, ms):
         return f"TO_CHAR({self.local(ms)}, 'YYYY-MM-DD')"
@@ -279,7 +287,7 @@ class Snowflake(Sql):
         return (
             f", LATERAL FLATTEN(INPUT => {column}:{key}) AS n",
             "TYPEOF(n.value) IN ('INTEGER', 'DECIMAL', 'DOUBLE', 'VARCHAR') "
-            "AND TRY_TO_DOUBLE(n.value::VARCHAR) IS NOT NULL",
+            f"AND ABS(TRY_TO_DOUBLE(n.value::VARCHAR)) < {BEYOND_NUMBERS} AND n.key IS NOT NULL",
             "n.key",
             "TRY_TO_DOUBLE(n.value::VARCHAR)",
         )
@@ -327,7 +335,8 @@ SQLITE = Sqlite(
     alert_to_ms="$__to",
     zone_label="Minutes from UTC",
     zone_default="0",
-    zone_help="SQLite knows no time zones: by how many minutes your clock is ahead of UTC, such as 120 or -300.",
+    zone_help="SQLite knows no time zones: by how many minutes your clock is ahead of UTC, such as 120 or -300. "
+    "A name counts as 0, which is UTC.",
     **_GRAFANAS_OWN,
 )
 
