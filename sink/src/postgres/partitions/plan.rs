@@ -5,6 +5,9 @@
 //! - Where the default partition has rows, what is made begins in the future: no row of it can belong there.
 //! - Only a partition that this program made is dropped, once its last moment is older than what is kept, and only while
 //!   the clocks of server and sink agree: a server that wakes up in another year loses nothing.
+//! - Where both share one clock, a jump leaves a hole: partitions were not made in the time that it left out. Nothing is
+//!   dropped until partitions lie end to end over a tenth of what is kept again. A jump within what was made ahead leaves none,
+//!   and ages readings by no more than that.
 //!
 //! Times are seconds since the Unix epoch.
 
@@ -133,11 +136,36 @@ fn drop_old(standing: &Standing, plan: &mut Plan) {
     let last = standing.now.saturating_sub(keep);
     let old = |part: &&Part| part.ours && part.to <= last;
     let old: Vec<Part> = standing.parts.iter().filter(old).cloned().collect();
-    if agree(standing) {
-        plan.drop = old;
-    } else if !old.is_empty() {
+    if old.is_empty() {
+    } else if !agree(standing) {
         plan.notices.push(format!("{}: no old readings are dropped until they agree within an hour", apart(standing)));
+    } else if reach_back(standing) > standing.now.saturating_sub(settled(keep)) {
+        plan.notices.push(format!(
+            "the sink was away for long, or the clock of the database and of this machine has jumped: no old readings are \
+             dropped until partitions were made for {} hours in a row",
+            settled(keep) / HOUR
+        ));
+    } else {
+        plan.drop = old;
     }
+}
+
+/// For how long partitions must lie end to end before one is dropped.
+fn settled(keep: i64) -> i64 {
+    (keep / 10).max(span(Some(keep)))
+}
+
+/// The moment from which on partitions that have a beginning lie end to end up to now; edges of others may be less than an hour apart.
+fn reach_back(standing: &Standing) -> i64 {
+    let mut at = standing.now;
+    let covering = |at: i64| {
+        let parts = standing.parts.iter().filter(|part| part.from > i64::MIN && part.from < at);
+        parts.filter(|part| part.to > at.saturating_sub(HOUR)).map(|part| part.from).min()
+    };
+    while let Some(from) = covering(at) {
+        at = from;
+    }
+    at
 }
 
 fn agree(standing: &Standing) -> bool {
@@ -261,6 +289,36 @@ mod tests {
         // Made while the server's clock was wrong, and it is right by now.
         standing.here = 0;
         assert!(!plan(&standing).make.is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_server_and_sink_share_may_jump_too() {
+        let mut standing = at(NOW, Some(30 * DAY));
+        let run = |standing: &mut Standing, days: i64| {
+            let mut dropped = 0;
+            for _ in 0..days * 24 {
+                standing.now += HOUR;
+                standing.here = standing.now;
+                let made = plan(standing);
+                dropped += made.drop.len();
+                apply(standing, made);
+            }
+            dropped
+        };
+        assert_eq!(run(&mut standing, 20), 0);
+        standing.now += 4000 * DAY;
+        standing.here = standing.now;
+        let jumped = plan(&standing);
+        assert!(jumped.drop.is_empty() && jumped.notices[0].contains("for 72 hours in a row"), "{jumped:?}");
+        // Somebody notices within two days and sets it right.
+        let mut righted = standing.clone();
+        assert_eq!(run(&mut righted, 2), 0);
+        righted.now -= 4000 * DAY;
+        righted.here = righted.now;
+        assert_eq!(run(&mut righted, 5), 0);
+        assert_eq!(run(&mut righted, 10), 7, "those that are older than what is kept");
+        // Or it is right at last.
+        assert!(run(&mut standing, 4) >= 20);
     }
 
     prop_compose! {
