@@ -148,6 +148,8 @@ def _is_within(messages: pd.DataFrame, since: int | None, until: int | None) -> 
     least, greatest = messages["least"].min(), messages["greatest"].max()
     if pd.isna(least):
         return True
+    # Python's own integers: a wild time next to the greatest one would overflow pandas'.
+    least, greatest = int(least), int(greatest)
     return (since is None or greatest + HOUR >= since) and (until is None or least - HOUR < until)
 
 
