@@ -12,7 +12,6 @@ import sys
 
 import pandas as pd
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
@@ -236,16 +235,19 @@ def main() -> int:
         params = session.params(args)
     except ValueError as error:
         session.fail(str(error))
-    job = Job(args, params)
+    job = None
     try:
+        job = Job(args, params)
         return job.run()
-    except (in_postgres.Refused, PySparkException, ValueError) as error:
-        session.fail(str(error))
     except Py4JJavaError as error:
         session.fail(f"{args.source}: {session.innermost(error)}")
+    except Exception as error:
+        # Python's own code for what nobody caught is 1, which says that something differs.
+        session.fail(session.sentence(error))
     finally:
-        job.close()
-        job.spark.stop()
+        if job is not None:
+            job.close()
+            job.spark.stop()
 
 
 if __name__ == "__main__":

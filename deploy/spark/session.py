@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from classify import Threshold
@@ -142,6 +143,12 @@ def innermost(error: Py4JJavaError) -> str:
     while cause.getCause() is not None:
         cause = cause.getCause()
     return cause.getMessage()
+
+
+def sentence(error: Exception) -> str:
+    """What it says, and its kind where it is no sentence by itself."""
+    is_plain = isinstance(error, (OSError, ValueError, PySparkException)) or type(error).__name__ == "Refused"
+    return str(error) if is_plain else f"{type(error).__name__}: {error}"
 
 
 def fail(sentence: str) -> NoReturn:

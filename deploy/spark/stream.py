@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 import pandas as pd
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -166,9 +167,13 @@ def claim(spark: SparkSession, checkpoint: str, wanted: dict) -> None:
     path = spark._jvm.org.apache.hadoop.fs.Path(checkpoint, MARK)
     system = path.getFileSystem(spark._jsc.hadoopConfiguration())
     if not system.exists(path):
-        stream = system.create(path)
+        # There whole or not at all, whenever the job is killed.
+        beside = path.suffix(".part")
+        stream = system.create(beside)
         stream.write(json.dumps(wanted).encode())
         stream.close()
+        if not system.rename(beside, path):
+            session.fail(f"{path} cannot be written: look at who may write into the folder of --checkpoint")
         return
     stream = system.open(path)
     found = json.loads(bytes(stream.readAllBytes()))
@@ -195,7 +200,12 @@ def main() -> None:
         name: getattr(args, name)
         for name in ("topic", "into", "revision", "thresholds", "window", "slide", "lateness", "silence")
     }
-    claim(spark, args.checkpoint, wanted)
+    try:
+        claim(spark, args.checkpoint, wanted)
+    except Py4JJavaError as error:
+        session.fail(f"the checkpoint {args.checkpoint}: {session.innermost(error)}")
+    except ValueError:
+        session.fail(f"{args.checkpoint}/{MARK} is not what this job writes: name another --checkpoint and another --into")
     rate = {"maxOffsetsPerTrigger": str(args.at_once)} if args.at_once else {}
     records = sources.kafka(spark, kafka | rate, args.topic, stream=True)
     written = contract.records(windows_of(records, Sessions(params, args)), params).select("key", "value", "headers")
