@@ -138,6 +138,8 @@ fn a_whole_warehouse_is_computed_anew_as_gaitway_does_it() {
 
     let written = by_spark.job(&filled, &other);
     assert_eq!(written["written"].as_u64(), Some(windows), "{written}");
+    let left = "SELECT count(*) FROM pg_class WHERE relname LIKE 'gaitway\\_reclassified%'";
+    assert_eq!(by_spark.reader.number(left), 0, "the killed run's table is dropped too");
     let expected = by_gaitway.gaitway(0, &[&["reclassify"], &other[..]].concat());
     assert_eq!(without_place(&written), without_place(&expected));
     let (revisions, expected) = (by_spark.revisions(), by_gaitway.revisions());

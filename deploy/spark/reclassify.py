@@ -86,10 +86,10 @@ def options() -> argparse.Namespace:
     into.add_argument("--out", metavar="PATH", help="records as JSON lines into this folder")
     into.add_argument("--topic", help="records into this topic of Kafka, which is nobody else's")
     group.add_argument(
-        "--staging",
-        default="processed_data.gaitway_reclassified",
-        metavar="TABLE",
-        help="of PostgreSQL: a table that the job makes and drops",
+        "--staging-schema",
+        default="processed_data",
+        metavar="SCHEMA",
+        help="of PostgreSQL: where the job makes and drops a table of its own [default: processed_data]",
     )
     args = parser.parse_args()
     needed = {
@@ -200,7 +200,7 @@ class Job:
             return 0
         windows = changes.select(*sources.WINDOWS)
         if isinstance(self.place, in_postgres.Postgres) and args.write:
-            return self.place.write(windows, args.staging)
+            return self.place.write(windows, args.staging_schema)
         if args.write:
             return self.place.write(windows)
         records = contract.records(changes, self.params)
