@@ -180,7 +180,7 @@ class Job:
             readings = sources.files(spark, args.readings, args.format, sources.RAW_VALUE)
             windows = sources.files(spark, args.windows, args.format, sources.ACTIVITY_VALUE)
             return sources.readings_of_rows(readings), sources.windows_of_rows(windows)
-        kafka = session.kafka_options(args.brokers, args.kafka_property)
+        kafka = session.kafka_options(args)
         topics = (args.readings or "raw_sensor_data", args.windows or "processed_activity")
         session.need_topics(spark, kafka, *topics)
         readings, windows = (sources.kafka(spark, kafka, topic) for topic in topics)
@@ -208,12 +208,12 @@ class Job:
             return output.to_files(self.spark, records, args.out)
         if args.topic is None:
             return None
-        kafka = session.kafka_options(args.brokers, args.kafka_property)
+        kafka = session.kafka_options(args)
         return output.to_kafka(self.spark, records, kafka, args.topic)
 
     def run(self) -> int:
         if self.args.topic is not None:
-            kafka = session.kafka_options(self.args.brokers, self.args.kafka_property)
+            kafka = session.kafka_options(self.args)
             session.need_topics(self.spark, kafka, self.args.topic)
         readings, windows = (self.wanted(rows) for rows in self.read())
         silence = round(self.args.silence * 1_000_000)

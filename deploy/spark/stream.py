@@ -191,8 +191,8 @@ def main() -> None:
     args = options()
     try:
         params = session.params(args)
-        kafka = session.kafka_options(args.brokers, args.kafka_property)
-    except ValueError as error:
+        kafka = session.kafka_options(args)
+    except (OSError, ValueError) as error:
         session.fail(str(error))
     spark = session.start("gaitway stream")
     session.need_topics(spark, kafka, args.topic, args.into)
