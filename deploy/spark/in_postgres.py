@@ -30,6 +30,9 @@ STAGING, COMMENT = "gaitway_reclassified_", "What a run of reclassify.py is abou
 #: Rows fetched at a time.
 FETCH = 20_000
 
+#: 2262-04-11, as far as nanoseconds in 64 bits go.
+LAST_MICROS = 9_223_372_036_854_775
+
 #: 2000-01-01. A reading's time is the phone's, and a wild one must not make all partitions but one empty.
 PLAUSIBLE = 946_684_800_000_000_000
 NOW = "(now() AT TIME ZONE 'UTC' + interval '1 day')"
@@ -205,7 +208,10 @@ def _number(key: str) -> str:
 
 
 def _nanoseconds(column: str) -> str:
-    return f"(EXTRACT(epoch FROM {column}) * 1000000)::bigint * 1000"
+    """No more than fits: a phone's wild time may be of a later century than 64 bits of nanoseconds know."""
+    micros = f"(EXTRACT(epoch FROM {column}) * 1000000)::bigint"
+    within = f"GREATEST(LEAST({micros}, {LAST_MICROS}), -{LAST_MICROS})"
+    return f"CASE WHEN {column} IS NOT NULL THEN {within} * 1000 END"
 
 
 def _select(names: list[str], columns: dict[str, str], table: str) -> str:

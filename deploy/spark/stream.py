@@ -198,8 +198,10 @@ def main() -> None:
     session.need_topics(spark, kafka, args.topic, args.into)
     wanted = {
         name: getattr(args, name)
-        for name in ("topic", "into", "revision", "thresholds", "window", "slide", "lateness", "silence")
+        for name in ("topic", "into", "revision", "window", "slide", "lateness", "silence")
     }
+    # As the rule spells them: 2/8/20 and 2.0/8/20 are the same.
+    wanted["thresholds"] = params.rule.spelled()
     try:
         claim(spark, args.checkpoint, wanted)
     except Py4JJavaError as error:
