@@ -203,13 +203,13 @@ class Job:
             return self.place.write(windows, args.staging_schema)
         if args.write:
             return self.place.write(windows)
-        records = contract.records(changes, self.params)
+        records, rule = contract.records(changes, self.params), self.params.rule.name()
         if args.out is not None:
-            return output.to_files(self.spark, records, args.out)
+            return output.to_files(self.spark, records, args.out, rule)
         if args.topic is None:
             return None
         kafka = session.kafka_options(args)
-        return output.to_kafka(self.spark, records, kafka, args.topic)
+        return output.to_kafka(self.spark, records, kafka, args.topic, rule)
 
     def run(self) -> int:
         if self.args.topic is not None:

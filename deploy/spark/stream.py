@@ -62,7 +62,7 @@ def options() -> argparse.Namespace:
         help="after which nothing is known of it any more [default: 30d]",
     )
     parser.add_argument(
-        "--at-once", type=int, metavar="RECORDS", help="most records in a micro-batch [default: all there are]"
+        "--at-once", type=int, default=200_000, metavar="RECORDS", help="most records in a micro-batch [default: 200000]"
     )
     session.add_window_options(parser)
     session.add_kafka_options(parser)
@@ -208,7 +208,7 @@ def main() -> None:
         session.fail(f"the checkpoint {args.checkpoint}: {session.innermost(error)}")
     except ValueError:
         session.fail(f"{args.checkpoint}/{MARK} is not what this job writes: name another --checkpoint and another --into")
-    rate = {"maxOffsetsPerTrigger": str(args.at_once)} if args.at_once else {}
+    rate = {"maxOffsetsPerTrigger": str(args.at_once)}
     records = sources.kafka(spark, kafka | rate, args.topic, stream=True)
     written = contract.records(windows_of(records, Sessions(params, args)), params).select("key", "value", "headers")
     writer = written.writeStream.format("kafka").options(**kafka, topic=args.into, includeHeaders="true")
