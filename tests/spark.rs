@@ -211,9 +211,9 @@ fn a_topic_is_computed_anew_into_a_topic_or_into_files() {
     std::fs::write(&none, "").unwrap();
     let [wild, none] = [&wild, &none].map(|path| path.to_str().unwrap());
     let args = ["files", "--readings", wild, "--windows", none, "--from", "2020-01-01", "--json"];
-    let found: Value = serde_json::from_str(&jobs::ended(&mut jobs::submit(dir, "reclassify.py", &args), 1)).unwrap();
-    assert_eq!(found["sessions"], 1, "{found}");
-    assert!(found["changes"].as_u64() > Some(10), "{found}");
+    let anew: Value = serde_json::from_str(&jobs::ended(&mut jobs::submit(dir, "reclassify.py", &args), 1)).unwrap();
+    assert_eq!(anew["sessions"], 1, "{anew}");
+    assert!(anew["changes"].as_u64() > Some(10), "{anew}");
     let out = filled.house.path("out");
     assert_eq!(run(&["--out", out.to_str().unwrap()])["written"].as_u64(), Some(windows));
     let lines: Vec<Value> = std::fs::read_dir(&out)
