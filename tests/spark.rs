@@ -138,6 +138,8 @@ fn a_whole_warehouse_is_computed_anew_as_gaitway_does_it() {
 
     let written = by_spark.job(&filled, &other);
     assert_eq!(written["written"].as_u64(), Some(windows), "{written}");
+    let left = "SELECT count(*) FROM pg_class WHERE relname LIKE 'gaitway\\_reclassified%'";
+    assert_eq!(by_spark.reader.number(left), 0, "the killed run's table is dropped too");
     let expected = by_gaitway.gaitway(0, &[&["reclassify"], &other[..]].concat());
     assert_eq!(without_place(&written), without_place(&expected));
     let (revisions, expected) = (by_spark.revisions(), by_gaitway.revisions());
@@ -177,6 +179,10 @@ fn a_topic_is_computed_anew_into_a_topic_or_into_files() {
     assert_eq!((written["windows"].as_u64(), written["written"].as_u64()), (Some(windows), Some(windows)), "{written}");
     let again = run(&["--topic", &into]);
     assert_eq!((again["changes"].as_u64(), again["written"].as_u64()), (Some(windows), Some(0)), "{again}");
+    let places = ["kafka", "--brokers", kafka::broker(), "--readings", &raw, "--windows", &activity, "--topic", &into];
+    let third = [&places[..], &["--thresholds", "1/7/20"]].concat();
+    let refused = jobs::refused(&mut jobs::submit(dir, "reclassify.py", &third));
+    assert!(refused.contains("each rule needs a place of its own"), "{refused}");
     let found = told(&into);
     assert_eq!(found.keys().collect::<Vec<_>>(), filled.told.keys().collect::<Vec<_>>());
     for (key, window) in &found {
@@ -188,6 +194,26 @@ fn a_topic_is_computed_anew_into_a_topic_or_into_files() {
         }
         assert_eq!(*window, expected, "{key:?}");
     }
+    // A reading next to the last time of all: its session is within what is asked for.
+    let wild = filled.house.path("wild.ndjson");
+    let reading = |seq: u64, time: i64| {
+        let name = format!(r#"{{"ordinal":1,"epoch":"00000000000000aa","seq":{seq},"index":0}}"#);
+        format!(
+            r#"{{"RECORD_METADATA":{name},"messageId":{seq},"sessionId":"s","deviceId":"d","agentId":"a",
+                "sensorType":"accelerometer","x":1.0,"y":2.0,"z":3.0,"timestamp":{time},"receivedAt":"2026-01-31T09:00:00Z"}}"#
+        )
+        .replace('\n', "")
+    };
+    let times = [i64::MAX - 1].into_iter().chain((0..60).map(|at| 1_769_849_900_000_000_000 + at * 1_000_000_000));
+    let lines: Vec<String> = (1..).zip(times).map(|(seq, time)| reading(seq, time)).collect();
+    std::fs::write(&wild, lines.join("\n")).unwrap();
+    let none = filled.house.path("none.ndjson");
+    std::fs::write(&none, "").unwrap();
+    let [wild, none] = [&wild, &none].map(|path| path.to_str().unwrap());
+    let args = ["files", "--readings", wild, "--windows", none, "--from", "2020-01-01", "--json"];
+    let anew: Value = serde_json::from_str(&jobs::ended(&mut jobs::submit(dir, "reclassify.py", &args), 1)).unwrap();
+    assert_eq!(anew["sessions"], 1, "{anew}");
+    assert!(anew["changes"].as_u64() > Some(10), "{anew}");
     let out = filled.house.path("out");
     assert_eq!(run(&["--out", out.to_str().unwrap()])["written"].as_u64(), Some(windows));
     let lines: Vec<Value> = std::fs::read_dir(&out)

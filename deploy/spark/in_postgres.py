@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 
 from py4j.java_gateway import JavaObject
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
 from contract import RECLASSIFIED
@@ -22,8 +24,14 @@ RAW, ACTIVITY = "raw_data.activity_records", "processed_data.user_activity_proce
 #: By which those who write revisions know of each other: `gaitrecl` in ASCII, as sink/src/postgres/revise.rs has it.
 LOCK = 0x6761_6974_7265_636C
 
+#: Tables of the job's own: how their names begin, and what is said of them.
+STAGING, COMMENT = "gaitway_reclassified_", "What a run of reclassify.py is about to add"
+
 #: Rows fetched at a time.
 FETCH = 20_000
+
+#: 2262-04-11, as far as nanoseconds in 64 bits go.
+LAST_MICROS = 9_223_372_036_854_775
 
 #: 2000-01-01. A reading's time is the phone's, and a wild one must not make all partitions but one empty.
 PLAUSIBLE = 946_684_800_000_000_000
@@ -39,7 +47,8 @@ class Postgres:
 
     def __init__(self, spark: SparkSession, url: str, partitions: int) -> None:
         if not url.startswith("jdbc:postgresql:"):
-            raise Refused(f"--url {url}: jdbc:postgresql://HOST:PORT/DATABASE is expected")
+            # Not repeated: it may have a password.
+            raise Refused("--url: jdbc:postgresql://HOST:PORT/DATABASE is expected")
         self._spark, self._url, self._partitions = spark, url, partitions
         known = {"user": os.environ.get("PGUSER"), "password": os.environ.get("PGPASSWORD")}
         self._login = {key: value for key, value in known.items() if value is not None}
@@ -90,21 +99,48 @@ class Postgres:
         bounds = self._bounds(ACTIVITY, f"timestamp 'epoch' + {PLAUSIBLE // 1000} * interval '1 microsecond'", NOW)
         return self._read(sql, "at", bounds).select(*WINDOWS)
 
-    def write(self, windows: DataFrame, staging: str) -> int:
+    def write(self, windows: DataFrame, schema: str) -> int:
         """Adds `windows` as `gaitway reclassify --write` does; gives how many."""
-        _run(self._writer, f"DROP TABLE IF EXISTS {staging}")
+        self._clear(schema)
+        epoch = f"{secrets.randbits(63):016x}"
+        staging = f"{_quoted(schema)}.{_quoted(STAGING + epoch)}"
         _run(
             self._writer,
             f'CREATE UNLOGGED TABLE {staging} (device text, session text, agent text, start bigint, "end" bigint, '
             "count bigint, mean double precision, activity text, confidence double precision, classifier text, "
             "revision bigint)",
         )
+        _run(self._writer, f"COMMENT ON TABLE {staging} IS '{COMMENT}'")
         self._writer.commit()
-        windows.write.format("jdbc").options(**self._options(), dbtable=staging).mode("append").save()
-        added = _run(self._writer, _insert(staging, f"{secrets.randbits(63):016x}"))
-        _run(self._writer, f"DROP TABLE {staging}")
-        self._writer.commit()
+        try:
+            windows.write.format("jdbc").options(**self._options(), dbtable=staging).mode("append").save()
+            added = _run(self._writer, _insert(staging, epoch))
+            _run(self._writer, f"DROP TABLE {staging}")
+            self._writer.commit()
+        except Exception:
+            # What failed is said, not that nothing can be dropped either: the next run does that.
+            with contextlib.suppress(Py4JJavaError):
+                self._writer.rollback()
+                self._clear(schema)
+            raise
         return added
+
+    def _clear(self, schema: str) -> None:
+        """Drops what runs left that were killed. Nobody else writes now, and only tables are dropped that this job made."""
+        found = self._ask(
+            f"""SELECT string_agg(c.oid::regclass::text, ' ') FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                 WHERE n.nspname = {_literal(schema)} AND c.relkind = 'r' AND c.relname ~ '^{STAGING}[0-9a-f]{{16}}$'
+                   AND pg_get_userbyid(c.relowner) = current_user AND obj_description(c.oid, 'pg_class') = '{COMMENT}'""",
+            self._writer,
+        )
+        for table in (found or "").split():
+            try:
+                # A task of a killed run may still write into it: the next run drops it.
+                _run(self._writer, "SET LOCAL lock_timeout TO '2s'")
+                _run(self._writer, f"DROP TABLE {table}")
+                self._writer.commit()
+            except Py4JJavaError:
+                self._writer.rollback()
 
     def close(self) -> None:
         for connection in (self._reader, self._writer):
@@ -144,8 +180,8 @@ class Postgres:
         least, greatest = (self._ask(f"SELECT ({bound})::text FROM {table}") for bound in (least, greatest))
         return least, greatest
 
-    def _ask(self, sql: str) -> str | None:
-        statement = self._reader.createStatement()
+    def _ask(self, sql: str, connection: JavaObject | None = None) -> str | None:
+        statement = (connection or self._reader).createStatement()
         try:
             rows = statement.executeQuery(sql)
             rows.next()
@@ -172,7 +208,10 @@ def _number(key: str) -> str:
 
 
 def _nanoseconds(column: str) -> str:
-    return f"(EXTRACT(epoch FROM {column}) * 1000000)::bigint * 1000"
+    """No more than fits: a phone's wild time may be of a later century than 64 bits of nanoseconds know."""
+    micros = f"(EXTRACT(epoch FROM {column}) * 1000000)::bigint"
+    within = f"GREATEST(LEAST({micros}, {LAST_MICROS}), -{LAST_MICROS})"
+    return f"CASE WHEN {column} IS NOT NULL THEN {within} * 1000 END"
 
 
 def _select(names: list[str], columns: dict[str, str], table: str) -> str:
@@ -180,7 +219,11 @@ def _select(names: list[str], columns: dict[str, str], table: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    return f'"{name}"'
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _insert(staging: str, epoch: str) -> str:

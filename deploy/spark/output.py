@@ -14,14 +14,23 @@ from contract import header, number
 NAME = ["epoch", "seq"]
 
 
-def to_files(spark: SparkSession, records: DataFrame, path: str) -> int:
+def _refuse_other_rules(there: DataFrame, rule: str, place: str) -> None:
+    """Of two rules in one place each would call itself the next revision of what the warehouse has: the same one."""
+    other = there.where(F.col("classifier") != rule).select("classifier").first()
+    if other is not None:
+        raise ValueError(f"{place} has windows by {other.classifier}, these are by {rule}: each rule needs a place of its own")
+
+
+def to_files(spark: SparkSession, records: DataFrame, path: str, rule: str) -> int:
     """A line is a row of the table, as `files` reads it; files appear only whole."""
     folder = spark._jvm.org.apache.hadoop.fs.Path(path)
     if folder.getFileSystem(spark._jsc.hadoopConfiguration()).exists(folder):
         there = spark.read.text(path).select(
             F.get_json_object("value", "$.RECORD_METADATA.epoch").alias("epoch"),
             number(F.get_json_object("value", "$.RECORD_METADATA.seq")).alias("seq"),
+            F.get_json_object("value", "$.classifier").alias("classifier"),
         )
+        _refuse_other_rules(there, rule, path)
         records = records.join(there, NAME, "left_anti")
     # Both are JSON objects: one goes into the other.
     opened = F.expr("substring(value, 2)")
@@ -34,11 +43,14 @@ def to_files(spark: SparkSession, records: DataFrame, path: str) -> int:
     return written
 
 
-def to_kafka(spark: SparkSession, records: DataFrame, options: dict[str, str], topic: str) -> int:
+def to_kafka(spark: SparkSession, records: DataFrame, options: dict[str, str], topic: str, rule: str) -> int:
     """Spark may write a record twice where a task is repeated; both have one name."""
     there = sources.kafka(spark, options, topic).select(
-        header("epoch").alias("epoch"), number(header("seq")).alias("seq")
+        header("epoch").alias("epoch"),
+        number(header("seq")).alias("seq"),
+        F.get_json_object(F.col("value").cast("string"), "$.classifier").alias("classifier"),
     )
+    _refuse_other_rules(there, rule, f"the topic {topic}")
     missing = records.join(there, NAME, "left_anti").persist()
     written = missing.count()
     if written:

@@ -12,7 +12,6 @@ import sys
 
 import pandas as pd
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import Window as Over
 from pyspark.sql import functions as F
@@ -87,10 +86,10 @@ def options() -> argparse.Namespace:
     into.add_argument("--out", metavar="PATH", help="records as JSON lines into this folder")
     into.add_argument("--topic", help="records into this topic of Kafka, which is nobody else's")
     group.add_argument(
-        "--staging",
-        default="processed_data.gaitway_reclassified",
-        metavar="TABLE",
-        help="of PostgreSQL: a table that the job makes and drops",
+        "--staging-schema",
+        default="processed_data",
+        metavar="SCHEMA",
+        help="of PostgreSQL: where the job makes and drops a table of its own [default: processed_data]",
     )
     args = parser.parse_args()
     needed = {
@@ -148,6 +147,8 @@ def _is_within(messages: pd.DataFrame, since: int | None, until: int | None) -> 
     least, greatest = messages["least"].min(), messages["greatest"].max()
     if pd.isna(least):
         return True
+    # Python's own integers: a wild time next to the greatest one would overflow pandas'.
+    least, greatest = int(least), int(greatest)
     return (since is None or greatest + HOUR >= since) and (until is None or least - HOUR < until)
 
 
@@ -179,7 +180,7 @@ class Job:
             readings = sources.files(spark, args.readings, args.format, sources.RAW_VALUE)
             windows = sources.files(spark, args.windows, args.format, sources.ACTIVITY_VALUE)
             return sources.readings_of_rows(readings), sources.windows_of_rows(windows)
-        kafka = session.kafka_options(args.brokers, args.kafka_property)
+        kafka = session.kafka_options(args)
         topics = (args.readings or "raw_sensor_data", args.windows or "processed_activity")
         session.need_topics(spark, kafka, *topics)
         readings, windows = (sources.kafka(spark, kafka, topic) for topic in topics)
@@ -199,20 +200,20 @@ class Job:
             return 0
         windows = changes.select(*sources.WINDOWS)
         if isinstance(self.place, in_postgres.Postgres) and args.write:
-            return self.place.write(windows, args.staging)
+            return self.place.write(windows, args.staging_schema)
         if args.write:
             return self.place.write(windows)
-        records = contract.records(changes, self.params)
+        records, rule = contract.records(changes, self.params), self.params.rule.name()
         if args.out is not None:
-            return output.to_files(self.spark, records, args.out)
+            return output.to_files(self.spark, records, args.out, rule)
         if args.topic is None:
             return None
-        kafka = session.kafka_options(args.brokers, args.kafka_property)
-        return output.to_kafka(self.spark, records, kafka, args.topic)
+        kafka = session.kafka_options(args)
+        return output.to_kafka(self.spark, records, kafka, args.topic, rule)
 
     def run(self) -> int:
         if self.args.topic is not None:
-            kafka = session.kafka_options(self.args.brokers, self.args.kafka_property)
+            kafka = session.kafka_options(self.args)
             session.need_topics(self.spark, kafka, self.args.topic)
         readings, windows = (self.wanted(rows) for rows in self.read())
         silence = round(self.args.silence * 1_000_000)
@@ -234,16 +235,19 @@ def main() -> int:
         params = session.params(args)
     except ValueError as error:
         session.fail(str(error))
-    job = Job(args, params)
+    job = None
     try:
+        job = Job(args, params)
         return job.run()
-    except (in_postgres.Refused, PySparkException, ValueError) as error:
-        session.fail(str(error))
     except Py4JJavaError as error:
         session.fail(f"{args.source}: {session.innermost(error)}")
+    except Exception as error:
+        # Python's own code for what nobody caught is 1, which says that something differs.
+        session.fail(session.sentence(error))
     finally:
-        job.close()
-        job.spark.stop()
+        if job is not None:
+            job.close()
+            job.spark.stop()
 
 
 if __name__ == "__main__":

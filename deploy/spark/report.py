@@ -63,6 +63,8 @@ class Report:
         of = f"{_windows(sums['windows'])} of {sums['sessions']} session{s}"
         if not sums["changes"]:
             return f"nothing to do: {of} are as the warehouse has them"
+        if self.written == 0:
+            return f"nothing is new: {sums['changes']} of {of} differ, and their next revisions are there already"
         if self.written is not None:
             return f"written: {self.written} revisions among {of}, {sums['relabelled']} with another label"
         return f"{sums['changes']} of {of} differ, {sums['relabelled']} in their label; nothing was written: --write, --out or --topic stores them as next revisions"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from classify import Threshold
@@ -90,14 +91,19 @@ def instant(text: str) -> int:
     return (since // datetime.timedelta(microseconds=1)) * 1000
 
 
-def kafka_options(brokers: str, properties: list[str]) -> dict[str, str]:
-    """Of a client of Kafka's; `properties` are `KEY=VALUE`, as TLS and SASL need them."""
-    options = {"kafka.bootstrap.servers": brokers}
-    for text in properties:
+def kafka_options(args: argparse.Namespace) -> dict[str, str]:
+    """Of a client of Kafka's, as TLS and SASL need them. What is no property is not repeated: it may be a password."""
+    options = {"kafka.bootstrap.servers": args.brokers}
+    places = [("--kafka-property", text) for text in args.kafka_property]
+    if args.kafka_properties is not None:
+        lines = enumerate(Path(args.kafka_properties).read_text(encoding="utf-8").splitlines(), 1)
+        told = ((number, line.strip()) for number, line in lines)
+        places = [(f"{args.kafka_properties}:{n}", line) for n, line in told if line and line[0] not in "#!"] + places
+    for place, text in places:
         key, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"--kafka-property {text!r}: KEY=VALUE is expected")
-        options[f"kafka.{key}"] = value
+        if not equals or not key.strip():
+            raise ValueError(f"{place}: KEY=VALUE is expected")
+        options[f"kafka.{key.strip()}"] = value.strip()
     return options
 
 
@@ -110,6 +116,11 @@ def add_kafka_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY=VALUE",
         help="of the client of Kafka, such as security.protocol=SSL; may be given more than once",
+    )
+    group.add_argument(
+        "--kafka-properties",
+        metavar="FILE",
+        help="a line KEY=VALUE each, for passwords: other users of a machine see arguments",
     )
 
 
@@ -142,6 +153,12 @@ def innermost(error: Py4JJavaError) -> str:
     while cause.getCause() is not None:
         cause = cause.getCause()
     return cause.getMessage()
+
+
+def sentence(error: Exception) -> str:
+    """What it says, and its kind where it is no sentence by itself."""
+    is_plain = isinstance(error, (OSError, ValueError, PySparkException)) or type(error).__name__ == "Refused"
+    return str(error) if is_plain else f"{type(error).__name__}: {error}"
 
 
 def fail(sentence: str) -> NoReturn:

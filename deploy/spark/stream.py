@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 import pandas as pd
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -61,7 +62,7 @@ def options() -> argparse.Namespace:
         help="after which nothing is known of it any more [default: 30d]",
     )
     parser.add_argument(
-        "--at-once", type=int, metavar="RECORDS", help="most records in a micro-batch [default: all there are]"
+        "--at-once", type=int, default=200_000, metavar="RECORDS", help="most records in a micro-batch [default: 200000]"
     )
     session.add_window_options(parser)
     session.add_kafka_options(parser)
@@ -166,9 +167,13 @@ def claim(spark: SparkSession, checkpoint: str, wanted: dict) -> None:
     path = spark._jvm.org.apache.hadoop.fs.Path(checkpoint, MARK)
     system = path.getFileSystem(spark._jsc.hadoopConfiguration())
     if not system.exists(path):
-        stream = system.create(path)
+        # There whole or not at all, whenever the job is killed.
+        beside = path.suffix(".part")
+        stream = system.create(beside)
         stream.write(json.dumps(wanted).encode())
         stream.close()
+        if not system.rename(beside, path):
+            session.fail(f"{path} cannot be written: look at who may write into the folder of --checkpoint")
         return
     stream = system.open(path)
     found = json.loads(bytes(stream.readAllBytes()))
@@ -186,17 +191,24 @@ def main() -> None:
     args = options()
     try:
         params = session.params(args)
-        kafka = session.kafka_options(args.brokers, args.kafka_property)
-    except ValueError as error:
+        kafka = session.kafka_options(args)
+    except (OSError, ValueError) as error:
         session.fail(str(error))
     spark = session.start("gaitway stream")
     session.need_topics(spark, kafka, args.topic, args.into)
     wanted = {
         name: getattr(args, name)
-        for name in ("topic", "into", "revision", "thresholds", "window", "slide", "lateness", "silence")
+        for name in ("topic", "into", "revision", "window", "slide", "lateness", "silence")
     }
-    claim(spark, args.checkpoint, wanted)
-    rate = {"maxOffsetsPerTrigger": str(args.at_once)} if args.at_once else {}
+    # As the rule spells them: 2/8/20 and 2.0/8/20 are the same.
+    wanted["thresholds"] = params.rule.spelled()
+    try:
+        claim(spark, args.checkpoint, wanted)
+    except Py4JJavaError as error:
+        session.fail(f"the checkpoint {args.checkpoint}: {session.innermost(error)}")
+    except ValueError:
+        session.fail(f"{args.checkpoint}/{MARK} is not what this job writes: name another --checkpoint and another --into")
+    rate = {"maxOffsetsPerTrigger": str(args.at_once)}
     records = sources.kafka(spark, kafka | rate, args.topic, stream=True)
     written = contract.records(windows_of(records, Sessions(params, args)), params).select("key", "value", "headers")
     writer = written.writeStream.format("kafka").options(**kafka, topic=args.into, includeHeaders="true")

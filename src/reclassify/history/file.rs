@@ -164,9 +164,10 @@ impl File {
     }
 
     fn sorted(&self, key: &Key, visit: &mut dyn FnMut(&Reading<'_>)) -> rusqlite::Result<()> {
-        let part = |key: &str| format!("json_extract({RECORD_METADATA}, '$.{key}')");
+        // What has no name goes last, as in PostgreSQL.
+        let part = |key: &str| format!("json_extract({RECORD_METADATA}, '$.{key}') NULLS LAST");
         let order = ["ordinal", "epoch", "seq", "index"].map(part).join(", ");
-        let sql = format!("{} NOT INDEXED WHERE {WHOSE} ORDER BY {order}", readings());
+        let sql = format!("{} NOT INDEXED WHERE {WHOSE} ORDER BY {order}, receivedAt, messageId", readings());
         let mut statement = self.connection.prepare(&sql)?;
         let Key { device, session, agent } = key;
         let values = params![device.as_deref(), session.as_deref(), agent.as_deref()];

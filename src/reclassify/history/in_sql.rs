@@ -58,7 +58,8 @@ impl Database {
             "DECLARE readings NO SCROLL CURSOR FOR
              SELECT {epoch}, {seq}, r.messageid, (EXTRACT(epoch FROM r.receivedat) * 1000000)::bigint, r.timestamp,
                     r.sensortype, r.x, r.y, r.z, CASE WHEN r.sensortype = '{ANNOTATION}' THEN r.reading END
-               FROM {} AS r WHERE {} AND {} ORDER BY {ordinal}, {epoch}, {seq}, {index}",
+               FROM {} AS r WHERE {} AND {} ORDER BY {ordinal}, {epoch}, {seq}, {index},
+                    r.receivedat, r.messageid",
             RAW.sql_name(DIALECT),
             whose(key),
             is("agentid", key.agent.as_deref()),
