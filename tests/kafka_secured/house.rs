@@ -249,9 +249,9 @@ impl House {
         path.to_str().unwrap().to_owned()
     }
 
-    /// The file of an agent that closes windows after a short silence.
-    pub(crate) fn agent_config(&self) -> String {
-        self.write("agent.toml", "[windows]\nsilence = \"300ms\"\n")
+    /// The file of an agent that closes windows after this silence.
+    pub(crate) fn agent_config(&self, silence: &str) -> String {
+        self.write(&format!("agent-{silence}.toml"), &format!("[windows]\nsilence = \"{silence}\"\n"))
     }
 
     /// How `user` comes to the topics whose names begin with `own`. `settings` say what is otherwise: `protocol`, `ca` (a file), and
