@@ -84,6 +84,25 @@ impl Refusal {
         Self::TooLarge { what, limit: format!("{limit} bytes") }
     }
 
+    /// Every word of [`Self::reason`].
+    pub(crate) const REASONS: [&str; 15] = [
+        "not_json",
+        "not_a_push",
+        "encoding",
+        "foreign",
+        "unsupported",
+        "too_large",
+        "no_room",
+        "no_token",
+        "unknown_token",
+        "other_phone",
+        "no_list",
+        "too_many",
+        "slow",
+        "busy",
+        "closing",
+    ];
+
     /// A word for metrics.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Unit;
 
+use crate::ingest::Refusal;
 use crate::status::Waiting;
 use crate::writer::news::News;
 
@@ -63,6 +64,10 @@ impl AgentMetrics {
             registry.register("held_messages", "Pushes that wait to be confirmed", self.held.clone());
             registry.register("windows", "Windows closed", self.windows.clone());
             registry.register("refused_pushes", "Pushes refused", self.refused.clone());
+            // A rate sees nothing of the first count of a series that was not there at 0.
+            for reason in Refusal::REASONS {
+                drop(self.refused.get_or_create(&[("reason", reason)]));
+            }
             let let_go = self.let_go.clone();
             registry.register("let_go_windows", "Windows not told because another may have told them", let_go);
             registry.register("dropped_messages", "Pushes dropped by the spool's cap", self.dropped_messages.clone());

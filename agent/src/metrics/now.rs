@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::identity::Route;
 use crate::spool::cap::SpoolConfig;
+use crate::spool::quarantine;
 use crate::status::AgentStatus;
 use crate::writer::upkeep::disk;
 
@@ -83,6 +84,8 @@ impl Collector for Now {
             let help = "Pushes are refused while less is free on the spool's disk: spool.min_free_percent";
             told.gauge("disk_floor", help, Some(&Unit::Bytes), floor as u64)?;
         }
+        let aside = quarantine::aside_in(&self.data_dir).len() as u64;
+        told.gauge("set_aside_spools", "Damaged spools beside the spool, which somebody may salvage", None, aside)?;
         let help = "1 while the machine's clock is known to be right, else 0";
         told.gauge("clock_synced", help, None, u64::from(clock::synchronised()))?;
         let help = "Until when the certificate is good, since the Unix epoch";
@@ -150,6 +153,21 @@ mod tests {
         let [size, floor] = ["disk_size_bytes", "disk_floor_bytes"].map(|name| number(&text, name).unwrap());
         assert!((floor - size / 20.0).abs() <= size / 1e9 + 1.0, "{floor} of {size}");
         assert!(number(&text, "disk_free_bytes").unwrap() <= size);
+    }
+
+    #[test]
+    fn what_was_set_aside_is_told_until_somebody_takes_it_away() {
+        let (status, dir, metrics) = (Arc::new(AgentStatus::default()), tempfile::tempdir().unwrap(), Metrics::new());
+        let (_routes, routes) = watch::channel(Route::choose(None, None));
+        let data_dir = dir.path().to_owned();
+        Now { status, data_dir, min_free_percent: 5.0, routes, https: None }.register(&metrics);
+        let told = || number(&metrics.encode(), "set_aside_spools");
+        assert_eq!(told(), Some(0.0));
+        let aside = dir.path().join("spool.db.damaged-20261127T000000Z");
+        std::fs::write(&aside, "x").unwrap();
+        assert_eq!(told(), Some(1.0));
+        std::fs::remove_file(aside).unwrap();
+        assert_eq!(told(), Some(0.0));
     }
 
     #[test]

@@ -219,4 +219,4 @@ def main(arguments):
         print(f"wrong: {problem}")
     right = sum(not one.wrong for one in all_asked) if not problems else 0
     print(f"{right} of {len(all_asked)} answers are right")
-    return 0
+    return 0 if all_asked and right == len(all_asked) else 1
