@@ -216,6 +216,11 @@ fn a_topic_is_computed_anew_into_a_topic_or_into_files() {
     assert!(anew["changes"].as_u64() > Some(10), "{anew}");
     let out = filled.house.path("out");
     assert_eq!(run(&["--out", out.to_str().unwrap()])["written"].as_u64(), Some(windows));
+    let again = run(&["--out", out.to_str().unwrap()]);
+    assert_eq!(again["written"].as_u64(), Some(0), "{again}");
+    let places = [&places[..7], &["--out", out.to_str().unwrap(), "--thresholds", "1/7/20"]].concat();
+    let refused = jobs::refused(&mut jobs::submit(dir, "reclassify.py", &places));
+    assert!(refused.contains("each rule needs a place of its own"), "{refused}");
     let lines: Vec<Value> = std::fs::read_dir(&out)
         .unwrap()
         .map(|file| file.unwrap().path())
@@ -255,13 +260,30 @@ fn a_streams_windows_are_the_agents() {
     let refused = jobs::refused(&mut command(&[]));
     assert!(refused.contains("there is no topic"), "{refused}");
     house::create(&into);
-    let mut job = jobs::Running::start(command(&[]), dir);
+    let properties = filled.house.path("kafka.properties");
+    let with = |lines: &str| {
+        std::fs::write(&properties, lines).unwrap();
+        jobs::refused(&mut command(&["--kafka-properties", properties.to_str().unwrap()]))
+    };
+    let refused = with("# of the client\n\nsecurity.protocol = CARRIER_PIGEON\n");
+    assert!(refused.contains("does not take its properties") && refused.contains("CARRIER_PIGEON"), "{refused}");
+    let refused = with("a password alone\n");
+    assert!(refused.contains("kafka.properties:1: KEY=VALUE is expected"), "{refused}");
+    assert!(!refused.contains("password"), "{refused}");
+    let mut lame = command(&[]);
+    lame.env("SPARK_CONF_DIR", dir);
+    std::fs::write(filled.house.path("spark-defaults.conf"), "spark.driver.port many\n").unwrap();
+    let refused = jobs::refused(&mut lame);
+    assert!(refused.contains("Spark does not start"), "{refused}");
+    std::fs::write(&properties, "client.id=gaitway-stream\n").unwrap();
+    let configured = || command(&["--kafka-properties", properties.to_str().unwrap()]);
+    let mut job = jobs::Running::start(configured(), dir);
     await_that("the stream tells windows", || {
         job.assert_runs();
         !topic::read(kafka::broker(), &into).is_empty()
     });
     job.kill();
-    let mut job = jobs::Running::start(command(&[]), dir);
+    let mut job = jobs::Running::start(configured(), dir);
     await_that("the stream told all windows", || {
         job.assert_runs();
         told(&into).len() >= filled.told.len()

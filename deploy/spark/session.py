@@ -24,7 +24,12 @@ UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def start(name: str) -> SparkSession:
-    spark = SparkSession.builder.appName(name).config("spark.sql.session.timeZone", "UTC").getOrCreate()
+    try:
+        spark = SparkSession.builder.appName(name).config("spark.sql.session.timeZone", "UTC").getOrCreate()
+    except Py4JJavaError as error:
+        fail(f"Spark does not start: {innermost(error)}")
+    except PySparkException as error:
+        fail(f"Spark does not start: {error}")
     spark.sparkContext.setLogLevel("WARN")
     for module in MODULES:
         path = Path(__file__).with_name(module)
@@ -133,6 +138,8 @@ def need_topics(spark: SparkSession, options: dict[str, str], *topics: str) -> N
         admin = spark._jvm.org.apache.kafka.clients.admin.AdminClient.create(properties)
     except TypeError:
         fail(f"the jars of Kafka are not there: give spark-submit --packages {KAFKA}")
+    except Py4JJavaError as error:
+        fail(f"Kafka's client does not take its properties: {innermost(error)}")
     brokers = options["kafka.bootstrap.servers"]
     try:
         there = set(admin.listTopics().names().get())
