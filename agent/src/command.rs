@@ -1,6 +1,7 @@
 //! `gaitway agent`, which is also `gaitway-agent`.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::mem;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,11 +13,12 @@ use gaitway_proto::topic::AgentId;
 use gaitway_service::health::Health;
 use gaitway_service::metrics::Metrics;
 use gaitway_service::{config, logs, signals};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::checkup;
 use crate::config::AgentConfig;
+use crate::control;
 use crate::identity;
 use crate::service::kept_id;
 use crate::status::AgentStatus;
@@ -28,8 +30,12 @@ mod reader;
 mod spool;
 
 use phone::PhoneCommand;
+use place::{Of, Place};
 use reader::ReaderCommand;
 use spool::SpoolCommand;
+
+/// Of a terminal that does not say how large it is: columns.
+const COLUMNS: usize = 80;
 
 /// Takes pushes of phones, classifies them and forwards everything to a relay.
 #[derive(Debug, clap::Args)]
@@ -115,12 +121,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let code = code.parse::<Code>().context("this is no code of `gaitway relay agent add`")?;
             return enroll(&relay, &code, &config.data_dir).await;
         }
-        Some(Task::Phone(command)) => {
-            return phone::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
-        }
-        Some(Task::Reader(command)) => {
-            return reader::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
-        }
+        Some(Task::Phone(command)) => return listed(Listed::Phone(command), file.as_deref(), data_dir),
+        Some(Task::Reader(command)) => return listed(Listed::Reader(command), file.as_deref(), data_dir),
         Some(Task::Doctor(args)) => {
             let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
             return checkup::run(args, file.as_deref(), flags).await;
@@ -137,6 +139,85 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let status = Arc::new(AgentStatus::default());
     crate::run(config, listener, tls, status, &Health::new(), &Metrics::new(), shutdown).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A command about one of the agent's lists, which a running agent does when it is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Listed {
+    Phone(PhoneCommand),
+    Reader(ReaderCommand),
+}
+
+/// What a command says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Said {
+    /// On its output.
+    pub(crate) out: String,
+    /// Beside it.
+    pub(crate) notes: String,
+    /// Of the terminal that shows the output, if one does.
+    #[serde(skip)]
+    pub(crate) columns: Option<usize>,
+}
+
+impl Said {
+    /// For this process's own output.
+    fn here() -> Self {
+        let columns = || terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into());
+        Self { columns: io::stdout().is_terminal().then(columns), ..Self::default() }
+    }
+
+    fn show(&self) -> io::Result<()> {
+        let written = io::stdout().write_all(self.out.as_bytes());
+        eprint!("{}", self.notes);
+        written
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct NoFlags {}
+
+/// Has the agent do it that runs as this machine's service, where none was named; else does it to the files of the one that is meant.
+fn listed(mut command: Listed, file: Option<&Path>, of_agent: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let configured = config::load_either::<AgentConfig>("agent", file, NoFlags {})?;
+    let told = mem::take(command.of()).data_dir.or(of_agent);
+    let mut said = Said::here();
+    let running = match &told {
+        Some(_) => None,
+        None => control::client::place(&configured, file.is_some()).map(|path| control::client::connect(&path)),
+    };
+    let outcome = match running.transpose()?.flatten() {
+        Some(agent) => control::client::ask(agent, command, &mut said),
+        None => do_listed(command, told.as_deref().unwrap_or(&configured.data_dir), &configured, &mut said),
+    };
+    match said.show() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => outcome.and(Err(error.into())),
+        _ => outcome.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Does it to the files of the agent of `data_dir`.
+pub(crate) fn do_listed(
+    command: Listed,
+    data_dir: &Path,
+    configured: &AgentConfig,
+    said: &mut Said,
+) -> anyhow::Result<()> {
+    let place = Place::find(data_dir, configured);
+    match command {
+        Listed::Phone(command) => phone::run(command, &place, said),
+        Listed::Reader(command) => reader::run(command, &place, said),
+    }
+}
+
+impl Listed {
+    fn of(&mut self) -> &mut Of {
+        match self {
+            Self::Phone(command) => command.of(),
+            Self::Reader(command) => command.of(),
+        }
+    }
 }
 
 async fn enroll(relay: &RelayAddress, code: &Code, dir: &Path) -> anyhow::Result<ExitCode> {

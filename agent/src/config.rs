@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::classify::Threshold;
+use crate::control;
 use crate::identity::Route;
 use crate::mdns;
 use crate::spool::cap::SpoolConfig;
@@ -58,6 +59,10 @@ pub struct AgentConfig {
     pub push_host: Option<String>,
     /// The agent's name at the relay; made from the host's name and kept in the spool where it is not told.
     pub agent_id: Option<AgentId>,
+    /// A socket by which `gaitway agent phone` and `gaitway agent reader` reach the agent while it runs; whoever may write to it may let
+    /// phones in. If it is not set: `agent.sock` in the folder that systemd made (`RuntimeDirectory=`), else there is none, and the commands
+    /// change the files in `data_dir` themselves.
+    pub control: Option<PathBuf>,
     /// The relay.
     pub relay: RelayConfig,
     /// The agent's name in the local network.
@@ -148,6 +153,7 @@ impl Default for AgentConfig {
             https: HttpsConfig::default(),
             push_host: None,
             agent_id: None,
+            control: None,
             relay: RelayConfig::default(),
             mdns: MdnsConfig::default(),
             limits: LimitsConfig::default(),
@@ -204,6 +210,11 @@ impl Check for AgentConfig {
                 "push_host",
                 "must be a host's name or address, without a port, such as pi.example.org",
             ));
+        }
+        if self.control.as_ref().is_some_and(|path| !(1..=control::LONGEST_PATH).contains(&path.as_os_str().len())) {
+            let problem =
+                format!("must be a path of at most {} bytes: sockets have no longer ones", control::LONGEST_PATH);
+            return Err(Wrong::new("control", problem));
         }
         if self.mdns.name.as_ref().is_some_and(|name| !mdns::is_name(name)) {
             let problem =
