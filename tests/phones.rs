@@ -146,12 +146,13 @@ fn no_token_is_in_what_a_service_prints_or_keeps() {
 fn a_running_agent_is_reached_by_its_socket_without_its_folder() {
     let dir = tempfile::tempdir().unwrap();
     let (config, socket) = (dir.path().join("up.toml"), dir.path().join("agent.sock"));
-    std::fs::write(&config, format!("[agent]\ncontrol = {:?}\n", socket.to_str().unwrap())).unwrap();
-    let config = config.to_str().unwrap();
     let data = dir.path().join("data");
+    let (there, folder) = (socket.to_str().unwrap(), data.to_str().unwrap());
+    std::fs::write(&config, format!("data_dir = {folder:?}\n[agent]\ncontrol = {there:?}\n")).unwrap();
+    let config = config.to_str().unwrap();
     let asked = |args: &[&str]| gaitway(&[&["agent", "--config", config], args].concat());
     let up = || {
-        let running = Process::up(&data, &["--config", config]);
+        let running = Process::start(&["up", "--config", config, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"]);
         await_that("it listens there", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
         running
     };
@@ -170,8 +171,10 @@ fn a_running_agent_is_reached_by_its_socket_without_its_folder() {
     running.kill(&[]);
 
     assert!(socket.exists(), "what was killed leaves it");
-    let (ok, said) = asked(&["phone", "list", "--data-dir", data.to_str().unwrap()]);
-    assert!(ok && said == listed, "{said}");
+    let (ok, said) = asked(&["phone", "list"]);
+    assert!(ok && said == listed, "the folder is known all the same: {said}");
+    let (ok, said) = gaitway(&["audit", "--config", config]);
+    assert!(ok && said.contains("adds up: 1 session, 500 readings"), "{said}");
     let running = up();
     let (ok, said) = asked(&["phone", "revoke", "anna"]);
     assert!(ok && said.contains("may not push any more"), "{said}");
