@@ -195,7 +195,7 @@ def later(deb: Path, into: Path) -> Path:
 
 def verify(on: Machine, unit: str) -> str:
     """`systemd-analyze` finds nothing to say of the unit, and little that it could do to the machine."""
-    said = on.run(f"systemd-analyze verify /lib/systemd/system/{unit}.service")
+    said = on.run(f"systemd-analyze verify --man=no {unit}.service")
     check(not said.strip(), f"systemd-analyze verify: {said}")
     said = on.run(f"systemd-analyze security {unit}.service --no-pager", may_fail=True)
     exposure = float(re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)[1])
@@ -276,7 +276,7 @@ def everything_at_home(on: Machine, later_deb: str) -> str:
     check("refuse" in refused or "499" in refused, f"without a token: {refused}")
 
     pushed = f"http://127.0.0.1:8000/data/{token}"
-    on.run(f"curl --fail --silent --show-error --data '{json.dumps(PUSH)}' {pushed}")
+    on.run(f"curl --fail --silent --show-error --header content-type:application/json --data '{json.dumps(PUSH)}' {pushed}")
     service.kill()
     readings += 1
     check(audit(on, 2) == readings, "what was accepted before the kill is there")
@@ -284,7 +284,7 @@ def everything_at_home(on: Machine, later_deb: str) -> str:
 
     # An upgrade while a phone pushes.
     on.run(f"for n in $(seq 2 400); do curl --silent --output /dev/null --write-out '%{{http_code}}\\n' "
-           f"--retry 60 --retry-connrefused --retry-delay 1 --data \"$(echo '{json.dumps(PUSH)}' | sed \"s/\\\"messageId\\\": 1,/\\\"messageId\\\": $n,/\")\" "
+           f"--header content-type:application/json --retry 60 --retry-all-errors --retry-delay 1 --data \"$(echo '{json.dumps(PUSH)}' | sed \"s/\\\"messageId\\\": 1,/\\\"messageId\\\": $n,/\")\" "
            f"{pushed}; done >/tmp/pushed 2>&1 & echo $! >/tmp/pusher")  # fmt: skip
     until(lambda: int(on.run("wc -l </tmp/pushed")) > 20, "the phone pushes")
     before = service.show("MainPID")
@@ -321,7 +321,7 @@ def agent_alone(on: Machine, later_deb: str) -> str:
     service.await_up()
     told = [f"ready after {service.start_ms():.0f} ms", verify(on, "gaitway-agent")]
     is_sandboxed(service)
-    push = f"curl --fail --silent --show-error --data '{json.dumps(PUSH)}' http://127.0.0.1:8000/data"
+    push = f"curl --fail --silent --show-error --header content-type:application/json --data '{json.dumps(PUSH)}' http://127.0.0.1:8000/data"
     on.run(push)
     for command in ("gaitway agent phone add anna", "gaitway-agent phone list", "gaitway agent spool check"):
         on.run(command)
