@@ -21,9 +21,11 @@ use super::timescale;
 use super::trouble::Failure;
 
 mod checkup;
+mod pause;
 mod plan;
 
 pub(super) use checkup::examine;
+use pause::Pause;
 use plan::{Part, Plan, Standing, shown};
 
 /// How often house is kept, and how soon again where something failed.
@@ -97,11 +99,21 @@ pub(super) struct House {
     due: Option<Instant>,
     /// The default partition has more rows than can be read in the time there is: nothing is made beside it.
     crowded: bool,
+    /// Whether what people need is all there, and when it is tried again if not.
+    pub(super) is_served: bool,
+    pub(super) serving: Pause,
 }
 
 impl House {
     pub(super) fn is_due(&self) -> bool {
-        self.due.is_none_or(|due| Instant::now() >= due)
+        let now = Instant::now();
+        let unserved = !self.is_served && self.serving.is_due_again(now);
+        unserved || self.due.is_none_or(|due| now >= due)
+    }
+
+    /// What waits for its time is tried at once.
+    pub(super) fn hurry(&mut self) {
+        self.serving.cut_short();
     }
 
     /// Makes what is missing and drops what is old. What does not work is told once; the error is a connection that is of no
