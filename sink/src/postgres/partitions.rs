@@ -102,18 +102,21 @@ pub(super) struct House {
     /// Whether what people need is all there, and when it is tried again if not.
     pub(super) is_served: bool,
     pub(super) serving: Pause,
+    /// Taking partitions away, for whose lock writers wait too.
+    dropping: Pause,
 }
 
 impl House {
     pub(super) fn is_due(&self) -> bool {
         let now = Instant::now();
         let unserved = !self.is_served && self.serving.is_due_again(now);
-        unserved || self.due.is_none_or(|due| now >= due)
+        unserved || self.dropping.is_due_again(now) || self.due.is_none_or(|due| now >= due)
     }
 
     /// What waits for its time is tried at once.
     pub(super) fn hurry(&mut self) {
         self.serving.cut_short();
+        self.dropping.cut_short();
     }
 
     /// Makes what is missing and drops what is old. What does not work is told once; the error is a connection that is of no
@@ -125,7 +128,7 @@ impl House {
         server: &Server,
         told: &mut Told,
     ) -> Result<(), Failure> {
-        let kept = keep(client, options, server, told, &mut self.crowded).await;
+        let kept = keep(client, options, server, told, self).await;
         self.due = Some(Instant::now() + if kept.is_ok() { EVERY } else { AGAIN });
         match kept {
             Err(failure) if client.is_closed() || matches!(failure, Failure::Silent(_)) => Err(failure),
@@ -146,7 +149,7 @@ async fn keep(
     options: &Options,
     server: &Server,
     told: &mut Told,
-    crowded: &mut bool,
+    house: &mut House,
 ) -> Result<(), Failure> {
     let (limit, keep) = (options.statement_timeout, options.keep_raw);
     let found = within(limit, look(client, keep)).await?;
@@ -164,7 +167,7 @@ async fn keep(
     }
     let lock = format!("SET lock_timeout TO '2s'; SELECT pg_advisory_lock({LOCK}); RESET lock_timeout");
     within(limit, client.batch_execute(&lock)).await?;
-    let kept = keep_locked(client, keep, limit, told, crowded).await;
+    let kept = keep_locked(client, keep, limit, told, house).await;
     if client.is_closed() || matches!(kept, Err(Failure::Silent(_))) {
         return kept;
     }
@@ -276,7 +279,7 @@ async fn keep_locked(
     keep: Option<Duration>,
     limit: Duration,
     told: &mut Told,
-    crowded: &mut bool,
+    house: &mut House,
 ) -> Result<(), Failure> {
     let found = within(limit, look(client, keep)).await?;
     let default = if let Some(default) = &found.default {
@@ -301,13 +304,25 @@ async fn keep_locked(
     }
     let strays = default.strays != Some(false);
     let made = if strays && !plan.make.is_empty() {
-        make_beside(client, &plan.make, &default, limit, told, crowded).await
+        make_beside(client, &plan.make, &default, limit, told, &mut house.crowded).await
     } else {
         within(limit, in_transaction(client, &making(&plan.make))).await
     };
+    if client.is_closed() || made.as_ref().is_err_and(Failure::is_silent) {
+        return made;
+    }
     // What is old goes also where nothing could be made.
-    let mut kept = made;
-    for part in &plan.drop {
+    let dropped = drop_old(client, &plan.drop, limit, &mut house.dropping).await;
+    if dropped.as_ref().is_err_and(Failure::is_silent) { dropped } else { made.and(dropped) }
+}
+
+/// Drops `parts`, unless that failed and is tried again later. One that fails does not keep the others.
+async fn drop_old(client: &mut Client, parts: &[Part], limit: Duration, dropping: &mut Pause) -> Result<(), Failure> {
+    if parts.is_empty() || !dropping.is_over(Instant::now()) {
+        return Ok(());
+    }
+    let mut dropped = Ok(());
+    for part in parts {
         match within(limit, drop_part(client, part)).await {
             Ok(()) => tracing::info!(
                 partition = part.name,
@@ -317,11 +332,18 @@ async fn keep_locked(
             ),
             Err(failure) if client.is_closed() || failure.is_silent() => return Err(failure),
             // A lock that was not given for one is not for the next: all wait for the table's.
-            Err(failure) if failure.is_locked_out() => return Err(failure),
-            Err(failure) => kept = kept.and(Err(failure)),
+            Err(failure) if failure.is_locked_out() => {
+                dropped = Err(failure);
+                break;
+            }
+            Err(failure) => dropped = dropped.and(Err(failure)),
         }
     }
-    kept
+    match dropped {
+        Ok(()) => dropping.succeeded(),
+        Err(_) => dropping.failed(Instant::now()),
+    }
+    dropped
 }
 
 /// Removes the constraint that somebody left behind.
