@@ -47,17 +47,23 @@ const ABOUT: &str = "SELECT c.relkind::text, COALESCE(pg_get_partkeydef(c.oid), 
         floor(extract(epoch FROM now()))::bigint
     FROM pg_class AS c WHERE c.oid = to_regclass('raw_data.activity_records')";
 
-/// The partitions; a bound that is none of a moment is null.
+/// The partitions, each with the two ends of its bound: as they are written, and as seconds if they are moments.
 const PARTS: &str = "WITH parts AS (
         SELECT c.oid, c.relname, pg_get_expr(c.relpartbound, c.oid) AS bound, obj_description(c.oid, 'pg_class') AS said
         FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-        WHERE i.inhparent = to_regclass('raw_data.activity_records'))
-    SELECT p.relname::text, p.oid::regclass::text, p.bound = 'DEFAULT', COALESCE(p.said LIKE $1 || '%', false),
-        floor(extract(epoch FROM substring(p.bound FROM $$FROM \\('(\\d[^']+)'\\)$$)::timestamptz))::bigint,
-        ceil(extract(epoch FROM substring(p.bound FROM $$TO \\('(\\d[^']+)'\\)$$)::timestamptz))::bigint,
-        EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = p.oid AND k.conname::text = $2),
-        has_table_privilege(p.oid, 'SELECT')
-    FROM parts AS p";
+        WHERE i.inhparent = to_regclass('raw_data.activity_records')
+    ), ends AS (
+        SELECT p.*, substring(p.bound FROM 'FROM \\((.*)\\) TO ') AS first,
+            substring(p.bound FROM ' TO \\((.*)\\)$') AS last
+        FROM parts AS p)
+    SELECT e.relname::text, e.oid::regclass::text, COALESCE(e.bound = 'DEFAULT', false),
+        COALESCE(e.said LIKE $1 || '%', false), COALESCE(e.first, ''),
+        floor(extract(epoch FROM substring(e.first FROM $$^'(\\d{4}[^']+)'$$)::timestamptz))::bigint,
+        COALESCE(e.last, ''),
+        ceil(extract(epoch FROM substring(e.last FROM $$^'(\\d{4}[^']+)'$$)::timestamptz))::bigint,
+        EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = e.oid AND k.conname::text = $2),
+        has_table_privilege(e.oid, 'SELECT'), COALESCE(e.bound, '')
+    FROM ends AS e";
 
 const NAMES: &str =
     "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace('raw_data') AND relname LIKE 'raw\\_%'";
@@ -254,24 +260,36 @@ async fn look(client: &Client, keep: Option<Duration>) -> Result<Found, Failure>
     for row in client.query(PARTS, &[&MADE, &BESIDE]).await? {
         let name: String = row.try_get(1)?;
         if row.try_get(2)? {
-            let strays = if row.try_get(7)? {
-                let has = client.query_one(&format!("SELECT EXISTS (SELECT FROM {name})"), &[]).await?;
-                Some(has.try_get(0)?)
-            } else {
-                None
-            };
-            default = Some(Default { name, constrained: row.try_get(6)?, strays });
+            let strays = if row.try_get(9)? { Some(has_rows(client, &name).await?) } else { None };
+            default = Some(Default { name, constrained: row.try_get(8)?, strays });
             continue;
         }
-        let (from, to): (Option<i64>, Option<i64>) = (row.try_get(4)?, row.try_get(5)?);
-        let (from, to) = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
-        standing.parts.push(Part { name: row.try_get(0)?, from, to, ours: row.try_get(3)? });
+        let (from, to) = (edge(row.try_get(4)?, row.try_get(5)?), edge(row.try_get(6)?, row.try_get(7)?));
+        if let (Some(from), Some(to)) = (from, to) {
+            standing.parts.push(Part { name: row.try_get(0)?, from, to, ours: row.try_get(3)? });
+        } else {
+            let bound: &str = row.try_get(10)?;
+            standing.unreadable.push(format!("{name} ({bound})"));
+        }
     }
     for row in client.query(NAMES, &[]).await? {
         standing.names.insert(row.try_get(0)?);
     }
     standing.strays = default.as_ref().is_some_and(|default: &Default| default.strays != Some(false));
     Ok(Found { kind, may_make, default, standing })
+}
+
+/// An end of a partition's bound: what is written, and the seconds where that is a moment. None if it is nothing that is known.
+fn edge(written: &str, seconds: Option<i64>) -> Option<i64> {
+    match written {
+        "MINVALUE" | "'-infinity'" => Some(i64::MIN),
+        "MAXVALUE" | "'infinity'" => Some(i64::MAX),
+        _ => seconds,
+    }
+}
+
+async fn has_rows(client: &Client, table: &str) -> Result<bool, tokio_postgres::Error> {
+    client.query_one(&format!("SELECT EXISTS (SELECT FROM {table})"), &[]).await?.try_get(0)
 }
 
 async fn keep_locked(
@@ -441,5 +459,22 @@ async fn in_transaction(client: &mut Client, statements: &str) -> Result<(), Fai
             transaction.rollback().await?;
             Err(error.into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_a_moment_or_an_end_of_time_or_not_known() {
+        let read =
+            [("MINVALUE", None), ("'-infinity'", None), ("'2026-11-27 00:00:00+00'", Some(7)), ("MAXVALUE", None)];
+        let read = read.map(|(written, seconds)| edge(written, seconds));
+        assert_eq!(read, [Some(i64::MIN), Some(i64::MIN), Some(7), Some(i64::MAX)]);
+        assert_eq!(
+            (edge("'infinity'", None), edge("", None), edge("'Fri 27 Nov'", None)),
+            (Some(i64::MAX), None, None)
+        );
     }
 }

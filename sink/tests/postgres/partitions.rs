@@ -223,6 +223,28 @@ fn of_many_who_keep_house_at_once_each_finds_it_done() {
     assert_eq!(admin.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"), 0);
 }
 
+#[test]
+#[ignore = "needs postgres"]
+fn bounds_at_the_ends_of_time_are_read_and_none_is_dropped_by_mistake() {
+    let database = Database::new();
+    let (mut warehouse, admin) = (keeping(&database.url, 1), database.reader());
+    warehouse.recover().unwrap();
+    let made = parts(&admin);
+    for (name, bound) in [
+        ("raw_before", "FROM (MINVALUE) TO ('0044-03-15 00:00:00+00 BC')"),
+        ("raw_always", "FROM ('2999-01-01') TO ('12999-01-01')"),
+        ("raw_after", "FROM ('infinity') TO (MAXVALUE)"),
+    ] {
+        admin.run(&format!(
+            "CREATE TABLE raw_data.{name} PARTITION OF raw_data.activity_records FOR VALUES {bound};
+             COMMENT ON TABLE raw_data.{name} IS 'mine'"
+        ));
+    }
+    warehouse.keep_house().unwrap();
+    assert_eq!(parts(&admin).len(), made.len() + 3);
+    assert_eq!(doctor(&database.url, 1).worst(), Some(Grade::Ok));
+}
+
 /// A database made by its owner's hand, and the sink's user, who may insert.
 fn by_hand(database: &Database) -> Role {
     let role = Role::new(database);

@@ -31,6 +31,10 @@ pub(in crate::postgres) async fn examine(
     if found.kind != Kind::Parted {
         return Ok(());
     }
+    if let Some(said) = plan::unreadable(&found.standing) {
+        checkup.fail(format!("partitions of {TABLE}"), said);
+        return look_at_default(client, found.default.as_ref(), checkup).await;
+    }
     look_ahead(&found, server, checkup);
     look_back(&found, keep, server, checkup);
     look_at_default(client, found.default.as_ref(), checkup).await

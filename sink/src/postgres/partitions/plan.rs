@@ -54,6 +54,8 @@ pub(super) struct Standing {
     /// By the sink's.
     pub(super) here: i64,
     pub(super) parts: Vec<Part>,
+    /// Partitions whose bounds cannot be read, by name, with the bound as it is written.
+    pub(super) unreadable: Vec<String>,
     /// What cannot be the name of a table any more.
     pub(super) names: BTreeSet<String>,
     /// Whether the default partition has rows.
@@ -87,9 +89,25 @@ pub(super) fn ahead(keep: Option<i64>) -> i64 {
 /// What is to be done where things stand so.
 pub(super) fn plan(standing: &Standing) -> Plan {
     let mut plan = Plan::default();
+    plan.notices.extend(unreadable(standing));
+    if !plan.notices.is_empty() {
+        return plan;
+    }
     make(standing, &mut plan);
     drop_old(standing, &mut plan);
     plan
+}
+
+/// Why nothing is made or dropped: what such a partition holds is not known.
+pub(super) fn unreadable(standing: &Standing) -> Option<String> {
+    (!standing.unreadable.is_empty()).then(|| {
+        format!(
+            "bounds of partitions of raw_data.activity_records cannot be read: {}: no partition is made and none dropped until \
+             these are detached (ALTER TABLE raw_data.activity_records DETACH PARTITION), or attached with bounds that are \
+             moments, MINVALUE or MAXVALUE",
+            standing.unreadable.join(", ")
+        )
+    })
 }
 
 fn make(standing: &Standing, plan: &mut Plan) {
@@ -272,6 +290,20 @@ mod tests {
         let Plan { make, notices, .. } = plan(&standing);
         assert_eq!(make.len(), 2);
         assert!(notices.len() == 1 && notices[0].contains("raw_data.raw_20261128"), "{notices:?}");
+    }
+
+    #[test]
+    fn where_a_bound_cannot_be_read_nothing_is_made_or_dropped() {
+        let mut standing = at(NOW, Some(DAY));
+        let made = plan(&standing);
+        apply(&mut standing, made);
+        standing.now += 40 * DAY;
+        standing.here = standing.now;
+        standing.unreadable.push("raw_data.mine (FOR VALUES FROM ('x') TO ('y'))".to_owned());
+        let Plan { make, drop, notices } = plan(&standing);
+        assert!(make.is_empty() && drop.is_empty());
+        assert!(notices.len() == 1 && notices[0].contains("raw_data.mine (FOR VALUES FROM ('x')"), "{notices:?}");
+        assert!(notices[0].contains("DETACH PARTITION"), "{notices:?}");
     }
 
     #[test]
