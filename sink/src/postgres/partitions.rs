@@ -21,10 +21,12 @@ use super::timescale;
 use super::trouble::Failure;
 
 mod checkup;
+mod dropping;
 mod pause;
 mod plan;
 
 pub(super) use checkup::examine;
+use dropping::drop_all;
 use pause::Pause;
 use plan::{Part, Plan, Standing, shown};
 
@@ -194,13 +196,14 @@ fn useless(kind: Kind, keep: Option<Duration>) -> Option<String> {
 /// Whether there is nothing to be done or told.
 fn is_done(found: &Found) -> bool {
     let whole = found.default.as_ref().is_some_and(|default| !default.constrained && default.strays != Some(true));
-    whole && plan::plan(&found.standing) == Plan::default()
+    whole && plan::plan(&found.standing) == Plan::default() && plan::kept_longer(&found.standing).is_none()
 }
 
 /// What this user may not do, with what its owner must run.
 fn not_allowed(found: &Found, server: &Server) -> Vec<String> {
-    let Plan { make, drop, notices } = plan::plan(&found.standing);
+    let Plan { make, drop, notices, shorten } = plan::plan(&found.standing);
     let mut said = notices;
+    said.extend(not_shortened(&shorten, server));
     said.extend(not_made(&make, server));
     if !drop.is_empty() {
         let names: Vec<_> = drop.iter().map(|part| format!("raw_data.{}", part.name)).collect();
@@ -212,6 +215,19 @@ fn not_allowed(found: &Found, server: &Server) -> Vec<String> {
         ));
     }
     said
+}
+
+/// What the owner must run, so that what lies ahead can be made for the present time of keeping.
+fn not_shortened(shorten: &[Part], server: &Server) -> Option<String> {
+    let names: Vec<_> = shorten.iter().map(|part| format!("raw_data.{}", part.name)).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "empty partitions ahead are longer than keep_raw asks for, and user {} may not drop them: let the owner run \
+             DROP TABLE {}",
+            server.user,
+            names.join(", ")
+        )
+    })
 }
 
 /// What the owner must run, so that what is missing is there.
@@ -266,7 +282,10 @@ async fn look(client: &Client, keep: Option<Duration>) -> Result<Found, Failure>
         }
         let (from, to) = (edge(row.try_get(4)?, row.try_get(5)?), edge(row.try_get(6)?, row.try_get(7)?));
         if let (Some(from), Some(to)) = (from, to) {
-            standing.parts.push(Part { name: row.try_get(0)?, from, to, ours: row.try_get(3)? });
+            let mut part = Part { name: row.try_get(0)?, from, to, ours: row.try_get(3)?, empty: false };
+            let matters = plan::is_long(&part, standing.keep) && plan::lies_ahead(&part, standing.now);
+            part.empty = matters && row.try_get(9)? && !has_rows(client, &name).await?;
+            standing.parts.push(part);
         } else {
             let bound: &str = row.try_get(10)?;
             standing.unreadable.push(format!("{name} ({bound})"));
@@ -299,7 +318,7 @@ async fn keep_locked(
     told: &mut Told,
     house: &mut House,
 ) -> Result<(), Failure> {
-    let found = within(limit, look(client, keep)).await?;
+    let mut found = within(limit, look(client, keep)).await?;
     let default = if let Some(default) = &found.default {
         if default.constrained {
             within(limit, free(client, &default.name)).await?;
@@ -316,8 +335,17 @@ async fn keep_locked(
             default.name
         ));
     }
+    let shorten = plan::plan(&found.standing).shorten;
+    let mut shortened = Ok(());
+    if !shorten.is_empty() {
+        shortened = drop_all(client, &shorten, true, limit, &mut house.dropping).await;
+        if client.is_closed() || shortened.as_ref().is_err_and(Failure::is_silent) {
+            return shortened;
+        }
+        found = within(limit, look(client, keep)).await?;
+    }
     let plan = plan::plan(&found.standing);
-    for notice in plan.notices {
+    for notice in plan.notices.into_iter().chain(plan::kept_longer(&found.standing)) {
         told.once(notice);
     }
     let strays = default.strays != Some(false);
@@ -330,38 +358,8 @@ async fn keep_locked(
         return made;
     }
     // What is old goes also where nothing could be made.
-    let dropped = drop_old(client, &plan.drop, limit, &mut house.dropping).await;
-    if dropped.as_ref().is_err_and(Failure::is_silent) { dropped } else { made.and(dropped) }
-}
-
-/// Drops `parts`, unless that failed and is tried again later. One that fails does not keep the others.
-async fn drop_old(client: &mut Client, parts: &[Part], limit: Duration, dropping: &mut Pause) -> Result<(), Failure> {
-    if parts.is_empty() || !dropping.is_over(Instant::now()) {
-        return Ok(());
-    }
-    let mut dropped = Ok(());
-    for part in parts {
-        match within(limit, drop_part(client, part)).await {
-            Ok(()) => tracing::info!(
-                partition = part.name,
-                from = shown(part.from),
-                to = shown(part.to),
-                "old raw readings were dropped"
-            ),
-            Err(failure) if client.is_closed() || failure.is_silent() => return Err(failure),
-            // A lock that was not given for one is not for the next: all wait for the table's.
-            Err(failure) if failure.is_locked_out() => {
-                dropped = Err(failure);
-                break;
-            }
-            Err(failure) => dropped = dropped.and(Err(failure)),
-        }
-    }
-    match dropped {
-        Ok(()) => dropping.succeeded(),
-        Err(_) => dropping.failed(Instant::now()),
-    }
-    dropped
+    let dropped = drop_all(client, &plan.drop, false, limit, &mut house.dropping).await;
+    if dropped.as_ref().is_err_and(Failure::is_silent) { dropped } else { made.and(shortened).and(dropped) }
 }
 
 /// Removes the constraint that somebody left behind.
@@ -441,13 +439,6 @@ fn making(parts: &[Part]) -> String {
         ));
     }
     statements.join("; ")
-}
-
-async fn drop_part(client: &mut Client, part: &Part) -> Result<(), Failure> {
-    let name = &part.name;
-    let drop =
-        format!("{PATIENCE}; ALTER TABLE {TABLE} DETACH PARTITION raw_data.\"{name}\"; DROP TABLE raw_data.\"{name}\"");
-    in_transaction(client, &drop).await
 }
 
 /// All of `statements` or none.

@@ -7,7 +7,7 @@ use gaitway_service::config::duration;
 use tokio_postgres::Client;
 
 use super::plan::{self, HOUR, Plan, shown};
-use super::{Default, Found, Kind, TABLE, look, not_made, useless};
+use super::{Default, Found, Kind, TABLE, look, not_made, not_shortened, useless};
 use crate::postgres::options::Server;
 use crate::postgres::trouble::Failure;
 
@@ -73,6 +73,13 @@ fn look_ahead(found: &Found, server: &Server, checkup: &mut Checkup) {
 
 fn look_back(found: &Found, keep: Option<Duration>, server: &Server, checkup: &mut Checkup) {
     let Some(keep) = keep else { return };
+    if let Some(said) = plan::kept_longer(&found.standing) {
+        checkup.warn("retention", said);
+    }
+    let ahead = plan::plan(&found.standing).shorten;
+    if let Some(said) = not_shortened(&ahead, server).filter(|_| !found.may_make) {
+        checkup.warn("retention", said);
+    }
     let seconds = plan::seconds(keep);
     let late = plan::Standing { keep: Some(seconds.saturating_add(GRACE)), ..found.standing.clone() };
     let late = plan::plan(&late).drop;

@@ -1,7 +1,8 @@
 //! Which partitions are made, and which are dropped. Pure: no clock, no database.
 //!
 //! - Partitions lie end to end on whole hours, each a span that follows from how long readings are kept, and reach ahead of
-//!   the server's clock. Whatever is there already is left as it is; only what no partition covers is made.
+//!   the server's clock. Only what no partition covers is made. What is there is left as it is, but for what this program made
+//!   ahead, longer than a span is by now: while that has no rows it is dropped, and made anew.
 //! - Where the default partition has rows, what is made begins in the future: no row of it can belong there.
 //! - Only a partition that this program made is dropped, once its last moment is older than what is kept, and only while
 //!   the clocks of server and sink agree: a server that wakes up in another year loses nothing.
@@ -44,6 +45,8 @@ pub(super) struct Part {
     pub(super) to: i64,
     /// Whether this program made it.
     pub(super) ours: bool,
+    /// Whether it has no rows. Looked at where it is [`long`] and lies ahead, else false.
+    pub(super) empty: bool,
 }
 
 /// How things stand.
@@ -67,6 +70,9 @@ pub(super) struct Standing {
 /// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Plan {
+    /// To be dropped first, if they are empty still: they were made for a longer time of keeping, and lie ahead. What is to
+    /// be made follows from what is there then.
+    pub(super) shorten: Vec<Part>,
     /// To be made, in order of time.
     pub(super) make: Vec<Part>,
     /// To be dropped.
@@ -93,6 +99,7 @@ pub(super) fn plan(standing: &Standing) -> Plan {
     if !plan.notices.is_empty() {
         return plan;
     }
+    shorten(standing, &mut plan);
     make(standing, &mut plan);
     drop_old(standing, &mut plan);
     plan
@@ -106,6 +113,48 @@ pub(super) fn unreadable(standing: &Standing) -> Option<String> {
              these are detached (ALTER TABLE raw_data.activity_records DETACH PARTITION), or attached with bounds that are \
              moments, MINVALUE or MAXVALUE",
             standing.unreadable.join(", ")
+        )
+    })
+}
+
+/// Whether this program made `part` for a longer time of keeping, so that its readings stay longer than they should. One
+/// without a beginning is a table that somebody attached.
+pub(super) fn is_long(part: &Part, keep: Option<i64>) -> bool {
+    part.ours && part.from > i64::MIN && part.to.saturating_sub(part.from) > span(keep)
+}
+
+/// Whether `part` begins so late that nobody can be writing into it by now.
+pub(super) fn lies_ahead(part: &Part, now: i64) -> bool {
+    part.from > now.saturating_add(HOUR)
+}
+
+/// Where the default partition has rows nothing is shortened: whether anything can be made beside it is not known.
+fn shorten(standing: &Standing, plan: &mut Plan) {
+    let Standing { now, keep, strays, .. } = standing;
+    if *strays || !agree(standing) {
+        return;
+    }
+    let parts = standing.parts.iter().filter(|part| part.empty && is_long(part, *keep) && lies_ahead(part, *now));
+    plan.shorten = parts.cloned().collect();
+}
+
+/// Which partitions keep their readings longer than they should, and until when.
+pub(super) fn kept_longer(standing: &Standing) -> Option<String> {
+    const NAMED: usize = 5;
+    let Standing { now, keep, parts, .. } = standing;
+    let keep = (*keep)?;
+    let mut long: Vec<_> = parts.iter().filter(|part| is_long(part, Some(keep)) && !part.empty).collect();
+    long.retain(|part| part.to.saturating_add(keep) > *now);
+    long.sort_by_key(|part| part.from);
+    let until = |part: &&Part| format!("raw_data.{} until {}", part.name, shown(part.to.saturating_add(keep)));
+    let mut named: Vec<String> = long.iter().take(NAMED).map(until).collect();
+    if let Some(last) = long.last().filter(|_| long.len() > NAMED) {
+        named.push(format!("and {} more, the last {}", long.len() - NAMED, until(last)));
+    }
+    (!named.is_empty()).then(|| {
+        format!(
+            "partitions of an earlier, longer keep_raw hold their readings together for longer: {}",
+            named.join(", ")
         )
     })
 }
@@ -143,7 +192,7 @@ fn make(standing: &Standing, plan: &mut Plan) {
                  the default partition; attach it, rename it, or drop it"
             ));
         } else {
-            plan.make.push(Part { name, from: at, to, ours: true });
+            plan.make.push(Part { name, from: at, to, ours: true, empty: true });
         }
         at = to;
     }
@@ -234,7 +283,7 @@ mod tests {
     }
 
     fn apply(standing: &mut Standing, plan: Plan) {
-        for part in plan.drop {
+        for part in plan.shorten.into_iter().chain(plan.drop) {
             standing.names.remove(&part.name);
             standing.parts.retain(|held| *held != part);
         }
@@ -300,10 +349,48 @@ mod tests {
         standing.now += 40 * DAY;
         standing.here = standing.now;
         standing.unreadable.push("raw_data.mine (FOR VALUES FROM ('x') TO ('y'))".to_owned());
-        let Plan { make, drop, notices } = plan(&standing);
+        let Plan { make, drop, notices, .. } = plan(&standing);
         assert!(make.is_empty() && drop.is_empty());
         assert!(notices.len() == 1 && notices[0].contains("raw_data.mine (FOR VALUES FROM ('x')"), "{notices:?}");
         assert!(notices[0].contains("DETACH PARTITION"), "{notices:?}");
+    }
+
+    #[test]
+    fn what_lies_ahead_empty_is_shortened_and_what_has_rows_is_told() {
+        let mut standing = at(NOW, None);
+        let made = plan(&standing);
+        apply(&mut standing, made);
+        assert_eq!(plan(&standing), Plan::default());
+        let names = |parts: &[Part]| parts.iter().map(|part| part.name.clone()).collect::<Vec<_>>();
+        let [first, second, third] = &names(&standing.parts)[..] else { panic!("{:?}", standing.parts) };
+        standing.parts[0].empty = false;
+        // Somebody's own, and one whose rows lie in the future.
+        standing.parts[1].empty = false;
+        standing.keep = Some(7 * DAY);
+        let shorter = plan(&standing);
+        assert_eq!((names(&shorter.shorten), shorter.drop.len()), (vec![third.clone()], 0));
+        for (change, wrong) in [(true, false), (false, true)] {
+            let mut standing = Standing { strays: change, ..standing.clone() };
+            standing.here += if wrong { 2 * HOUR } else { 0 };
+            assert!(plan(&standing).shorten.is_empty());
+        }
+        let told = kept_longer(&standing).unwrap();
+        let until = format!("raw_data.{first} until {}", shown(standing.parts[0].to + 7 * DAY));
+        assert!(told.contains(&until) && told.contains(second) && !told.contains(third), "{told}");
+        standing.parts[1].empty = true;
+        standing.parts[2].ours = false;
+        let shorter = plan(&standing);
+        assert_eq!(names(&shorter.shorten), vec![second.clone()]);
+        apply(&mut standing, shorter);
+        // As after the second look.
+        standing.names.retain(|name| name == first || name == third);
+        let made = plan(&standing);
+        assert!(made.shorten.is_empty() && made.make.iter().all(|part| part.to - part.from <= 6 * HOUR));
+        apply(&mut standing, made);
+        assert!(are_apart(&standing.parts) && is_covered(&standing, NOW + ahead(Some(7 * DAY)) - 1));
+        assert_eq!(plan(&standing), Plan::default());
+        standing.keep = None;
+        assert_eq!((plan(&standing).shorten, kept_longer(&standing)), (vec![], None));
     }
 
     #[test]
@@ -371,7 +458,7 @@ mod tests {
         ) {
             let mut standing = Standing { strays, ..at(now, keep) };
             for (place, (from, to)) in held.into_iter().enumerate() {
-                let part = Part { name: format!("mine_{place}"), from, to, ours: false };
+                let part = Part { name: format!("mine_{place}"), from, to, ours: false, empty: true };
                 let apart = [standing.parts.as_slice(), std::slice::from_ref(&part)].concat();
                 if are_apart(&apart) {
                     standing.parts.push(part);
@@ -398,7 +485,8 @@ mod tests {
             keep in HOUR..60 * DAY, steps in prop::collection::vec((0_i64..3 * DAY, -100 * DAY..100 * DAY, any::<bool>()), 1..80)
         ) {
             let mut standing = at(NOW, Some(keep));
-            standing.parts.push(Part { name: "mine".to_owned(), from: i64::MIN, to: NOW - 90 * DAY, ours: false });
+            let (name, to) = ("mine".to_owned(), NOW - 90 * DAY);
+            standing.parts.push(Part { name, from: i64::MIN, to, ours: false, empty: false });
             for (passed, off, jumps) in steps {
                 standing.here += passed;
                 standing.now = standing.here + if jumps { off } else { 0 };
