@@ -9,6 +9,8 @@ mod faults;
 mod locked;
 #[path = "postgres/partitions.rs"]
 mod partitions;
+#[path = "postgres/partitions_told.rs"]
+mod partitions_told;
 mod postgres_server;
 #[path = "postgres/refusals.rs"]
 mod refusals;

@@ -17,7 +17,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const ATTACHED: &str = "FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'raw_data.activity_records'::regclass";
 
-fn keeping(url: &str, days: u32) -> Warehouse {
+pub(crate) fn keeping(url: &str, days: u32) -> Warehouse {
     Warehouse::new(&Options { keep_raw: Some(days * DAY), ..options(url) }).unwrap()
 }
 
@@ -28,7 +28,7 @@ fn parts(reader: &Reader) -> Vec<String> {
 }
 
 /// A partition of past days with a row in it; `said` is its comment.
-fn past(admin: &Reader, name: &str, from: u32, to: u32, said: &str) {
+pub(crate) fn past(admin: &Reader, name: &str, from: u32, to: u32, said: &str) {
     admin.run(&format!(
         "CREATE TABLE raw_data.{name} PARTITION OF raw_data.activity_records
              FOR VALUES FROM (date_trunc('hour', now()) - interval '{from} days')
@@ -39,7 +39,7 @@ fn past(admin: &Reader, name: &str, from: u32, to: u32, said: &str) {
 }
 
 /// As if a sink had kept house for five days: what is there, or else the next three hours, goes on from a partition of these.
-fn recent(admin: &Reader) {
+pub(crate) fn recent(admin: &Reader) {
     let bound = "substring(pg_get_expr(c.relpartbound, c.oid) FROM $b$FROM \\('(\\d[^']+)'\\)$b$)::timestamptz";
     admin.run(&format!(
         "DO $$ DECLARE first timestamptz; BEGIN
@@ -52,7 +52,7 @@ fn recent(admin: &Reader) {
 }
 
 /// Drops every partition but the default one.
-fn drop_all(admin: &Reader) {
+pub(crate) fn drop_all(admin: &Reader) {
     admin.run(&format!(
         "DO $$ DECLARE part text; BEGIN FOR part IN SELECT c.relname {ATTACHED} AND c.relname <> 'raw_default'
             LOOP EXECUTE 'DROP TABLE raw_data.' || part; END LOOP; END $$"
@@ -67,7 +67,7 @@ fn marks(reader: &Reader) -> String {
     reader.rows("SELECT string_agg(source || position || updated_at, ',') FROM raw_data.gaitway_progress")[0].get(0)
 }
 
-fn doctor(url: &str, days: u32) -> Checkup {
+pub(crate) fn doctor(url: &str, days: u32) -> Checkup {
     let mut checkup = Checkup::new();
     examine(&Options { keep_raw: Some(days * DAY), ..options(url) }, &mut checkup);
     checkup

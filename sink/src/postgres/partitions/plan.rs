@@ -235,6 +235,17 @@ fn reach_back(standing: &Standing) -> i64 {
     at
 }
 
+/// The first time ahead that no partition takes although one after it does, and that begins before partitions are made up to.
+pub(super) fn hole(standing: &Standing) -> Option<(i64, i64)> {
+    let Standing { now, parts, keep, .. } = standing;
+    let mut at = *now;
+    while let Some(part) = parts.iter().find(|part| part.from <= at && at < part.to) {
+        at = part.to;
+    }
+    let next = parts.iter().filter(|part| part.from > at && part.from < part.to).map(|part| part.from).min()?;
+    (at < now.saturating_add(ahead(*keep))).then_some((at, next))
+}
+
 fn agree(standing: &Standing) -> bool {
     standing.now.abs_diff(standing.here) <= AGREE.unsigned_abs()
 }
@@ -353,6 +364,23 @@ mod tests {
         assert!(make.is_empty() && drop.is_empty());
         assert!(notices.len() == 1 && notices[0].contains("raw_data.mine (FOR VALUES FROM ('x')"), "{notices:?}");
         assert!(notices[0].contains("DETACH PARTITION"), "{notices:?}");
+    }
+
+    #[test]
+    fn a_hole_ahead_is_known_and_the_end_of_what_is_made_is_none() {
+        let mut standing = at(NOW, Some(30 * DAY));
+        assert_eq!(hole(&standing), None);
+        let made = plan(&standing);
+        apply(&mut standing, made);
+        assert_eq!(hole(&standing), None);
+        let gone = standing.parts.remove(1);
+        assert_eq!(hole(&standing), Some((gone.from, gone.to)));
+        let far = standing.parts[1].to + 300 * DAY;
+        standing.parts.insert(1, gone);
+        standing.parts.push(Part { from: far, to: far + DAY, ..standing.parts[0].clone() });
+        assert_eq!(hole(&standing), None, "it is made in time");
+        standing.now = standing.parts[0].from - DAY;
+        assert_eq!(hole(&standing), Some((standing.now, standing.parts[0].from)));
     }
 
     #[test]
