@@ -451,16 +451,29 @@ fn from_the_documentation(name: &str) -> String {
 fn users_made_by_the_script_of_the_documentation_can_do_their_work_and_no_more() {
     let database = Database::new();
     let (admin, name) = (database.reader(), &database.name);
-    let mut roles = include_str!("../../../deploy/postgres/roles.sql").to_owned();
+    let script = include_str!("../../../deploy/postgres/roles.sql");
     let of = |user: &str| format!("{user}_{name}");
     let users = ["gaitway_sink", "gaitway_reader", "gaitway_operator"];
-    for user in users {
-        roles = roles.replace(user, &of(user)).replace("'CHANGE ME'", "'secret'");
+    let of_all = |text: &str| users.iter().fold(text.to_owned(), |text, user| text.replace(user, &of(user)));
+
+    let places = script.lines().zip(1..).filter(|(line, _)| line.contains("'CHANGE ME'")).map(|(_, at)| at);
+    let [first, second, third] = places.collect::<Vec<u32>>()[..] else { panic!("three passwords") };
+    let here = format!("three of lines {first}, {second} and {third}");
+    for edited in 0..3 {
+        let unedited = script.replacen("'CHANGE ME'", "'secret'", edited);
+        let refused = admin.try_run(&of_all(&unedited)).unwrap_err();
+        let said = refused.as_db_error().unwrap();
+        assert!(said.message().contains(&of(users[edited])) && said.hint().unwrap().contains(&here), "{said:?}");
+        let made = format!("SELECT count(*) FROM pg_roles WHERE rolname LIKE 'gaitway%{name}'");
+        assert_eq!(admin.number(&made), 0);
     }
+    let roles = of_all(&script.replace("'CHANGE ME'", "'secret'"));
     for _ in 0..2 {
         admin.run(&roles);
         keeping(&as_user(&database.url, &of("gaitway_sink")), 7).recover().unwrap();
     }
+    // Who has a password needs none.
+    admin.run(&of_all(script));
     let (mut sink, mut walk) = (keeping(&as_user(&database.url, &of("gaitway_sink")), 7), Walk::new());
     sink.recover().unwrap();
     walk.step(&mut sink, 3);
