@@ -171,6 +171,21 @@ fn views_that_a_reader_kept_from_being_renewed_are_renewed_without_a_new_connect
 
 #[test]
 #[ignore = "needs postgres"]
+fn the_furthest_message_ids_do_not_break_the_checks() {
+    let database = Database::new();
+    let admin = database.reader();
+    open(&database.url).recover().unwrap();
+    admin.run(
+        "INSERT INTO raw_data.activity_records (deviceid, sessionid, messageid)
+            VALUES ('d', 's', -9223372036854775807 - 1), ('d', 's', 9223372036854775807)",
+    );
+    assert_eq!(admin.number("SELECT missing FROM activity.message_holes"), i64::MAX);
+    let found = "SELECT count(*) FROM activity.data_quality WHERE check_name = 'message_holes' AND findings = 9223372036854775807";
+    assert_eq!(admin.number(found), 1);
+}
+
+#[test]
+#[ignore = "needs postgres"]
 fn a_table_of_another_form_is_named() {
     let database = Database::new();
     let reader = database.reader();
