@@ -14,6 +14,8 @@ mod partitions_told;
 mod postgres_server;
 #[path = "postgres/refusals.rs"]
 mod refusals;
+#[path = "postgres/roles.rs"]
+mod roles;
 #[path = "postgres/setting_up.rs"]
 mod setting_up;
 #[path = "postgres/stored.rs"]
