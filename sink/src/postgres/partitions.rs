@@ -118,7 +118,13 @@ impl House {
     pub(super) fn is_due(&self) -> bool {
         let now = Instant::now();
         let unserved = !self.is_served && self.serving.is_due_again(now);
-        unserved || self.dropping.is_due_again(now) || self.due.is_none_or(|due| now >= due)
+        unserved || self.due.is_none_or(|due| now >= due)
+    }
+
+    /// When house is kept next, after it was kept at `now`: sooner where partitions may be dropped again by then.
+    fn next(&self, now: Instant, well: bool) -> Instant {
+        let due = now + if well { EVERY } else { AGAIN };
+        self.dropping.ends_after(now).map_or(due, |end| end.min(due))
     }
 
     /// What waits for its time is tried at once.
@@ -137,7 +143,7 @@ impl House {
         told: &mut Told,
     ) -> Result<(), Failure> {
         let kept = keep(client, options, server, told, self).await;
-        self.due = Some(Instant::now() + if kept.is_ok() { EVERY } else { AGAIN });
+        self.due = Some(self.next(Instant::now(), kept.is_ok()));
         match kept {
             Err(failure) if client.is_closed() || matches!(failure, Failure::Silent(_)) => Err(failure),
             Err(failure) => {
@@ -164,7 +170,11 @@ async fn keep(
     if let Some(said) = useless(found.kind, keep) {
         told.once(said);
     }
-    if found.kind != Kind::Parted || is_done(&found) {
+    if found.kind != Kind::Parted {
+        return Ok(());
+    }
+    if is_done(&found) {
+        house.dropping.succeeded();
         return Ok(());
     }
     if !found.may_make {
@@ -456,6 +466,22 @@ async fn in_transaction(client: &mut Client, statements: &str) -> Result<(), Fai
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn house_is_kept_when_partitions_may_be_dropped_again_and_not_at_once_when_they_may() {
+        let (mut house, now) = (House::default(), Instant::now());
+        assert_eq!((house.next(now, true), house.next(now, false)), (now + EVERY, now + AGAIN));
+        house.dropping.failed(now);
+        house.dropping.failed(now);
+        assert_eq!((house.next(now, true), house.next(now, false)), (now + 2 * AGAIN, now + AGAIN));
+        // Its time has come, and something else failed: not at every call.
+        let later = now + 2 * AGAIN;
+        assert_eq!((house.next(later, true), house.next(later, false)), (later + EVERY, later + AGAIN));
+        for _ in 0..9 {
+            house.dropping.failed(now);
+        }
+        assert_eq!(house.next(now, true), now + EVERY);
+    }
 
     #[test]
     fn a_bound_is_a_moment_or_an_end_of_time_or_not_known() {

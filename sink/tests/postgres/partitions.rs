@@ -153,6 +153,30 @@ fn a_shorter_keep_raw_holds_at_once_where_no_rows_are_and_until_when_others_hold
 
 #[test]
 #[ignore = "needs postgres"]
+fn a_row_that_comes_while_an_empty_partition_is_detached_keeps_it() {
+    let database = Database::new();
+    let (mut warehouse, admin) = (keeping(&database.url, 7), database.reader());
+    warehouse.recover().unwrap();
+    admin.run(
+        "CREATE TABLE raw_data.raw_long PARTITION OF raw_data.activity_records
+             FOR VALUES FROM (date_trunc('hour', now()) + interval '50 hours')
+             TO (date_trunc('hour', now()) + interval '99 hours');
+         COMMENT ON TABLE raw_data.raw_long IS 'made by gaitway';
+         CREATE FUNCTION late() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF current_query() LIKE '%DETACH%' THEN
+                 INSERT INTO raw_data.raw_long (deviceid, stored_at) VALUES ('late', now() + interval '60 hours');
+             END IF; END $$;
+         CREATE EVENT TRIGGER late ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION late()",
+    );
+    warehouse.keep_house().unwrap();
+    assert!(parts(&admin).contains(&"raw_long".to_owned()));
+    admin.run("DROP EVENT TRIGGER late");
+    warehouse.keep_house().unwrap();
+    assert!(!parts(&admin).contains(&"raw_long".to_owned()));
+}
+
+#[test]
+#[ignore = "needs postgres"]
 fn retention_drops_whole_partitions_of_its_own_and_nothing_else() {
     let database = Database::new();
     let (mut warehouse, mut walk, admin) = (open(&database.url), Walk::new(), database.reader());

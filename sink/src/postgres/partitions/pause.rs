@@ -23,6 +23,11 @@ impl Pause {
         self.failures > 0 && self.is_over(now)
     }
 
+    /// Its end, where that is to come.
+    pub(super) fn ends_after(&self, now: Instant) -> Option<Instant> {
+        self.until.filter(|until| *until > now)
+    }
+
     pub(in crate::postgres) fn failed(&mut self, now: Instant) {
         let wait = FIRST.saturating_mul(1 << self.failures.min(8)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
