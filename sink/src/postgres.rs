@@ -49,6 +49,7 @@ mod tls;
 mod trouble;
 
 use std::io;
+use std::time::Instant;
 
 use gaitway_proto::ledger::{self, Ledger, LedgerError, Mark, Source, Watermark};
 use gaitway_proto::record::Record;
@@ -180,7 +181,7 @@ impl Ledger for Warehouse {
 
     /// Makes partitions ahead and drops old ones, and makes views where they could not be made, now and then.
     fn tend(&mut self) -> Result<(), LedgerError> {
-        if self.house.is_due() { self.look_after() } else { Ok(()) }
+        if self.house.is_due(Instant::now()) { self.look_after() } else { Ok(()) }
     }
 }
 

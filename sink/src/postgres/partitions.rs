@@ -115,8 +115,7 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) fn is_due(&self) -> bool {
-        let now = Instant::now();
+    pub(super) fn is_due(&self, now: Instant) -> bool {
         let unserved = !self.is_served && self.serving.is_due_again(now);
         unserved || self.due.is_none_or(|due| now >= due)
     }
@@ -481,6 +480,16 @@ mod tests {
             house.dropping.failed(now);
         }
         assert_eq!(house.next(now, true), now + EVERY);
+    }
+
+    #[test]
+    fn it_is_due_too_when_what_people_need_is_tried_again() {
+        let now = Instant::now();
+        let mut house = House { due: Some(now + EVERY), ..House::default() };
+        house.serving.failed(now);
+        assert!(!house.is_due(now) && house.is_due(now + AGAIN));
+        house.is_served = true;
+        assert!(!house.is_due(now + AGAIN) && house.is_due(now + EVERY));
     }
 
     #[test]
