@@ -1,19 +1,26 @@
 -- The users of gaitway's database. Run it as the server's administrator, connected to that database; it may be run again, and
 -- must be once more after the sink's first start, when its tables are there.
 --
--- Replace before you run this: CHANGE ME, three passwords. \password in psql changes one later.
+-- Replace before you run this: CHANGE ME, three passwords. A user that is there already keeps its own; \password in psql
+-- changes one later.
 
 DO $$
+DECLARE
+  of_sink text := 'CHANGE ME';
+  of_reader text := 'CHANGE ME';
+  of_operator text := 'CHANGE ME';
+  wanted record;
 BEGIN
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'gaitway_sink') THEN
-    CREATE ROLE gaitway_sink LOGIN PASSWORD 'CHANGE ME';
-  END IF;
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'gaitway_reader') THEN
-    CREATE ROLE gaitway_reader LOGIN PASSWORD 'CHANGE ME';
-  END IF;
-  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'gaitway_operator') THEN
-    CREATE ROLE gaitway_operator LOGIN PASSWORD 'CHANGE ME';
-  END IF;
+  FOR wanted IN SELECT * FROM (VALUES
+    ('gaitway_sink', of_sink), ('gaitway_reader', of_reader), ('gaitway_operator', of_operator)) AS u (name, password)
+    WHERE name NOT IN (SELECT rolname FROM pg_roles)
+  LOOP
+    IF wanted.password LIKE 'CHANGE%' OR wanted.password = '' THEN
+      RAISE EXCEPTION 'user % is not created: roles.sql has no password for it', wanted.name
+        USING HINT = 'Put passwords in place of the three of lines 9, 10 and 11, and run the file again.';
+    END IF;
+    EXECUTE format('CREATE ROLE %I LOGIN PASSWORD %L', wanted.name, wanted.password);
+  END LOOP;
 END
 $$;
 

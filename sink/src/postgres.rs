@@ -49,6 +49,7 @@ mod tls;
 mod trouble;
 
 use std::io;
+use std::time::Instant;
 
 use gaitway_proto::ledger::{self, Ledger, LedgerError, Mark, Source, Watermark};
 use gaitway_proto::record::Record;
@@ -178,18 +179,23 @@ impl Ledger for Warehouse {
         }
     }
 
-    /// Makes partitions ahead and drops old ones, now and then.
+    /// Makes partitions ahead and drops old ones, and makes views where they could not be made, now and then.
     fn tend(&mut self) -> Result<(), LedgerError> {
-        if self.house.is_due() { self.keep_house() } else { Ok(()) }
+        if self.house.is_due(Instant::now()) { self.look_after() } else { Ok(()) }
     }
 }
 
 impl Warehouse {
-    /// Makes partitions ahead and drops old ones, at once; see [`Options::keep_raw`].
+    /// What [`tend`](Ledger::tend) does now and then, at once; see [`Options::keep_raw`].
     pub fn keep_house(&mut self) -> Result<(), LedgerError> {
+        self.house.hurry();
+        self.look_after()
+    }
+
+    fn look_after(&mut self) -> Result<(), LedgerError> {
         let Some(mut session) = self.session.take() else { return Ok(()) };
         let Self { options, server, driver, told, house, .. } = self;
-        match driver.run(house.keep(&mut session.client, options, server, told)) {
+        match driver.run(setup::tend(&mut session.client, options, server, told, house)) {
             Ok(()) => {
                 self.session = Some(session);
                 Ok(())

@@ -9,9 +9,13 @@ mod faults;
 mod locked;
 #[path = "postgres/partitions.rs"]
 mod partitions;
+#[path = "postgres/partitions_told.rs"]
+mod partitions_told;
 mod postgres_server;
 #[path = "postgres/refusals.rs"]
 mod refusals;
+#[path = "postgres/roles.rs"]
+mod roles;
 #[path = "postgres/setting_up.rs"]
 mod setting_up;
 #[path = "postgres/stored.rs"]

@@ -81,7 +81,7 @@ OTHERS = [
     ("location", 200.25, place(51.5, -0.125, 35.25, 1.5, 270, 4.75)),
     ("location", 201, place("51.50001", "-0.12501", "-3.5", "2.5e-1", "90", "12") | {"unit": "an unknown field"}),
     ("location", 202.0625, place(51.5, -0.125, -12.5, -1, "-1", -1.0)),               # negative: unknown
-    ("location", 203, place(None, "north", "", True, "NaN", "1e999x")),                # no numbers
+    ("location", 203, place(" 5 ", "north", "", True, "NaN", "1e999x")),               # no numbers
     ("location", 204, {"values": {}}),
     ("location", None, {"name": "location", "time": "soon", "values": {"latitude": 1}}),  # outside the app's form
     ("location", 206, None),
@@ -131,6 +131,10 @@ ROWS = {
         {"RECORD_METADATA": sunk("gaitway_gaps", 0, "raw", 6, 0, None), "agentId": "pi", "epoch": "00000000000000e1",
          "stream": "raw", "fromSeq": 6, "toSeq": 8, "messages": 2, "readings": None, "reason": "the spool was full",
          "noticedAt": at(60)},
+        # As long as a gap can be, twice: no sum of its frames is an integer of 64 bits.
+        *({"RECORD_METADATA": sunk("gaitway_gaps", offset, "raw", 900 + offset, 0, None), "agentId": "pi",
+           "epoch": "00000000000000e1", "stream": stream, "fromSeq": 0, "toSeq": 2**63 - 1, "messages": 0,
+           "readings": None, "reason": "lost", "noticedAt": at(61)} for offset, stream in ((1, "other"), (2, "third"))),
     ],
 }
 
@@ -173,6 +177,8 @@ EXPECTED = {
     ]),
     "stream_gaps": ("agent_id, stream, from_seq, to_seq, frames, messages, readings, reason, noticed_at", [
         ("pi", "raw", 6, 8, 3, 2, None, "the spool was full", at(60)),
+        ("pi", "other", 0, 2**63 - 1, 2**63, 0, None, "lost", at(61)),
+        ("pi", "third", 0, 2**63 - 1, 2**63, 0, None, "lost", at(61)),
     ]),
     "locations": ("device_id, session_id, time, latitude, longitude, altitude, speed, bearing, horizontal_accuracy", [
         ("d5", "s5", at(200.25), 51.5, -0.125, 35.25, 1.5, 270, 4.75),
@@ -246,6 +252,8 @@ EXPECTED = {
                1, seq, None, None) for seq in range(6, 8)],
         )],
         ("GAPS", "pi", "00000000000000e1", 1, "raw", 6, 0, None, "gaitway_gaps", 0, 0, None, None, None),
+        *[("GAPS", "pi", "00000000000000e1", 1, "raw", 900 + offset, 0, None, "gaitway_gaps", 0, offset, None, None, None)
+          for offset in (1, 2)],
     ]),
     "latency": ("session_id, message_id, readings, clock_synced, oldest_reading_ms, phone_to_agent_ms, "
                 "agent_to_kafka_ms, kafka_to_sink_ms, stored_at, kafka_to_row_ms, push_to_row_ms", [
@@ -287,6 +295,6 @@ EXPECTED = {
     ]),
     "data_quality": ("check_name, findings", [
         ("duplicate_records", 2), ("duplicate_offsets", 1), ("unnamed_records", 2), ("message_holes", 2),
-        ("late_readings", 1), ("clock_skew", 1), ("stream_gaps", 3),
+        ("late_readings", 1), ("clock_skew", 1), ("stream_gaps", 2 * 2**63),
     ]),
 }

@@ -21,9 +21,13 @@ use super::timescale;
 use super::trouble::Failure;
 
 mod checkup;
+mod dropping;
+mod pause;
 mod plan;
 
 pub(super) use checkup::examine;
+use dropping::drop_all;
+use pause::Pause;
 use plan::{Part, Plan, Standing, shown};
 
 /// How often house is kept, and how soon again where something failed.
@@ -45,17 +49,23 @@ const ABOUT: &str = "SELECT c.relkind::text, COALESCE(pg_get_partkeydef(c.oid), 
         floor(extract(epoch FROM now()))::bigint
     FROM pg_class AS c WHERE c.oid = to_regclass('raw_data.activity_records')";
 
-/// The partitions; a bound that is none of a moment is null.
+/// The partitions, each with the two ends of its bound: as they are written, and as seconds if they are moments.
 const PARTS: &str = "WITH parts AS (
         SELECT c.oid, c.relname, pg_get_expr(c.relpartbound, c.oid) AS bound, obj_description(c.oid, 'pg_class') AS said
         FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-        WHERE i.inhparent = to_regclass('raw_data.activity_records'))
-    SELECT p.relname::text, p.oid::regclass::text, p.bound = 'DEFAULT', COALESCE(p.said LIKE $1 || '%', false),
-        floor(extract(epoch FROM substring(p.bound FROM $$FROM \\('(\\d[^']+)'\\)$$)::timestamptz))::bigint,
-        ceil(extract(epoch FROM substring(p.bound FROM $$TO \\('(\\d[^']+)'\\)$$)::timestamptz))::bigint,
-        EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = p.oid AND k.conname::text = $2),
-        has_table_privilege(p.oid, 'SELECT')
-    FROM parts AS p";
+        WHERE i.inhparent = to_regclass('raw_data.activity_records')
+    ), ends AS (
+        SELECT p.*, substring(p.bound FROM 'FROM \\((.*)\\) TO ') AS first,
+            substring(p.bound FROM ' TO \\((.*)\\)$') AS last
+        FROM parts AS p)
+    SELECT e.relname::text, e.oid::regclass::text, COALESCE(e.bound = 'DEFAULT', false),
+        COALESCE(e.said LIKE $1 || '%', false), COALESCE(e.first, ''),
+        floor(extract(epoch FROM substring(e.first FROM $$^'(\\d{4}[^']+)'$$)::timestamptz))::bigint,
+        COALESCE(e.last, ''),
+        ceil(extract(epoch FROM substring(e.last FROM $$^'(\\d{4}[^']+)'$$)::timestamptz))::bigint,
+        EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = e.oid AND k.conname::text = $2),
+        has_table_privilege(e.oid, 'SELECT'), COALESCE(e.bound, '')
+    FROM ends AS e";
 
 const NAMES: &str =
     "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace('raw_data') AND relname LIKE 'raw\\_%'";
@@ -97,11 +107,29 @@ pub(super) struct House {
     due: Option<Instant>,
     /// The default partition has more rows than can be read in the time there is: nothing is made beside it.
     crowded: bool,
+    /// Whether what people need is all there, and when it is tried again if not.
+    pub(super) is_served: bool,
+    pub(super) serving: Pause,
+    /// Taking partitions away, for whose lock writers wait too.
+    dropping: Pause,
 }
 
 impl House {
-    pub(super) fn is_due(&self) -> bool {
-        self.due.is_none_or(|due| Instant::now() >= due)
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let unserved = !self.is_served && self.serving.is_due_again(now);
+        unserved || self.due.is_none_or(|due| now >= due)
+    }
+
+    /// When house is kept next, after it was kept at `now`: sooner where partitions may be dropped again by then.
+    fn next(&self, now: Instant, well: bool) -> Instant {
+        let due = now + if well { EVERY } else { AGAIN };
+        self.dropping.ends_after(now).map_or(due, |end| end.min(due))
+    }
+
+    /// What waits for its time is tried at once.
+    pub(super) fn hurry(&mut self) {
+        self.serving.cut_short();
+        self.dropping.cut_short();
     }
 
     /// Makes what is missing and drops what is old. What does not work is told once; the error is a connection that is of no
@@ -113,8 +141,8 @@ impl House {
         server: &Server,
         told: &mut Told,
     ) -> Result<(), Failure> {
-        let kept = keep(client, options, server, told, &mut self.crowded).await;
-        self.due = Some(Instant::now() + if kept.is_ok() { EVERY } else { AGAIN });
+        let kept = keep(client, options, server, told, self).await;
+        self.due = Some(self.next(Instant::now(), kept.is_ok()));
         match kept {
             Err(failure) if client.is_closed() || matches!(failure, Failure::Silent(_)) => Err(failure),
             Err(failure) => {
@@ -134,14 +162,18 @@ async fn keep(
     options: &Options,
     server: &Server,
     told: &mut Told,
-    crowded: &mut bool,
+    house: &mut House,
 ) -> Result<(), Failure> {
     let (limit, keep) = (options.statement_timeout, options.keep_raw);
     let found = within(limit, look(client, keep)).await?;
     if let Some(said) = useless(found.kind, keep) {
         told.once(said);
     }
-    if found.kind != Kind::Parted || is_done(&found) {
+    if found.kind != Kind::Parted {
+        return Ok(());
+    }
+    if is_done(&found) {
+        house.dropping.succeeded();
         return Ok(());
     }
     if !found.may_make {
@@ -152,7 +184,7 @@ async fn keep(
     }
     let lock = format!("SET lock_timeout TO '2s'; SELECT pg_advisory_lock({LOCK}); RESET lock_timeout");
     within(limit, client.batch_execute(&lock)).await?;
-    let kept = keep_locked(client, keep, limit, told, crowded).await;
+    let kept = keep_locked(client, keep, limit, told, house).await;
     if client.is_closed() || matches!(kept, Err(Failure::Silent(_))) {
         return kept;
     }
@@ -173,13 +205,14 @@ fn useless(kind: Kind, keep: Option<Duration>) -> Option<String> {
 /// Whether there is nothing to be done or told.
 fn is_done(found: &Found) -> bool {
     let whole = found.default.as_ref().is_some_and(|default| !default.constrained && default.strays != Some(true));
-    whole && plan::plan(&found.standing) == Plan::default()
+    whole && plan::plan(&found.standing) == Plan::default() && plan::kept_longer(&found.standing).is_none()
 }
 
 /// What this user may not do, with what its owner must run.
 fn not_allowed(found: &Found, server: &Server) -> Vec<String> {
-    let Plan { make, drop, notices } = plan::plan(&found.standing);
+    let Plan { make, drop, notices, shorten } = plan::plan(&found.standing);
     let mut said = notices;
+    said.extend(not_shortened(&shorten, server));
     said.extend(not_made(&make, server));
     if !drop.is_empty() {
         let names: Vec<_> = drop.iter().map(|part| format!("raw_data.{}", part.name)).collect();
@@ -191,6 +224,19 @@ fn not_allowed(found: &Found, server: &Server) -> Vec<String> {
         ));
     }
     said
+}
+
+/// What the owner must run, so that what lies ahead can be made for the present time of keeping.
+fn not_shortened(shorten: &[Part], server: &Server) -> Option<String> {
+    let names: Vec<_> = shorten.iter().map(|part| format!("raw_data.{}", part.name)).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "empty partitions ahead are longer than keep_raw asks for, and user {} may not drop them: let the owner run \
+             DROP TABLE {}",
+            server.user,
+            names.join(", ")
+        )
+    })
 }
 
 /// What the owner must run, so that what is missing is there.
@@ -239,18 +285,20 @@ async fn look(client: &Client, keep: Option<Duration>) -> Result<Found, Failure>
     for row in client.query(PARTS, &[&MADE, &BESIDE]).await? {
         let name: String = row.try_get(1)?;
         if row.try_get(2)? {
-            let strays = if row.try_get(7)? {
-                let has = client.query_one(&format!("SELECT EXISTS (SELECT FROM {name})"), &[]).await?;
-                Some(has.try_get(0)?)
-            } else {
-                None
-            };
-            default = Some(Default { name, constrained: row.try_get(6)?, strays });
+            let strays = if row.try_get(9)? { Some(has_rows(client, &name).await?) } else { None };
+            default = Some(Default { name, constrained: row.try_get(8)?, strays });
             continue;
         }
-        let (from, to): (Option<i64>, Option<i64>) = (row.try_get(4)?, row.try_get(5)?);
-        let (from, to) = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
-        standing.parts.push(Part { name: row.try_get(0)?, from, to, ours: row.try_get(3)? });
+        let (from, to) = (edge(row.try_get(4)?, row.try_get(5)?), edge(row.try_get(6)?, row.try_get(7)?));
+        if let (Some(from), Some(to)) = (from, to) {
+            let mut part = Part { name: row.try_get(0)?, from, to, ours: row.try_get(3)?, empty: false };
+            let matters = plan::is_long(&part, standing.keep) && plan::lies_ahead(&part, standing.now);
+            part.empty = matters && row.try_get(9)? && !has_rows(client, &name).await?;
+            standing.parts.push(part);
+        } else {
+            let bound: &str = row.try_get(10)?;
+            standing.unreadable.push(format!("{name} ({bound})"));
+        }
     }
     for row in client.query(NAMES, &[]).await? {
         standing.names.insert(row.try_get(0)?);
@@ -259,14 +307,27 @@ async fn look(client: &Client, keep: Option<Duration>) -> Result<Found, Failure>
     Ok(Found { kind, may_make, default, standing })
 }
 
+/// An end of a partition's bound: what is written, and the seconds where that is a moment. None if it is nothing that is known.
+fn edge(written: &str, seconds: Option<i64>) -> Option<i64> {
+    match written {
+        "MINVALUE" | "'-infinity'" => Some(i64::MIN),
+        "MAXVALUE" | "'infinity'" => Some(i64::MAX),
+        _ => seconds,
+    }
+}
+
+async fn has_rows(client: &Client, table: &str) -> Result<bool, tokio_postgres::Error> {
+    client.query_one(&format!("SELECT EXISTS (SELECT FROM {table})"), &[]).await?.try_get(0)
+}
+
 async fn keep_locked(
     client: &mut Client,
     keep: Option<Duration>,
     limit: Duration,
     told: &mut Told,
-    crowded: &mut bool,
+    house: &mut House,
 ) -> Result<(), Failure> {
-    let found = within(limit, look(client, keep)).await?;
+    let mut found = within(limit, look(client, keep)).await?;
     let default = if let Some(default) = &found.default {
         if default.constrained {
             within(limit, free(client, &default.name)).await?;
@@ -283,33 +344,31 @@ async fn keep_locked(
             default.name
         ));
     }
+    let shorten = plan::plan(&found.standing).shorten;
+    let mut shortened = Ok(());
+    if !shorten.is_empty() {
+        shortened = drop_all(client, &shorten, true, limit, &mut house.dropping).await;
+        if client.is_closed() || shortened.as_ref().is_err_and(Failure::is_silent) {
+            return shortened;
+        }
+        found = within(limit, look(client, keep)).await?;
+    }
     let plan = plan::plan(&found.standing);
-    for notice in plan.notices {
+    for notice in plan.notices.into_iter().chain(plan::kept_longer(&found.standing)) {
         told.once(notice);
     }
     let strays = default.strays != Some(false);
     let made = if strays && !plan.make.is_empty() {
-        make_beside(client, &plan.make, &default, limit, told, crowded).await
+        make_beside(client, &plan.make, &default, limit, told, &mut house.crowded).await
     } else {
         within(limit, in_transaction(client, &making(&plan.make))).await
     };
-    // What is old goes also where nothing could be made.
-    let mut kept = made;
-    for part in &plan.drop {
-        match within(limit, drop_part(client, part)).await {
-            Ok(()) => tracing::info!(
-                partition = part.name,
-                from = shown(part.from),
-                to = shown(part.to),
-                "old raw readings were dropped"
-            ),
-            Err(failure) if client.is_closed() || failure.is_silent() => return Err(failure),
-            // A lock that was not given for one is not for the next: all wait for the table's.
-            Err(failure) if failure.is_locked_out() => return Err(failure),
-            Err(failure) => kept = kept.and(Err(failure)),
-        }
+    if client.is_closed() || made.as_ref().is_err_and(Failure::is_silent) {
+        return made;
     }
-    kept
+    // What is old goes also where nothing could be made.
+    let dropped = drop_all(client, &plan.drop, false, limit, &mut house.dropping).await;
+    if dropped.as_ref().is_err_and(Failure::is_silent) { dropped } else { made.and(shortened).and(dropped) }
 }
 
 /// Removes the constraint that somebody left behind.
@@ -391,13 +450,6 @@ fn making(parts: &[Part]) -> String {
     statements.join("; ")
 }
 
-async fn drop_part(client: &mut Client, part: &Part) -> Result<(), Failure> {
-    let name = &part.name;
-    let drop =
-        format!("{PATIENCE}; ALTER TABLE {TABLE} DETACH PARTITION raw_data.\"{name}\"; DROP TABLE raw_data.\"{name}\"");
-    in_transaction(client, &drop).await
-}
-
 /// All of `statements` or none.
 async fn in_transaction(client: &mut Client, statements: &str) -> Result<(), Failure> {
     let transaction = client.transaction().await?;
@@ -409,3 +461,6 @@ async fn in_transaction(client: &mut Client, statements: &str) -> Result<(), Fai
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,10 @@
 //!
 //! - A server that does not wait for its disk is refused: `fsync` and `synchronous_commit` are read back.
 //! - Schemas, tables and their indexes are created in one transaction; of two who start at once one waits.
-//! - What records do not need (views, hypertables, partitions, and the column of when a row was stored) is created if this user may, and otherwise told once.
+//! - What records do not need (views, hypertables, partitions, and the column of when a row was stored) is created if this
+//!   user may, and otherwise told once and tried again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gaitway_proto::ledger::LedgerError;
 use gaitway_proto::schema::{Dialect, ddl_script};
@@ -85,8 +86,31 @@ pub(super) async fn set_up(
     }
     within(limit, create_tables(client, server)).await?;
     // From here on everything is stored.
+    house.is_served = false;
+    house.serving.cut_short();
+    tend(client, options, server, told, house).await
+}
+
+/// Keeps house, and makes what people need where that was not done. The error is a connection that is of no use any more.
+pub(super) async fn tend(
+    client: &mut Client,
+    options: &Options,
+    server: &Server,
+    told: &mut Told,
+    house: &mut House,
+) -> Result<(), Failure> {
     house.keep(client, options, server, told).await?;
-    if let Err((what, failure)) = serve_people(client, options, server, told).await {
+    if house.is_served || !house.serving.is_over(Instant::now()) {
+        return Ok(());
+    }
+    let served = serve_people(client, options, server, told).await;
+    house.is_served = matches!(served, Ok(true));
+    if house.is_served {
+        house.serving.succeeded();
+    } else {
+        house.serving.failed(Instant::now());
+    }
+    if let Err((what, failure)) = served {
         if client.is_closed() || matches!(failure, Failure::Silent(_)) {
             return Err(failure);
         }
@@ -95,24 +119,25 @@ pub(super) async fn set_up(
     Ok(())
 }
 
-/// Makes what people need. The error is of what is not as it should be.
+/// Makes what people need; whether all of it is there. The error is of what is not as it should be.
 async fn serve_people(
     client: &mut Client,
     options: &Options,
     server: &Server,
     told: &mut Told,
-) -> Result<(), (&'static str, Failure)> {
+) -> Result<bool, (&'static str, Failure)> {
     let limit = options.statement_timeout;
     let dated = within(limit, dates::add(client, server, told)).await;
     if !dated.map_err(|failure| ("rows do not say when they were stored", failure))? {
-        return Ok(());
+        return Ok(false);
     }
     let views = within(limit, create_views(client)).await;
     views.map_err(|failure| ("its views are not those of this program", failure))?;
     let timescale = within(limit, use_timescale(client, options.keep_raw, told)).await;
     timescale.map_err(|failure| ("TimescaleDB is not used as it could be", failure))?;
     let index = within(limit, look_at_index(client, told)).await;
-    index.map_err(|failure| ("its indexes cannot be looked at", failure))
+    index.map_err(|failure| ("its indexes cannot be looked at", failure))?;
+    Ok(true)
 }
 
 /// Why a server with these settings must not be written to.

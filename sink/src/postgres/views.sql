@@ -69,14 +69,14 @@ SELECT k.device_id,
   FROM ranked AS k
  GROUP BY k.device_id, k.session_id;
 
--- Frames that will not come.
+-- Frames that will not come. More than the type counts are as many as it does.
 CREATE OR REPLACE VIEW activity.stream_gaps AS
 SELECT g.agentid AS agent_id,
        g.epoch AS epoch,
        g.stream AS stream,
        g.fromseq AS from_seq,
        g.toseq AS to_seq,
-       g.toseq - g.fromseq + 1 AS frames,
+       LEAST(g.toseq::numeric - g.fromseq + 1, 9223372036854775807)::bigint AS frames,
        g.messages AS messages,
        g.readings AS readings,
        g.reason AS reason,
@@ -262,8 +262,7 @@ SELECT t.table_name,
   FROM texts AS t;
 
 -- A push, and how long it took from step to step. Four clocks are compared: the phone's, the agent's, Kafka's, this
--- database's. The
--- later steps are null where no column tells them.
+-- database's. The later steps are null where no column tells them.
 CREATE OR REPLACE VIEW activity.latency AS
 WITH pushes AS (
   SELECT s.agent_id, s.epoch, s.seq, s.device_id, s.session_id, s.message_id, s.clock_synced,
@@ -356,11 +355,11 @@ SELECT f.device_id,
        f.session_id,
        f.message_id AS after_message_id,
        f.next_id AS before_message_id,
-       f.next_id - f.message_id - 1 AS missing,
+       LEAST(f.next_id::numeric - f.message_id - 1, 9223372036854775807)::bigint AS missing,
        f.received_at AS after_received_at,
        f.next_received_at AS before_received_at
   FROM followed AS f
- WHERE f.next_id > f.message_id + 1;
+ WHERE f.next_id::numeric > f.message_id::numeric + 1;
 
 -- A session and the share of its accelerometer readings that came below the watermark. The agent's watermark stands
 -- 10 s below the greatest time before a message; a reading below it misses a window.

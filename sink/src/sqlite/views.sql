@@ -82,7 +82,7 @@ SELECT g.agentId AS agent_id,
        g.stream AS stream,
        g.fromSeq AS from_seq,
        g.toSeq AS to_seq,
-       g.toSeq - g.fromSeq + 1 AS frames,
+       MIN(g.toSeq - g.fromSeq, 9223372036854775806) + 1 AS frames,
        g.messages AS messages,
        g.readings AS readings,
        g.reason AS reason,
@@ -107,18 +107,23 @@ WITH texts AS (
    WHERE r.sensorType = 'location'
 ), numbers AS (
   SELECT t.device_id, t.session_id, t.time, t.time_ns,
-         CASE WHEN json_type(CASE WHEN json_valid(t.latitude) THEN t.latitude END) IN ('integer', 'real')
+         CASE WHEN json_type(CASE WHEN json_valid(t.latitude) AND NOT instr(t.latitude, ' ')
+                             THEN t.latitude END) IN ('integer', 'real')
               THEN CAST(t.latitude AS REAL) END AS latitude,
-         CASE WHEN json_type(CASE WHEN json_valid(t.longitude) THEN t.longitude END) IN ('integer', 'real')
+         CASE WHEN json_type(CASE WHEN json_valid(t.longitude) AND NOT instr(t.longitude, ' ')
+                             THEN t.longitude END) IN ('integer', 'real')
               THEN CAST(t.longitude AS REAL) END AS longitude,
-         CASE WHEN json_type(CASE WHEN json_valid(t.altitude) THEN t.altitude END) IN ('integer', 'real')
+         CASE WHEN json_type(CASE WHEN json_valid(t.altitude) AND NOT instr(t.altitude, ' ')
+                             THEN t.altitude END) IN ('integer', 'real')
               THEN CAST(t.altitude AS REAL) END AS altitude,
-         CASE WHEN json_type(CASE WHEN json_valid(t.speed) THEN t.speed END) IN ('integer', 'real')
+         CASE WHEN json_type(CASE WHEN json_valid(t.speed) AND NOT instr(t.speed, ' ')
+                             THEN t.speed END) IN ('integer', 'real')
               THEN CAST(t.speed AS REAL) END AS speed,
-         CASE WHEN json_type(CASE WHEN json_valid(t.bearing) THEN t.bearing END) IN ('integer', 'real')
+         CASE WHEN json_type(CASE WHEN json_valid(t.bearing) AND NOT instr(t.bearing, ' ')
+                             THEN t.bearing END) IN ('integer', 'real')
               THEN CAST(t.bearing AS REAL) END AS bearing,
-         CASE WHEN json_type(CASE WHEN json_valid(t.horizontal_accuracy) THEN t.horizontal_accuracy END)
-                   IN ('integer', 'real')
+         CASE WHEN json_type(CASE WHEN json_valid(t.horizontal_accuracy) AND NOT instr(t.horizontal_accuracy, ' ')
+                             THEN t.horizontal_accuracy END) IN ('integer', 'real')
               THEN CAST(t.horizontal_accuracy AS REAL) END AS horizontal_accuracy
     FROM texts AS t
 )
@@ -382,7 +387,7 @@ SELECT f.device_id,
        f.session_id,
        f.message_id AS after_message_id,
        f.next_id AS before_message_id,
-       f.next_id - f.message_id - 1 AS missing,
+       CAST(f.next_id - f.message_id - 1 AS INTEGER) AS missing,
        f.received_at AS after_received_at,
        f.next_received_at AS before_received_at
   FROM followed AS f
@@ -421,7 +426,8 @@ SELECT l.device_id,
   FROM latency AS l
  GROUP BY l.device_id, l.session_id, l.agent_id;
 
--- A check and the number of its findings.
+-- A check and the number of its findings. What may be large is summed in two halves: a sum of integers that overflows is
+-- an error.
 CREATE VIEW data_quality AS
 SELECT 'duplicate_records' AS check_name, COALESCE(SUM(d.copies - 1), 0) AS findings
   FROM duplicate_records AS d
@@ -430,10 +436,12 @@ SELECT 'duplicate_offsets', COALESCE(SUM(o.copies - 1), 0) FROM duplicate_offset
 UNION ALL
 SELECT 'unnamed_records', COALESCE(SUM(u.records), 0) FROM unnamed_records AS u
 UNION ALL
-SELECT 'message_holes', COALESCE(SUM(h.missing), 0) FROM message_holes AS h
+SELECT 'message_holes', COALESCE(SUM(h.missing >> 32) * 4294967296 + SUM(h.missing & 4294967295), 0)
+  FROM message_holes AS h
 UNION ALL
 SELECT 'late_readings', COALESCE(SUM(t.late), 0) FROM late_readings AS t
 UNION ALL
 SELECT 'clock_skew', COALESCE(SUM(k.ahead_pushes), 0) FROM clock_skew AS k
 UNION ALL
-SELECT 'stream_gaps', COALESCE(SUM(g.frames), 0) FROM stream_gaps AS g;
+SELECT 'stream_gaps', COALESCE(SUM(g.frames >> 32) * 4294967296 + SUM(g.frames & 4294967295), 0)
+  FROM stream_gaps AS g;

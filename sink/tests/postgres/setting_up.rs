@@ -150,6 +150,42 @@ fn a_warehouse_of_an_earlier_version_gets_the_views_and_is_told_which_index_to_r
 
 #[test]
 #[ignore = "needs postgres"]
+fn views_that_a_reader_kept_from_being_renewed_are_renewed_without_a_new_connection() {
+    let database = Database::new();
+    let (mut warehouse, mut walk, admin) = (open(&database.url), Walk::new(), database.reader());
+    warehouse.recover().unwrap();
+    let renewed = "SELECT count(*) FROM pg_namespace WHERE nspname = 'activity'
+                    AND obj_description(oid, 'pg_namespace') LIKE 'gaitway views %'";
+    admin.run("COMMENT ON SCHEMA activity IS 'of an earlier version'");
+    let dashboard = database.reader();
+    dashboard.run("BEGIN; SELECT count(*) FROM activity.raw_readings");
+    warehouse.recover().unwrap();
+    walk.step(&mut warehouse, 3);
+    warehouse.keep_house().unwrap();
+    assert_eq!(admin.number(renewed), 0);
+    dashboard.run("COMMIT");
+    warehouse.keep_house().unwrap();
+    assert_eq!(admin.number(renewed), 1);
+    walk.step(&mut warehouse, 3);
+}
+
+#[test]
+#[ignore = "needs postgres"]
+fn the_furthest_message_ids_do_not_break_the_checks() {
+    let database = Database::new();
+    let admin = database.reader();
+    open(&database.url).recover().unwrap();
+    admin.run(
+        "INSERT INTO raw_data.activity_records (deviceid, sessionid, messageid)
+            VALUES ('d', 's', -9223372036854775807 - 1), ('d', 's', 9223372036854775807)",
+    );
+    assert_eq!(admin.number("SELECT missing FROM activity.message_holes"), i64::MAX);
+    let found = "SELECT count(*) FROM activity.data_quality WHERE check_name = 'message_holes' AND findings = 9223372036854775807";
+    assert_eq!(admin.number(found), 1);
+}
+
+#[test]
+#[ignore = "needs postgres"]
 fn a_table_of_another_form_is_named() {
     let database = Database::new();
     let reader = database.reader();

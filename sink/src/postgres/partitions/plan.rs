@@ -1,7 +1,8 @@
 //! Which partitions are made, and which are dropped. Pure: no clock, no database.
 //!
 //! - Partitions lie end to end on whole hours, each a span that follows from how long readings are kept, and reach ahead of
-//!   the server's clock. Whatever is there already is left as it is; only what no partition covers is made.
+//!   the server's clock. Only what no partition covers is made. What is there is left as it is, but for what this program made
+//!   ahead, longer than a span is by now: while that has no rows it is dropped, and made anew.
 //! - Where the default partition has rows, what is made begins in the future: no row of it can belong there.
 //! - Only a partition that this program made is dropped, once its last moment is older than what is kept, and only while
 //!   the clocks of server and sink agree: a server that wakes up in another year loses nothing.
@@ -44,6 +45,8 @@ pub(super) struct Part {
     pub(super) to: i64,
     /// Whether this program made it.
     pub(super) ours: bool,
+    /// Whether it has no rows. Looked at where it is [`long`] and lies ahead, else false.
+    pub(super) empty: bool,
 }
 
 /// How things stand.
@@ -54,6 +57,8 @@ pub(super) struct Standing {
     /// By the sink's.
     pub(super) here: i64,
     pub(super) parts: Vec<Part>,
+    /// Partitions whose bounds cannot be read, by name, with the bound as it is written.
+    pub(super) unreadable: Vec<String>,
     /// What cannot be the name of a table any more.
     pub(super) names: BTreeSet<String>,
     /// Whether the default partition has rows.
@@ -65,6 +70,9 @@ pub(super) struct Standing {
 /// What is to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Plan {
+    /// To be dropped first, if they are empty still: they were made for a longer time of keeping, and lie ahead. What is to
+    /// be made follows from what is there then.
+    pub(super) shorten: Vec<Part>,
     /// To be made, in order of time.
     pub(super) make: Vec<Part>,
     /// To be dropped.
@@ -87,9 +95,68 @@ pub(super) fn ahead(keep: Option<i64>) -> i64 {
 /// What is to be done where things stand so.
 pub(super) fn plan(standing: &Standing) -> Plan {
     let mut plan = Plan::default();
+    plan.notices.extend(unreadable(standing));
+    if !plan.notices.is_empty() {
+        return plan;
+    }
+    shorten(standing, &mut plan);
     make(standing, &mut plan);
     drop_old(standing, &mut plan);
     plan
+}
+
+/// Why nothing is made or dropped: what such a partition holds is not known.
+pub(super) fn unreadable(standing: &Standing) -> Option<String> {
+    (!standing.unreadable.is_empty()).then(|| {
+        format!(
+            "bounds of partitions of raw_data.activity_records cannot be read: {}: no partition is made and none dropped until \
+             these are detached (ALTER TABLE raw_data.activity_records DETACH PARTITION), or attached with bounds that are \
+             moments, MINVALUE or MAXVALUE",
+            standing.unreadable.join(", ")
+        )
+    })
+}
+
+/// Whether this program made `part` for a longer time of keeping, so that its readings stay longer than they should. One
+/// without a beginning is a table that somebody attached.
+pub(super) fn is_long(part: &Part, keep: Option<i64>) -> bool {
+    part.ours && part.from > i64::MIN && part.to.saturating_sub(part.from) > span(keep)
+}
+
+/// Whether `part` begins so late that nobody can be writing into it by now.
+pub(super) fn lies_ahead(part: &Part, now: i64) -> bool {
+    part.from > now.saturating_add(HOUR)
+}
+
+/// Where the default partition has rows nothing is shortened: whether anything can be made beside it is not known.
+fn shorten(standing: &Standing, plan: &mut Plan) {
+    let Standing { now, keep, strays, .. } = standing;
+    if *strays || !agree(standing) {
+        return;
+    }
+    let parts = standing.parts.iter().filter(|part| part.empty && is_long(part, *keep) && lies_ahead(part, *now));
+    plan.shorten = parts.cloned().collect();
+}
+
+/// Which partitions keep their readings longer than they should, and until when.
+pub(super) fn kept_longer(standing: &Standing) -> Option<String> {
+    const NAMED: usize = 5;
+    let Standing { now, keep, parts, .. } = standing;
+    let keep = (*keep)?;
+    let mut long: Vec<_> = parts.iter().filter(|part| is_long(part, Some(keep)) && !part.empty).collect();
+    long.retain(|part| part.to.saturating_add(keep) > *now);
+    long.sort_by_key(|part| part.from);
+    let until = |part: &&Part| format!("raw_data.{} until {}", part.name, shown(part.to.saturating_add(keep)));
+    let mut named: Vec<String> = long.iter().take(NAMED).map(until).collect();
+    if let Some(last) = long.last().filter(|_| long.len() > NAMED) {
+        named.push(format!("and {} more, the last {}", long.len() - NAMED, until(last)));
+    }
+    (!named.is_empty()).then(|| {
+        format!(
+            "partitions of an earlier, longer keep_raw hold their readings together for longer: {}",
+            named.join(", ")
+        )
+    })
 }
 
 fn make(standing: &Standing, plan: &mut Plan) {
@@ -125,7 +192,7 @@ fn make(standing: &Standing, plan: &mut Plan) {
                  the default partition; attach it, rename it, or drop it"
             ));
         } else {
-            plan.make.push(Part { name, from: at, to, ours: true });
+            plan.make.push(Part { name, from: at, to, ours: true, empty: true });
         }
         at = to;
     }
@@ -168,6 +235,17 @@ fn reach_back(standing: &Standing) -> i64 {
     at
 }
 
+/// The first time ahead that no partition takes although one after it does, and that begins before partitions are made up to.
+pub(super) fn hole(standing: &Standing) -> Option<(i64, i64)> {
+    let Standing { now, parts, keep, .. } = standing;
+    let mut at = *now;
+    while let Some(part) = parts.iter().find(|part| part.from <= at && at < part.to) {
+        at = part.to;
+    }
+    let next = parts.iter().filter(|part| part.from > at && part.from < part.to).map(|part| part.from).min()?;
+    (at < now.saturating_add(ahead(*keep))).then_some((at, next))
+}
+
 fn agree(standing: &Standing) -> bool {
     standing.now.abs_diff(standing.here) <= AGREE.unsigned_abs()
 }
@@ -204,196 +282,4 @@ fn ceil(at: i64, span: i64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const NOW: i64 = 1_795_791_600;
-
-    fn at(now: i64, keep: Option<i64>) -> Standing {
-        Standing { now, here: now, keep, ..Standing::default() }
-    }
-
-    fn apply(standing: &mut Standing, plan: Plan) {
-        for part in plan.drop {
-            standing.names.remove(&part.name);
-            standing.parts.retain(|held| *held != part);
-        }
-        for part in plan.make {
-            assert!(standing.names.insert(part.name.clone()), "{part:?} has a name that is taken");
-            standing.parts.push(part);
-        }
-    }
-
-    fn is_covered(standing: &Standing, at: i64) -> bool {
-        standing.parts.iter().any(|part| part.from <= at && at < part.to)
-    }
-
-    fn are_apart(parts: &[Part]) -> bool {
-        let mut parts: Vec<_> = parts.iter().map(|part| (part.from, part.to)).collect();
-        parts.sort_unstable();
-        parts.iter().all(|(from, to)| from < to) && parts.windows(2).all(|pair| pair[0].1 <= pair[1].0)
-    }
-
-    #[test]
-    fn a_span_follows_from_what_is_kept() {
-        let days = |days: i64| span(Some(days * DAY));
-        assert_eq!((span(Some(HOUR)), span(Some(30 * HOUR)), span(Some(31 * HOUR))), (HOUR, HOUR, 2 * HOUR));
-        assert_eq!(
-            (days(7), days(30), days(90), days(900), days(36_600)),
-            (6 * HOUR, DAY, 3 * DAY, 30 * DAY, 30 * DAY)
-        );
-        assert_eq!((span(None), ahead(None), ahead(Some(HOUR))), (30 * DAY, 60 * DAY, 6 * HOUR));
-    }
-
-    #[test]
-    fn an_empty_table_gets_what_covers_now_and_is_ahead() {
-        let made = plan(&at(NOW, Some(30 * DAY))).make;
-        let names: Vec<_> = made.iter().map(|part| part.name.as_str()).collect();
-        assert_eq!(names, ["raw_20261127", "raw_20261128", "raw_20261129"]);
-        assert_eq!(shown(made[0].from), "2026-11-27 00:00:00+00");
-        let hours = plan(&at(NOW, Some(HOUR))).make;
-        assert_eq!((hours.len(), hours[0].name.as_str()), (6, "raw_2026112715"));
-    }
-
-    #[test]
-    fn rows_in_the_default_partition_are_left_behind() {
-        let strays = Standing { strays: true, ..at(NOW + 60, Some(30 * DAY)) };
-        let made = plan(&strays).make;
-        assert_eq!((made[0].from, made[0].name.as_str()), (NOW + 2 * HOUR, "raw_2026112717"));
-        assert_eq!(made[0].to % DAY, 0);
-    }
-
-    #[test]
-    fn a_name_that_is_taken_is_told_and_the_rest_is_made() {
-        let mut standing = at(NOW, Some(30 * DAY));
-        standing.names.insert("raw_20261128".to_owned());
-        let Plan { make, notices, .. } = plan(&standing);
-        assert_eq!(make.len(), 2);
-        assert!(notices.len() == 1 && notices[0].contains("raw_data.raw_20261128"), "{notices:?}");
-    }
-
-    #[test]
-    fn a_clock_that_jumps_loses_nothing() {
-        let mut standing = at(NOW, Some(DAY));
-        let made = plan(&standing);
-        apply(&mut standing, made);
-        standing.now += 4000 * DAY;
-        let ahead = plan(&standing);
-        assert!(ahead.drop.is_empty() && ahead.notices[0].contains("no old readings are dropped"), "{ahead:?}");
-        assert!(!ahead.make.is_empty());
-        standing.now = 0;
-        let behind = plan(&standing);
-        assert!(behind.make.is_empty() && behind.notices[0].contains("hours behind"), "{behind:?}");
-        // Made while the server's clock was wrong, and it is right by now.
-        standing.here = 0;
-        assert!(!plan(&standing).make.is_empty());
-    }
-
-    #[test]
-    fn a_clock_that_server_and_sink_share_may_jump_too() {
-        let mut standing = at(NOW, Some(30 * DAY));
-        let run = |standing: &mut Standing, days: i64| {
-            let mut dropped = 0;
-            for _ in 0..days * 24 {
-                standing.now += HOUR;
-                standing.here = standing.now;
-                let made = plan(standing);
-                dropped += made.drop.len();
-                apply(standing, made);
-            }
-            dropped
-        };
-        assert_eq!(run(&mut standing, 20), 0);
-        standing.now += 4000 * DAY;
-        standing.here = standing.now;
-        let jumped = plan(&standing);
-        assert!(jumped.drop.is_empty() && jumped.notices[0].contains("for 72 hours in a row"), "{jumped:?}");
-        // Somebody notices within two days and sets it right.
-        let mut righted = standing.clone();
-        assert_eq!(run(&mut righted, 2), 0);
-        righted.now -= 4000 * DAY;
-        righted.here = righted.now;
-        assert_eq!(run(&mut righted, 5), 0);
-        assert_eq!(run(&mut righted, 10), 7, "those that are older than what is kept");
-        // Or it is right at last.
-        assert!(run(&mut standing, 4) >= 20);
-    }
-
-    prop_compose! {
-        fn foreign()(from in -40_i64..80, hours in 1_i64..40, off in prop::sample::select(vec![0, 0, 0, 1234])) -> (i64, i64) {
-            (NOW + from * HOUR + off, NOW + (from + hours) * HOUR + off)
-        }
-    }
-
-    fn keeps() -> impl Strategy<Value = Option<i64>> {
-        prop::option::of(HOUR..2000 * DAY)
-    }
-
-    proptest! {
-        /// Among whatever partitions somebody made, ours lie apart from them and leave less than an hour at an edge.
-        #[test]
-        fn what_no_partition_covers_is_made_once(
-            held in prop::collection::vec(foreign(), 0..6), keep in keeps(), now in NOW..NOW + DAY, strays: bool
-        ) {
-            let mut standing = Standing { strays, ..at(now, keep) };
-            for (place, (from, to)) in held.into_iter().enumerate() {
-                let part = Part { name: format!("mine_{place}"), from, to, ours: false };
-                let apart = [standing.parts.as_slice(), std::slice::from_ref(&part)].concat();
-                if are_apart(&apart) {
-                    standing.parts.push(part);
-                }
-            }
-            let made = plan(&standing);
-            prop_assert!(made.drop.is_empty());
-            prop_assert!(made.make.iter().all(|part| part.from % HOUR == 0 && part.to % HOUR == 0));
-            prop_assert!(!strays || made.make.iter().all(|part| part.from >= now + HOUR));
-            apply(&mut standing, made);
-            prop_assert!(are_apart(&standing.parts), "{:?}", standing.parts);
-            let edges: Vec<i64> = standing.parts.iter().flat_map(|part| [part.from, part.to]).collect();
-            let begin = if strays { now + 2 * HOUR } else { now };
-            for moment in (begin..now + ahead(keep)).step_by(600) {
-                let at_edge = edges.iter().any(|edge| edge % HOUR != 0 && edge.abs_diff(moment) < HOUR as u64);
-                prop_assert!(is_covered(&standing, moment) || at_edge, "{} of {standing:?}", shown(moment));
-            }
-            prop_assert_eq!(plan(&standing), Plan::default());
-        }
-
-        /// However the server's clock goes, nothing younger than what is kept is dropped, and nobody's but ours.
-        #[test]
-        fn only_what_is_older_is_dropped(
-            keep in HOUR..60 * DAY, steps in prop::collection::vec((0_i64..3 * DAY, -100 * DAY..100 * DAY, any::<bool>()), 1..80)
-        ) {
-            let mut standing = at(NOW, Some(keep));
-            standing.parts.push(Part { name: "mine".to_owned(), from: i64::MIN, to: NOW - 90 * DAY, ours: false });
-            for (passed, off, jumps) in steps {
-                standing.here += passed;
-                standing.now = standing.here + if jumps { off } else { 0 };
-                let made = plan(&standing);
-                for part in &made.drop {
-                    prop_assert!(part.ours && part.to <= standing.here + HOUR - keep, "{part:?}");
-                }
-                apply(&mut standing, made);
-                prop_assert!(are_apart(&standing.parts));
-                if !jumps {
-                    prop_assert!(is_covered(&standing, standing.now) || standing.parts.iter().any(|part| part.from > standing.now));
-                }
-            }
-        }
-
-        /// A sink that runs has a bounded number of partitions, and one for every moment.
-        #[test]
-        fn few_are_alive(keep in HOUR..840 * DAY) {
-            let mut standing = at(NOW, Some(keep));
-            for _ in 0..400 {
-                let made = plan(&standing);
-                apply(&mut standing, made);
-                prop_assert!(is_covered(&standing, standing.now));
-                prop_assert!(standing.parts.len() <= 38, "{}", standing.parts.len());
-                standing.now += span(Some(keep)) / 2 + 17;
-                standing.here = standing.now;
-            }
-        }
-    }
-}
+mod tests;
