@@ -10,7 +10,7 @@ mod together;
 
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -145,6 +145,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("summary", live.log(shutdown.clone()));
     }
     tasks.join(shutdown).await
+}
+
+/// Refuses the file that `up` would refuse.
+pub(crate) fn check_file(file: &Path) -> Result<(), ConfigError> {
+    let file = ConfigFile::named(file)?;
+    let agent = file.read::<AgentConfig>("agent", Some("agent"), NoFlags {})?;
+    let relay = file.read::<RelayConfig>("relay", Some("relay"), NoFlags {})?;
+    let sink = file.read::<SinkConfig>("sink", Some("sink"), NoFlags {})?;
+    check(&agent, &relay, &sink)
 }
 
 /// Refuses configurations that do not go together. Pure.
