@@ -151,6 +151,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     tasks.join(shutdown).await
 }
 
+/// Refuses the file that `up` would refuse.
+pub(crate) fn check_file(file: &Path) -> Result<(), ConfigError> {
+    let file = ConfigFile::named(file)?;
+    let agent = file.read::<AgentConfig>("agent", Some("agent"), NoFlags {})?;
+    let relay = file.read::<RelayConfig>("relay", Some("relay"), NoFlags {})?;
+    let sink = file.read::<SinkConfig>("sink", Some("sink"), NoFlags {})?;
+    check(&agent, &relay, &sink)
+}
+
 /// Refuses configurations that do not go together. Pure.
 pub(crate) fn check(
     agent: &Loaded<AgentConfig>,

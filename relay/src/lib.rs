@@ -69,6 +69,7 @@ mod throttle;
 pub use config::{BrokerConfig, CommitConfig, RelayConfig};
 #[cfg(feature = "kafka")]
 pub use config::{Compatibility, SchemaRegistryConfig};
+pub use metrics::describe;
 pub use status::RelayStatus;
 
 use agents::{Agents, Measures};

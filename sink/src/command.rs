@@ -39,6 +39,20 @@ pub struct Args {
     task: Option<Task>,
 }
 
+/// The command line of `gaitway-sink`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "gaitway-sink", version, about)]
+pub struct Cli {
+    /// What is asked for.
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    gaitway_service::completions::command::<Cli>()
+}
+
 /// What is done instead of running a sink.
 #[derive(Debug, clap::Subcommand)]
 enum Task {

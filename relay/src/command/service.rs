@@ -38,6 +38,20 @@ pub struct Args {
     task: Option<Task>,
 }
 
+/// The command line of `gaitway-relay`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "gaitway-relay", version, about)]
+pub struct Cli {
+    /// What is asked for.
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    gaitway_service::completions::command::<Cli>()
+}
+
 /// What is done instead of running a relay.
 #[derive(Debug, clap::Subcommand)]
 enum Task {
