@@ -14,6 +14,12 @@ const SET: [(&str, &str, &str); 3] = [
     ("sink", "sqlite.path", "\"/var/lib/gaitway-sink/warehouse.db\""),
 ];
 
+/// What stands above the tables of `up`'s file.
+pub const UP_DATA_DIR: (&str, &str) = (
+    "data_dir",
+    "Where everything is kept: the agent's folder, the relay's, and warehouse.db. Commands that look find it here.",
+);
+
 /// What `up` decides itself, and refuses: keys, and tables with all that is in them.
 pub const UP_DECIDES: [(&str, &str); 7] = [
     ("agent", "data_dir"),
@@ -94,6 +100,12 @@ pub fn write(sources: &Sources, name: &'static str) -> anyhow::Result<Conffile> 
                 name is commented out too is taken up by taking the `# ` of its name away as well. What is not set here may \
                 be set by an environment variable; a flag wins over both.";
     say(&mut lines, rule);
+    if name == "up" {
+        lines.push(Line::Said(String::new()));
+        say(&mut lines, UP_DATA_DIR.1);
+        let line = format!("{} = \"/var/lib/gaitway\"", UP_DATA_DIR.0);
+        lines.push(Line::Key(UP_DATA_DIR.0.to_owned(), line, false));
+    }
     let services = SERVICES.into_iter().map(|(service, _)| service).filter(|service| name == "up" || *service == name);
     for service in services {
         for table in keys::tables(sources, service)? {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::WRITE;
-use crate::conffile::UP_DECIDES;
+use crate::conffile::{UP_DATA_DIR, UP_DECIDES};
 use crate::keys::{self, Key, SERVICES};
 use crate::source::Sources;
 
@@ -70,10 +70,13 @@ fn up(out: &mut String) -> anyhow::Result<()> {
          `gaitway up` reads one file, `--config FILE` or else `/etc/gaitway/up.toml`, with the tables `[agent]`, `[relay]` and \
          `[sink]`. Each holds what is above: `spool.max_bytes` of the agent is `max_bytes` in `[agent.spool]`. Variables are \
          spelled as those of the service.\n\n\
-         - `up` decides these itself, and refuses them: {}. Where everything is kept says `--data-dir`.\n\
+         - Above the tables may stand `{}`, a path, by default `gaitway-data`. {} The flag is `--data-dir`.\n\
+         - `up` decides these itself, and refuses them: {}.\n\
          - `sink.kafka`, `sink.group`, `sink.batch`, `sink.admin` and `relay.schema_registry.url` need `relay.kafka`, or \
          `--kafka`. The sink takes the Kafka of the relay unless `sink.kafka` says otherwise.\n\
          - `--http` sets `agent.http`, `--mqtt` sets `relay.mqtt`, `--kafka` sets `relay.kafka.brokers`.\n",
+        UP_DATA_DIR.0,
+        UP_DATA_DIR.1,
         decided.join(", ")
     )?;
     Ok(())

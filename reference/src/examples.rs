@@ -1,10 +1,11 @@
 //! What keys without a default could be, and which keys stand beside each other.
 
-const EXAMPLES: [(&str, &str, &str); 48] = [
+const EXAMPLES: [(&str, &str, &str); 49] = [
     ("agent", "https.certificate_file", "\"/etc/gaitway/https.pem\""),
     ("agent", "https.key_file", "\"/etc/gaitway/https.key\""),
     ("agent", "push_host", "\"pi.example.org\""),
     ("agent", "agent_id", "\"living-room\""),
+    ("agent", "control", "\"/run/gaitway/agent.sock\""),
     ("agent", "relay.address", "\"mqtts://relay.example.org:8883\""),
     ("agent", "relay.broker.ca_file", "\"/etc/gaitway/broker-ca.pem\""),
     ("agent", "relay.broker.certificate_file", "\"/etc/gaitway/agent.pem\""),
