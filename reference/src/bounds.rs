@@ -16,7 +16,7 @@ pub(crate) fn of(service: &'static str, path: &str, ty: &Type, with: Option<&str
         (Some("duration"), _) => &["\"0s\"", "\"1ns\"", "\"1000000d\""],
         (Some("bytes"), _) => &["0", "9000000000000000000"],
         (Some("percent"), _) => &["91", "-1"],
-        (_, "usize" | "u64" | "u32" | "i32") => &["-1", "0", "2000000000"],
+        (_, "usize" | "u64" | "u32" | "i32") => &["0", "2000000000", "-1"],
         (_, "f64") => &["0.0", "-1.0", "1e300"],
         _ => return Ok(None),
     };
@@ -27,11 +27,19 @@ pub(crate) fn of(service: &'static str, path: &str, ty: &Type, with: Option<&str
             _ => refusal::<SinkConfig>(service, path, value)?,
         };
         // A number's own type speaks of itself: that is no bound of ours.
-        if let Some(range) = said.as_deref().and_then(range).filter(|range| !range.contains("21474836")) {
-            return Ok(Some(range.to_owned()));
+        let of_its_type = [i32::MAX.to_string(), u64::MAX.to_string()];
+        let range = said.as_deref().and_then(range).map(plain);
+        if let Some(range) = range.filter(|range| !of_its_type.iter().any(|most| range.ends_with(most))) {
+            return Ok(Some(range));
         }
     }
     Ok(None)
+}
+
+/// Whole numbers without a fraction.
+fn plain(range: &str) -> String {
+    let words = range.split(' ').map(|word| word.strip_suffix(".0").unwrap_or(word));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// `from 1 to 90`, of a sentence that ends with it.

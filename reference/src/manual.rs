@@ -116,7 +116,7 @@ fn notes(command: &Command, name: &str, below: &[&Command]) -> Roff {
         roff.control("TP", []).text([bold(variables.join(", "))]).text([roman(each)]);
     }
     roff.control("SH", ["EXIT STATUS"]);
-    for (status, meaning) in statuses(command, first) {
+    for (status, meaning) in statuses(command, name) {
         roff.control("TP", []).text([bold(status)]).text([roman(meaning)]);
     }
     let mut others: Vec<String> = below.iter().map(|below| format!("{name}-{}(1)", below.get_name())).collect();
@@ -133,16 +133,26 @@ fn notes(command: &Command, name: &str, below: &[&Command]) -> Roff {
     roff
 }
 
-fn statuses(command: &Command, first: Option<&str>) -> Vec<(String, &'static str)> {
-    let mut all = vec![
-        ("0".to_owned(), "It is done, or a service was asked to end."),
-        ("1".to_owned(), "It failed; what happened and what to do stands on standard error."),
-        ("2".to_owned(), "The command line makes no sense."),
-    ];
-    let runs_relay = matches!(first, Some("relay" | "up")) && command.get_subcommands().next().is_some_and(|_| true);
-    if runs_relay {
-        let meaning = "Another relay owns the ledger: this one must not be started again beside it.";
-        all.push((gaitway_relay::EXIT_FENCED.to_string(), meaning));
+fn statuses(command: &Command, name: &str) -> Vec<(String, &'static str)> {
+    let mut all = vec![("0".to_owned(), "It is done, or a service was asked to end.")];
+    let failed = "It failed; what happened and what to do stands on standard error.";
+    let unreadable = "The configuration cannot be read, or the command line makes no sense.";
+    let unasked = "Not every place could be asked, or the command line makes no sense.";
+    let nonsense = "The command line makes no sense.";
+    let (one, two) = match (name, command.get_name()) {
+        (_, "doctor") => ("Something is wrong: what and what to do stands in the answer.", unreadable),
+        ("gaitway-audit", _) => ("Something is missing or there twice: the answer says what.", unasked),
+        ("gaitway-forget" | "gaitway-reclassify", _) => (failed, unasked),
+        _ => (failed, nonsense),
+    };
+    all.push(("1".to_owned(), one));
+    all.push(("2".to_owned(), two));
+    if matches!(name, "gaitway-up" | "gaitway-relay") {
+        let fenced = "Another relay owns the ledger: this one must not be started again beside it.";
+        all.push((gaitway_relay::EXIT_FENCED.to_string(), fenced));
+    }
+    if name == "gaitway-replay" {
+        all.push(("130".to_owned(), "It was interrupted by Ctrl-C."));
     }
     all
 }

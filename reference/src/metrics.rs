@@ -10,15 +10,16 @@ use crate::WRITE;
 use crate::source;
 
 /// Where the words of a label stand that no registry holds before something happens: metric, label, file, function.
-const WORDS: [(&str, &str, &str, &str); 9] = [
+const WORDS: [(&str, &str, &str, &str); 10] = [
     ("gaitway_agent_certificate_expiry_timestamp_seconds", "certificate", "agent/src/metrics/now.rs", "certificates"),
     ("gaitway_relay_closed_connections_total", "reason", "relay/src/listener/connection.rs", "label"),
     ("gaitway_relay_closed_connections_total", "reason", "relay/src/listener/enrol.rs", "label"),
     ("gaitway_relay_closed_connections_total", "reason", "relay/src/listener/tls.rs", "label"),
-    ("gaitway_relay_closed_connections_total", "reason", "relay/src/broker/queues.rs", "label"),
+    ("gaitway_relay_closed_connections_total", "reason", "relay/src/broker/queues.rs", "Cut::label"),
     ("gaitway_relay_closed_connections_total", "reason", "relay/src/listener.rs", "count_closed"),
     ("gaitway_relay_closed_connections_total", "reason", "relay/src/intake.rs", "count_closed"),
-    ("gaitway_relay_broker_dropped_publishes_total", "reason", "relay/src/broker/queues.rs", "label"),
+    ("gaitway_relay_broker_dropped_publishes_total", "reason", "relay/src/broker.rs", "whose"),
+    ("gaitway_relay_broker_dropped_publishes_total", "reason", "relay/src/broker/queues.rs", "Why::label"),
     ("gaitway_sink_dead_letters_total", "reason", "sink/src/consume/taken.rs", "kind"),
 ];
 

@@ -87,17 +87,20 @@ impl Sources {
     }
 }
 
-/// The words that the functions called `name` in `file` give, or that its constants or calls of that name hold.
+/// The words that the functions called `name` in `file` give, of all types or as `Type::name` of one; or that are handed to methods
+/// of that name.
 pub(crate) fn words(file: &str, name: &str) -> anyhow::Result<Vec<String>> {
     let path = root().join(file);
     let parsed = parse(&path)?;
-    let mut words = Words { name, is_inside: false, found: Vec::new() };
+    let (of, name) = name.rsplit_once("::").map_or((None, name), |(of, name)| (Some(of), name));
+    let mut words = Words { of, name, is_inside: false, found: Vec::new() };
     words.visit_file(&parsed);
     ensure!(!words.found.is_empty(), "{file} has nothing called {name} that gives words");
     Ok(words.found)
 }
 
 struct Words<'a> {
+    of: Option<&'a str>,
     name: &'a str,
     is_inside: bool,
     found: Vec<String>,
@@ -113,6 +116,12 @@ impl Words<'_> {
 }
 
 impl<'ast> Visit<'ast> for Words<'_> {
+    fn visit_item_impl(&mut self, all: &'ast syn::ItemImpl) {
+        if self.of.is_none_or(|of| crate::keys::name(&all.self_ty) == of) {
+            visit::visit_item_impl(self, all);
+        }
+    }
+
     fn visit_impl_item_fn(&mut self, function: &'ast ImplItemFn) {
         let is_it = function.sig.ident == self.name;
         self.inside(is_it, |words| visit::visit_impl_item_fn(words, function));
