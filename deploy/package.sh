@@ -36,6 +36,12 @@ mkdir -p "$stage" "$out"
 cargo run --quiet --locked -p gaitway-reference -- man "$stage/man"
 cargo run --quiet --locked -p gaitway-reference -- completions "$stage/completions"
 gzip --best --no-name "$stage"/man/*
+# A page is in one package, for all but gaitway and gaitway-agent may be on one machine.
+for name in gaitway-agent gaitway-relay gaitway-sink gaitway; do
+    mkdir "$stage/man/$name"
+    mv "$stage"/man/"$name"*.1.gz "$stage/man/$name/"
+done
+cp "$stage"/man/gaitway-agent/* "$stage/man/gaitway/"
 
 mapfile -t architectures < <(printf '%s\n' "${wanted[@]#*/}" | sort -u)
 deploy/package/toolchain.sh "${architectures[@]}"

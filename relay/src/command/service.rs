@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use gaitway_service::health::Health;
 use gaitway_service::metrics::Metrics;
-use gaitway_service::{config, logs, signals};
+use gaitway_service::{config, logs, notify, signals};
 use serde::Serialize;
 
 use super::agent::{self, AgentCommand};
@@ -120,7 +120,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let doors = Doors::open(&config)?;
     let name = owner_name().context("the system gives no random numbers")?;
     let ledger = KafkaLedger::new(kafka, name, shutdown.clone());
-    let status = Arc::new(RelayStatus::default());
-    crate::run(config, doors, Box::new(ledger), status, &Health::new(), &Metrics::new(), shutdown).await?;
+    let (status, health, metrics) = (Arc::new(RelayStatus::default()), Health::new(), Metrics::new());
+    let (opened, stop) = (Arc::clone(&status), shutdown.clone());
+    // Kafka may be away for long: what a service manager waits for is that agents can come.
+    let alive = async move {
+        opened.listens().await;
+        notify::ready();
+        notify::watchdog(stop).await
+    };
+    let relay = crate::run(config, doors, Box::new(ledger), status, &health, &metrics, shutdown);
+    tokio::try_join!(relay, alive)?;
     Ok(ExitCode::SUCCESS)
 }
