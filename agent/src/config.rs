@@ -71,13 +71,13 @@ pub struct AgentConfig {
     pub relay: RelayConfig,
     /// How the agent is found in the local network, by mDNS.
     pub mdns: MdnsConfig,
-    /// How much each phone may push; each address, while there is no list of phones. What is more is refused for a
-    /// while, and the phone keeps it.
+    /// How much each phone may push; each address, while there is no list of phones. What is more is refused, and a
+    /// phone does not push it again.
     pub limits: LimitsConfig,
     /// The spool: what was accepted and is not with the relay yet.
     pub spool: SpoolConfig,
-    /// The windows into which a recording is divided, and the activity that each is given. What changes here is for
-    /// sessions that begin after it.
+    /// The windows into which a recording is divided, and the activity that each is given. What is changed here
+    /// holds for windows that begin after the change.
     pub windows: WindowsConfig,
     /// Whoever starts the agent tells people that anybody may push, where that is so: its log need not.
     #[serde(skip)]

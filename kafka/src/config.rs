@@ -27,7 +27,8 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// Names of the topics. Relay and sink must have the same.
     pub topics: Topics,
-    /// What missing topics are created with. Topics that exist are left as they are.
+    /// What missing topics are created with. Topics that exist are left as they are. A sink creates none but that of
+    /// dead letters.
     pub create: Create,
     /// Whether the topics' settings are looked at when the service starts: what may lose records is refused, what is
     /// less safe than it could be is said in the log.

@@ -1,5 +1,7 @@
 //! What a number, size or duration may be: asked of the service's own check, with what is too small and too large.
 
+use std::fmt::Write as _;
+
 use gaitway_agent::config::AgentConfig;
 use gaitway_relay::RelayConfig;
 use gaitway_service::config::{Check, ConfigFile};
@@ -57,7 +59,7 @@ fn refusal<C: DeserializeOwned + Check>(
     let mut text = format!("{path} = {value}\n");
     for other in examples::beside(service, path).iter().filter(|other| **other != path) {
         if let Some(example) = examples::of(service, other) {
-            text.push_str(&format!("{other} = {example}\n"));
+            writeln!(text, "{other} = {example}")?;
         }
     }
     let file = tempfile::NamedTempFile::new()?;

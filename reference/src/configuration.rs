@@ -18,8 +18,12 @@ pub(crate) fn write(sources: &Sources) -> anyhow::Result<String> {
          - A variable is text and becomes what its key wants: a number, `true`, a list such as `2, 8, 20`. An empty one unsets a \
          key that has no default.\n\
          - Changes are taken up when the service is started again.\n\
+         - A file with a secret may be read by nobody but its owner. `\"$CREDENTIALS_DIRECTORY/NAME\"` is the credential NAME that \
+         systemd gives to the service.\n\
+         - `GAITWAY_LOG` is no key: it says how much is logged, as in `debug` or `info,gaitway_relay=debug`; `info` if it is not set.\n\
          - Tables that are marked *optional* mean something by being there.\n\n\
-         `gaitway doctor` reads the files of a machine and says what is wrong in them.\n",
+         `gaitway doctor` reads the files of a machine and says what is wrong in them.\n\n\
+         Services: [agent](#agent), [relay](#relay), [sink](#sink), [all in one process](#up).\n",
     );
     for (service, _) in SERVICES {
         let mut name = service.to_owned();
@@ -35,7 +39,7 @@ pub(crate) fn write(sources: &Sources) -> anyhow::Result<String> {
                 write!(out, "\n### {service}: `[{}]`{optional}\n\n{}\n", table.path, table.doc)?;
             }
             for key in &table.keys {
-                one_key(&mut out, key)?;
+                one_key(&mut out, service, key)?;
             }
         }
     }
@@ -43,17 +47,17 @@ pub(crate) fn write(sources: &Sources) -> anyhow::Result<String> {
     Ok(out)
 }
 
-fn one_key(out: &mut String, key: &Key) -> anyhow::Result<()> {
-    write!(out, "\n#### `{}`\n\n{}\n\n- What: {}\n", key.path, key.doc, key.kind)?;
+fn one_key(out: &mut String, service: &str, key: &Key) -> anyhow::Result<()> {
+    write!(out, "\n#### {service} `{}`\n\n{}\n\n- What: {}\n", key.path, key.doc, key.kind)?;
     for (word, does) in &key.words {
         let does = if does.is_empty() { String::new() } else { format!(": {does}") };
         writeln!(out, "  - `\"{word}\"`{does}")?;
     }
     match (&key.default, key.example) {
-        (Some(default), Some(example)) => write!(out, "- Default: `{default}`; an example: `{example}`\n")?,
-        (Some(default), None) => write!(out, "- Default: `{default}`\n")?,
-        (None, Some(example)) => write!(out, "- Default: not set; an example: `{example}`\n")?,
-        (None, None) => write!(out, "- Default: not set\n")?,
+        (Some(default), Some(example)) => writeln!(out, "- Default: `{default}`; an example: `{example}`")?,
+        (Some(default), None) => writeln!(out, "- Default: `{default}`")?,
+        (None, Some(example)) => writeln!(out, "- Default: not set; an example: `{example}`")?,
+        (None, None) => writeln!(out, "- Default: not set")?,
     }
     writeln!(out, "- Environment: `{}`", key.variable)?;
     if let Some(flag) = key.flag {

@@ -114,12 +114,17 @@ fn notes(command: &Command, name: &str, below: &[&Command]) -> Roff {
         };
         let each = "Every key in capitals, its tables divided by two underscores. They win over the file; flags win over them.";
         roff.control("TP", []).text([bold(variables.join(", "))]).text([roman(each)]);
+        let log = "How much is logged, as in debug or info,gaitway_relay=debug; info if it is not set.";
+        roff.control("TP", []).text([bold("GAITWAY_LOG")]).text([roman(log)]);
     }
     roff.control("SH", ["EXIT STATUS"]);
     for (status, meaning) in statuses(command, name) {
         roff.control("TP", []).text([bold(status)]).text([roman(meaning)]);
     }
-    let mut others: Vec<String> = below.iter().map(|below| format!("{name}-{}(1)", below.get_name())).collect();
+    // Of `completions` there is one page.
+    let has_page = |below: &&&Command| name == "gaitway" || below.get_name() != "completions";
+    let mut others: Vec<String> =
+        below.iter().filter(has_page).map(|below| format!("{name}-{}(1)", below.get_name())).collect();
     if name != "gaitway" {
         let above = name.rsplit_once('-').map_or("gaitway", |(above, _)| above);
         others.insert(0, format!("{above}(1)"));

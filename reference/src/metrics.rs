@@ -32,6 +32,9 @@ const FREE: [(&str, &str); 5] = [
     ("le", ""),
 ];
 
+/// A title, and what registers the metrics below it.
+type Part = (&'static str, fn(&Metrics));
+
 #[derive(Debug, Default)]
 struct Metric {
     help: String,
@@ -51,7 +54,7 @@ pub(crate) fn write() -> anyhow::Result<String> {
          - A gauge is what holds at the moment it is asked for.\n\
          - A histogram `NAME` has the series `NAME_bucket`, `NAME_sum` and `NAME_count`.\n"
     );
-    let parts: [(&str, fn(&Metrics)); 4] = [
+    let parts: [Part; 4] = [
         ("Agent", gaitway_agent::metrics::describe),
         ("Relay", gaitway_relay::describe),
         ("Sink", gaitway_sink::describe),

@@ -1,5 +1,7 @@
 //! What is committed is what the code says, and services take it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
