@@ -200,7 +200,7 @@ def sinks():
     yield lines(
         "Since the last commit",
         "Since a sink's warehouse last committed something. Long is no trouble while nothing comes.",
-        (f"time() - (gaitway_sink_last_commit_seconds{HERE} > 0)", "{{instance}}"),
+        (f"time() - (gaitway_sink_last_commit_timestamp_seconds{HERE} > 0)", "{{instance}}"),
         unit=SECONDS,
         width=8,
     )

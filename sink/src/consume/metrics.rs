@@ -71,7 +71,7 @@ impl SinkMetrics {
         to.register("lag", "Offsets between what is stored and the end of the partition", self.lag.clone());
         to.register("ledger_errors", "Failures of the warehouse", self.ledger_errors.clone());
         let help = "When the warehouse last committed something, since the Unix epoch";
-        to.register_with_unit("last_commit", help, Unit::Seconds, self.committed_at.clone());
+        to.register_with_unit("last_commit_timestamp", help, Unit::Seconds, self.committed_at.clone());
         to.register_with_unit("held", "Records that wait for their submit", Unit::Bytes, self.held.clone());
         to.register_with_unit("prefetched", "Records read ahead from Kafka", Unit::Bytes, self.prefetched.clone());
     }
