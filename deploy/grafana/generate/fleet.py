@@ -193,8 +193,8 @@ def relays():
 def sinks():
     yield lines(
         "Kafka lag",
-        "Offsets between what is stored and the end, by topic.",
-        ("topic:gaitway_sink_lag:sum", "{{topic}}"),
+        "Offsets between what is stored and the end, by topic and job.",
+        ("topic_job:gaitway_sink_lag:sum", "{{topic}} {{job}}"),
         width=8,
     )
     yield lines(
