@@ -189,16 +189,12 @@ impl Agents {
         entries.iter().map(|(agent, entry)| entry.shown(now, agent)).collect()
     }
 
-    /// Those heard last, [`MOST_MEASURED`] at most.
-    fn measured(&self) -> Vec<Measured> {
+    /// The first by id, [`MOST_MEASURED`] at most, so that one that is away keeps its series; and how many more there are.
+    fn measured(&self) -> (Vec<Measured>, usize) {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut agents: Vec<_> = entries.iter().map(|(agent, entry)| Measured::of(agent, entry)).collect();
-        drop(entries);
-        if agents.len() > MOST_MEASURED {
-            agents.select_nth_unstable_by_key(MOST_MEASURED, |agent| std::cmp::Reverse(agent.heard_at));
-            agents.truncate(MOST_MEASURED);
-        }
-        agents
+        let first = entries.iter().take(MOST_MEASURED);
+        let agents = first.map(|(agent, entry)| Measured::of(agent, entry)).collect();
+        (agents, entries.len().saturating_sub(MOST_MEASURED))
     }
 
     fn with(&self, now: i64, agent: &AgentId, change: impl FnOnce(&mut Entry)) {

@@ -193,14 +193,14 @@ def relays():
 def sinks():
     yield lines(
         "Kafka lag",
-        "Offsets between what is stored and the end, by topic.",
-        ("topic:gaitway_sink_lag:sum", "{{topic}}"),
+        "Offsets between what is stored and the end, by topic and job.",
+        ("topic_job:gaitway_sink_lag:sum", "{{topic}} {{job}}"),
         width=8,
     )
     yield lines(
         "Since the last commit",
         "Since a sink's warehouse last committed something. Long is no trouble while nothing comes.",
-        (f"time() - (gaitway_sink_last_commit_seconds{HERE} > 0)", "{{instance}}"),
+        (f"time() - (gaitway_sink_last_commit_timestamp_seconds{HERE} > 0)", "{{instance}}"),
         unit=SECONDS,
         width=8,
     )

@@ -18,7 +18,7 @@ use crate::link::LinkIds;
 pub(super) struct Measured {
     agent: String,
     /// Microseconds since the Unix epoch.
-    pub(super) heard_at: i64,
+    heard_at: i64,
     is_here: bool,
     frames: u64,
     backlog: u64,
@@ -64,16 +64,16 @@ type OfEach = (&'static str, &'static str, Option<Unit>, fn(&Measured) -> i64);
 const GAUGES: [OfEach; 3] = [
     (
         "relay_agent_seen_timestamp",
-        "When an agent was last heard, since the Unix epoch; of the 1,000 heard last",
+        "When an agent was last heard, since the Unix epoch; of the first 1,000 by id",
         Some(Unit::Seconds),
         |agent| agent.heard_at.div_euclid(1_000_000),
     ),
-    ("relay_agent_welcomed", "1 while an agent has a session; of the 1,000 heard last", None, |agent| {
+    ("relay_agent_welcomed", "1 while an agent has a session; of the first 1,000 by id", None, |agent| {
         i64::from(agent.is_here)
     }),
     (
         "relay_agent_backlog_frames",
-        "Frames that an agent said it has and that are not committed; of the 1,000 heard last",
+        "Frames that an agent said it has and that are not committed; of the first 1,000 by id",
         None,
         |agent| i64::try_from(agent.backlog).unwrap_or(i64::MAX),
     ),
@@ -81,7 +81,7 @@ const GAUGES: [OfEach; 3] = [
 
 impl Collector for Measures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
-        let agents = self.0.measured();
+        let (agents, unmeasured) = self.0.measured();
         for (name, help, unit, value) in &GAUGES {
             let kind = ConstGauge::new(0_i64).metric_type();
             let mut of_each = encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
@@ -90,14 +90,16 @@ impl Collector for Measures {
                 gauge.encode(of_each.encode_family(&[("agent", agent.agent.as_str())])?)?;
             }
         }
-        let help = "Frames of an agent committed since it was first heard; of the 1,000 heard last";
+        let help = "Frames of an agent committed since it was first heard; of the first 1,000 by id";
         let kind = ConstCounter::new(0_u64).metric_type();
         let mut of_each = encoder.encode_descriptor("relay_agent_frames", help, None, kind)?;
         for agent in &agents {
             let counter = ConstCounter::new(agent.frames);
             counter.encode(of_each.encode_family(&[("agent", agent.agent.as_str())])?)?;
         }
-        Ok(())
+        let more = ConstGauge::new(i64::try_from(unmeasured).unwrap_or(i64::MAX));
+        let help = "Agents beyond the first 1,000 by id, which have no metrics of their own";
+        more.encode(encoder.encode_descriptor("relay_unmeasured_agents", help, None, more.metric_type())?)
     }
 }
 
@@ -123,16 +125,18 @@ mod tests {
     }
 
     #[test]
-    fn only_those_heard_last_have_numbers() {
+    fn the_first_by_id_have_numbers_however_long_they_are_away() {
         let (agents, metrics, links) = (Arc::new(Agents::default()), Metrics::new(), LinkIds::default());
         Measures::register(&agents, &metrics);
+        assert!(metrics.encode().lines().any(|line| line == "gaitway_relay_unmeasured_agents 0"));
         for number in 0..MOST_MEASURED + 2 {
             let heard_at = i64::try_from(number).unwrap() * 1_000_000;
-            agents.linked(heard_at, &format!("pi-{number}").parse().unwrap(), links.next());
+            agents.linked(heard_at, &format!("pi-{number:04}").parse().unwrap(), links.next());
         }
         let text = metrics.encode();
-        let shown = text.matches("gaitway_relay_agent_welcomed{").count();
-        assert_eq!(shown, MOST_MEASURED);
-        assert!(!text.contains("{agent=\"pi-1\"}") && text.contains("{agent=\"pi-2\"}"));
+        assert_eq!(text.matches("gaitway_relay_agent_welcomed{").count(), MOST_MEASURED);
+        assert!(text.contains("{agent=\"pi-0000\"}") && text.contains("{agent=\"pi-0999\"}"));
+        assert!(!text.contains("{agent=\"pi-1000\"}"));
+        assert!(text.lines().any(|line| line == "gaitway_relay_unmeasured_agents 2"), "{text}");
     }
 }

@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::taken::Refusal;
+
 /// Labels `topic` and `partition`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Of {
@@ -73,13 +75,34 @@ impl SinkMetrics {
             "Records set aside in the topic of dead letters, by reason",
             self.dead_letters.clone(),
         );
+        // A rate sees nothing of the first count of a series that was not there at 0.
+        for kind in Refusal::KINDS {
+            drop(self.dead_letters.get_or_create(&[("reason", kind)]));
+        }
         to.register("partitions_owned", "Partitions that this sink reads or has stopped", self.owned.clone());
         to.register("partitions_stopped", "Partitions that wait for somebody to look", self.stopped.clone());
         to.register("lag", "Offsets between what is stored and the end of the partition", self.lag.clone());
         to.register("ledger_errors", "Failures of the warehouse", self.ledger_errors.clone());
         let help = "When the warehouse last committed something, since the Unix epoch";
-        to.register_with_unit("last_commit", help, Unit::Seconds, self.committed_at.clone());
+        to.register_with_unit("last_commit_timestamp", help, Unit::Seconds, self.committed_at.clone());
         to.register_with_unit("held", "Records that wait for their submit", Unit::Bytes, self.held.clone());
         to.register_with_unit("prefetched", "Records read ahead from Kafka", Unit::Bytes, self.prefetched.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_dead_letters_is_there_at_0() {
+        let metrics = Metrics::new();
+        let _sink = SinkMetrics::register(&metrics);
+        let text = metrics.encode();
+        for why in [Refusal::Unreadable, Refusal::Refused, Refusal::PassedOver] {
+            let line = format!("gaitway_sink_dead_letters_total{{reason=\"{}\"}} 0", why(String::new()).kind());
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        assert_eq!(text.matches("gaitway_sink_dead_letters_total{").count(), Refusal::KINDS.len());
     }
 }

@@ -51,6 +51,9 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// What [`Self::kind`] says.
+    pub(super) const KINDS: [&str; 3] = ["unreadable", "refused", "passed_over"];
+
     /// One word for metrics and headers.
     pub(super) fn kind(&self) -> &'static str {
         match self {
