@@ -1,6 +1,6 @@
-"""Holds compose.yaml against the compose specification's schema and prints it as JSON, with variables put in.
+"""read.py COMPOSE.YAML: holds it against the compose specification's schema and prints it as JSON, with variables put in.
 
-Variables come from .env.example, as it stands beside compose.yaml, and from the environment, which wins.
+Variables come from .env.example, which stands beside ours, and from the environment, which wins.
 """
 
 import json
@@ -51,9 +51,9 @@ def walk(node: object, known: dict[str, str], used: set[str]) -> object:
 
 
 def main() -> None:
-    written = yaml.safe_load((COMPOSE / "compose.yaml").read_text())
+    written = yaml.safe_load(Path(sys.argv[1]).read_text())
     schema = json.loads((HERE / "compose-spec.json").read_text())
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(written)
+    errors = jsonschema.Draft7Validator(schema).iter_errors(written)
     wrong = [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in errors]
     if wrong:
         sys.exit("\n".join(wrong))
