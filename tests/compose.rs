@@ -24,7 +24,7 @@ use std::path::Path;
 use std::process::Command;
 
 use file::{Compose, Service, folder};
-use harness::await_that;
+use harness::{await_that, python};
 use house::House;
 use postgres_server::Reader;
 
@@ -148,6 +148,45 @@ fn assert_image(name: &str, service: &Service) {
             .lines()
             .any(|line| line.starts_with("COPY --from=sources --chown=65532:65532") && line.ends_with(target));
         assert!(source.starts_with('.') || source.starts_with("secrets-") || is_made, "{target} is nobody's: {stage}");
+    }
+}
+
+/// Copies what the file of the context lets through.
+fn context(to: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rules = text("deploy/images/Dockerfile.dockerignore");
+    let taken: Vec<_> = rules.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let files = python::run(
+        Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root),
+    );
+    let is_secret = |file: &str| [".env", ".p8", ".pem"].iter().any(|end| file.ends_with(end));
+    for file in files.lines().filter(|file| root.join(file).is_file() && !is_secret(file)) {
+        if taken.iter().any(|path| Path::new(file).starts_with(path)) {
+            std::fs::create_dir_all(to.join(file).parent().unwrap()).unwrap();
+            std::fs::copy(root.join(file), to.join(file)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_build_of_images_is_given_is_what_cargo_and_the_dockerfile_need() {
+    let dir = tempfile::tempdir().unwrap();
+    context(dir.path());
+    let told = python::run(
+        Command::new(env!("CARGO"))
+            .args(["metadata", "--format-version=1", "--locked", "--offline", "--no-deps"])
+            .current_dir(dir.path()),
+    );
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    for target in told["packages"].as_array().unwrap().iter().flat_map(|package| package["targets"].as_array().unwrap())
+    {
+        let source = target["src_path"].as_str().unwrap();
+        assert!(Path::new(source).is_file(), "{source} is not in the context");
+    }
+    for line in text("deploy/images/Dockerfile").lines() {
+        let Some(copied) = line.strip_prefix("COPY ").filter(|copied| !copied.starts_with("--from")) else { continue };
+        let source = copied.split(' ').next().unwrap();
+        assert!(dir.path().join(source).exists(), "{source} is not in the context");
     }
 }
 

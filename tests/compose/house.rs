@@ -92,6 +92,9 @@ impl<'a> House<'a> {
         command.arg(ours(service).unwrap_or_else(|| panic!("this test does not know {name}")));
         command.args(words.of_all(arguments));
         command.envs(service.environment.iter().map(|(key, value)| (key, words.of(value))));
+        if name == "sink-snowflake" {
+            command.envs(self.account());
+        }
         command
     }
 
@@ -105,23 +108,25 @@ impl<'a> House<'a> {
         assert_done("secrets", &made);
     }
 
-    /// What comes from the user and, for there is no account, where the emulator of Snowflake is.
+    /// There is no account: the emulator of Snowflake is in its place.
     fn sink_into_snowflake(&mut self, service: &Service, words: &Words) {
         assert_eq!(service.secrets, ["sink.p8"]);
         assert_eq!(self.compose.secrets["sink.p8"]["file"], "./snowflake/sink.p8");
-        let ca = self.dir.path().join("ca.pem");
-        self.emulator.write_ca(&ca).unwrap();
+        self.emulator.write_ca(&self.dir.path().join("ca.pem")).unwrap();
         self.emulator.write_key(&self.place.mounted("sink-snowflake", "/run/secrets/sink.p8")).unwrap();
-        let mut command = self.ours("sink-snowflake", words, &service.command);
         assert!(service.environment.keys().eq(["GAITWAY_SINK__SNOWFLAKE__ACCOUNT"]));
-        let given: [(&str, OsString); 4] = [
+        let process = Process::of(self.ours("sink-snowflake", words, &service.command));
+        self.running.insert("sink-snowflake".to_owned(), process);
+    }
+
+    /// What `.env` would say, and where the emulator is.
+    fn account(&self) -> [(&'static str, OsString); 4] {
+        [
             ("GAITWAY_SINK__SNOWFLAKE__ACCOUNT", self.emulator.account().into()),
             ("GAITWAY_SINK__SNOWFLAKE__USER", self.emulator.user().into()),
             ("GAITWAY_SINK__SNOWFLAKE__URL", self.emulator.url().into()),
-            ("GAITWAY_SINK__SNOWFLAKE__CA_FILE", ca.into()),
-        ];
-        command.envs(given);
-        self.running.insert("sink-snowflake".to_owned(), Process::of(command));
+            ("GAITWAY_SINK__SNOWFLAKE__CA_FILE", self.dir.path().join("ca.pem").into()),
+        ]
     }
 
     /// What its healthcheck says.
