@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use file::{Compose, Service, folder};
+use file::{Service, folder};
 use harness::{await_that, python};
 use house::House;
 use postgres_server::Reader;
@@ -42,6 +42,61 @@ const LISTENING: [(&str, u16); 9] = [
     ("postgres", 5432),
     ("prometheus", 9090),
     ("grafana", 3000),
+];
+
+/// Everything that is mounted: whose, what, where.
+const MOUNTED: [(&str, &str, &str); 35] = [
+    ("agent", "./agent.toml", "/etc/gaitway/agent.toml"),
+    ("agent", "agent", "/var/lib/gaitway-agent"),
+    ("connect", "./connect/worker.properties", "/etc/gaitway/worker.properties"),
+    ("connect", "./connect/snowflake.properties", "/etc/gaitway/snowflake.properties"),
+    ("enrol", "./agent.toml", "/etc/gaitway/agent.toml"),
+    ("enrol", "agent", "/var/lib/gaitway-agent"),
+    ("enrol", "invitation", "/var/lib/gaitway-invitation"),
+    ("grafana", "grafana", "/var/lib/grafana"),
+    ("grafana", "secrets-grafana", "/etc/grafana/gaitway"),
+    ("grafana", "../grafana/dashboards", "/etc/grafana/gaitway/dashboards"),
+    (
+        "grafana",
+        "../grafana/provisioning/datasources/postgres.yaml",
+        "/etc/grafana/provisioning/datasources/postgres.yaml",
+    ),
+    (
+        "grafana",
+        "../grafana/provisioning/datasources/prometheus.yaml",
+        "/etc/grafana/provisioning/datasources/prometheus.yaml",
+    ),
+    (
+        "grafana",
+        "../grafana/provisioning/dashboards/postgres.yaml",
+        "/etc/grafana/provisioning/dashboards/postgres.yaml",
+    ),
+    (
+        "grafana",
+        "../grafana/provisioning/dashboards/prometheus.yaml",
+        "/etc/grafana/provisioning/dashboards/prometheus.yaml",
+    ),
+    ("grafana", "../grafana/provisioning/alerting/postgres.yaml", "/etc/grafana/provisioning/alerting/postgres.yaml"),
+    ("invite", "./relay.toml", "/etc/gaitway/relay.toml"),
+    ("invite", "relay", "/var/lib/gaitway-relay"),
+    ("invite", "invitation", "/var/lib/gaitway-invitation"),
+    ("kafka", "kafka", "/var/lib/kafka/data"),
+    ("postgres", "postgres", "/var/lib/postgresql/data"),
+    ("postgres", "secrets-postgres", "/secrets"),
+    ("postgres", "./postgres/init.sh", "/docker-entrypoint-initdb.d/init.sh"),
+    ("postgres", "../postgres/roles.sql", "/etc/gaitway/roles.sql"),
+    ("prometheus", "./prometheus/prometheus.yml", "/etc/prometheus/prometheus.yml"),
+    ("prometheus", "../prometheus/rules", "/etc/prometheus/rules"),
+    ("prometheus", "prometheus", "/prometheus"),
+    ("relay", "./relay.toml", "/etc/gaitway/relay.toml"),
+    ("relay", "relay", "/var/lib/gaitway-relay"),
+    ("secrets", "./secrets.sh", "/usr/local/bin/secrets.sh"),
+    ("secrets", "secrets-postgres", "/secrets/postgres"),
+    ("secrets", "secrets-sink", "/secrets/sink"),
+    ("secrets", "secrets-grafana", "/secrets/grafana"),
+    ("sink", "./sink.toml", "/etc/gaitway/sink.toml"),
+    ("sink", "secrets-sink", "/secrets"),
+    ("sink-snowflake", "./sink-snowflake.toml", "/etc/gaitway/sink-snowflake.toml"),
 ];
 
 fn ours(service: &Service) -> Option<&'static str> {
@@ -121,8 +176,16 @@ fn every_service_is_bounded_has_few_rights_and_is_open_only_where_a_user_needs_i
     // Phones come from elsewhere; Grafana is for this machine.
     assert_eq!(open, BTreeSet::from([("agent", "8000"), ("grafana", "127.0.0.1:3000")]));
     assert!(compose.networks["data"].internal && !compose.services["agent"].networks.contains(&"data".to_owned()));
-    let mounted: BTreeSet<_> = compose.services.values().flat_map(|s| &s.volumes).map(|v| v.ends().0).collect();
-    assert!(compose.volumes.keys().all(|volume| mounted.contains(volume.as_str())), "{mounted:?}");
+    let whose = |(name, service): (&'_ String, &'_ Service)| -> Vec<_> {
+        let volumes = service.volumes.iter().map(file::Volume::ends);
+        volumes.map(|(source, target)| (name.clone(), source.to_owned(), target.to_owned())).collect()
+    };
+    let mounted: Vec<_> = compose.services.iter().flat_map(whose).collect();
+    assert!(
+        mounted.iter().map(|(name, source, target)| (&name[..], &source[..], &target[..])).eq(MOUNTED),
+        "{mounted:?}"
+    );
+    assert!(compose.volumes.keys().all(|volume| MOUNTED.iter().any(|(_, source, _)| source == volume)));
 }
 
 /// The image of ours is built as the Dockerfile says, and has what is run in it, and folders where volumes are mounted.
@@ -225,15 +288,21 @@ fn a_recording_that_a_phone_pushes_to_what_compose_starts_is_in_postgresql_once(
 
     house.assert_prometheus_hears_all();
     house.assert_well();
+    // As README.md lets the first phone in.
+    let added = house.exec("agent", &["phone", "add", "Anna"]);
+    assert!(added.contains(&format!("http://{}:", file::HOST)), "{added}");
     // `docker compose up` once more: passwords and certificate stay, and everything is well.
     house.start_again(&["secrets", "invite", "enrol"]);
     house.assert_well();
 }
 
-/// Everything that compose.yaml puts into the environment of a container of ours is a key of that service.
-fn assert_key(compose: &Compose, name: &str) {
-    for variable in compose.services[name].environment.keys() {
-        let service = ours(&compose.services[name]).unwrap().to_uppercase();
-        assert!(variable.starts_with(&format!("GAITWAY_{service}__")), "{name}: {variable}");
-    }
+/// What compose.yaml puts into the environment of containers of ours.
+fn assert_environment(name: &str, service: &Service) {
+    let known: &[&str] = match name {
+        "agent" => &["GAITWAY_AGENT__PUSH_HOST"],
+        "sink" => &["GAITWAY_SINK__POSTGRES__KEEP_RAW"],
+        "sink-snowflake" => &["GAITWAY_SINK__SNOWFLAKE__ACCOUNT"],
+        _ => &[],
+    };
+    assert!(service.environment.keys().eq(known.iter()), "{name}: {:?}", service.environment);
 }

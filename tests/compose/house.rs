@@ -14,7 +14,7 @@ use crate::harness::{await_that, http};
 use crate::place::{Place, Words};
 use crate::postgres_server::Server;
 use crate::theirs::{self, Prometheus};
-use crate::{LISTENING, assert_key, ours};
+use crate::{LISTENING, assert_environment, ours};
 
 pub(crate) struct House<'a> {
     compose: &'a Compose,
@@ -85,8 +85,8 @@ impl<'a> House<'a> {
 
     /// Our binary with these arguments, in the service's environment.
     fn ours(&self, name: &str, words: &Words, arguments: &[String]) -> Command {
-        assert_key(self.compose, name);
         let service = &self.compose.services[name];
+        assert_environment(name, service);
         assert!(service.entrypoint.is_empty(), "{name}");
         let mut command = Command::new(env!("CARGO_BIN_EXE_gaitway"));
         command.arg(ours(service).unwrap_or_else(|| panic!("this test does not know {name}")));
@@ -150,6 +150,15 @@ impl<'a> House<'a> {
                 self.ours(name, &words, test.split_first().unwrap().1).output().unwrap().status.success()
             }
         }
+    }
+
+    /// As `docker compose exec` does it, beside what runs.
+    pub(crate) fn exec(&self, name: &str, arguments: &[&str]) -> String {
+        let (service, words) = self.service(name);
+        let arguments: Vec<_> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let done = self.ours(name, &words, &[&service.command[..], &arguments].concat()).output().unwrap();
+        assert_done(name, &done);
+        String::from_utf8(done.stdout).unwrap()
     }
 
     pub(crate) fn assert_well(&mut self) {

@@ -22,16 +22,13 @@ impl Words {
         let (mut said, mut rest) = (String::new(), text);
         while !rest.is_empty() {
             let known = self.0.iter().filter(|(theirs, _)| rest.starts_with(theirs.as_str()));
-            match known.max_by_key(|(theirs, _)| theirs.len()) {
-                Some((theirs, ours)) => {
-                    said.push_str(ours);
-                    rest = &rest[theirs.len()..];
-                }
-                None => {
-                    let next = rest.chars().next().unwrap();
-                    said.push(next);
-                    rest = &rest[next.len_utf8()..];
-                }
+            if let Some((theirs, ours)) = known.max_by_key(|(theirs, _)| theirs.len()) {
+                said.push_str(ours);
+                rest = &rest[theirs.len()..];
+            } else {
+                let next = rest.chars().next().unwrap();
+                said.push(next);
+                rest = &rest[next.len_utf8()..];
             }
         }
         said
@@ -97,7 +94,7 @@ impl Place {
         let words = Words(words);
         for (source, target) in mounts {
             if source.starts_with('.') {
-                self.mount(&folder().join(source), &self.mounted(name, target), &words);
+                mount(&folder().join(source), &self.mounted(name, target), &words);
             }
         }
         words
@@ -109,19 +106,20 @@ impl Place {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         path
     }
+}
 
-    fn mount(&self, source: &Path, here: &Path, words: &Words) {
-        if source.is_dir() {
-            let _ = fs::remove_file(here);
-            std::os::unix::fs::symlink(source.canonicalize().unwrap(), here).unwrap();
-        } else if let Ok(text) = fs::read_to_string(source) {
-            fs::write(here, words.of(&text)).unwrap();
-        } else {
-            // What the user brings.
-            let ignored = fs::read_to_string(folder().join(".gitignore")).unwrap();
-            let name = source.strip_prefix(folder()).unwrap().components().as_path().to_str().unwrap().to_owned();
-            assert!(ignored.lines().any(|line| line.trim_end_matches('/') == name), "{name} is not in the repository");
-        }
+/// Puts the file `source` `here`, in our words.
+fn mount(source: &Path, here: &Path, words: &Words) {
+    if source.is_dir() {
+        let _ = fs::remove_file(here);
+        std::os::unix::fs::symlink(source.canonicalize().unwrap(), here).unwrap();
+    } else if let Ok(text) = fs::read_to_string(source) {
+        fs::write(here, words.of(&text)).unwrap();
+    } else {
+        // What the user brings.
+        let ignored = fs::read_to_string(folder().join(".gitignore")).unwrap();
+        let name = source.strip_prefix(folder()).unwrap().components().as_path().to_str().unwrap().to_owned();
+        assert!(ignored.lines().any(|line| line.trim_end_matches('/') == name), "{name} is not in the repository");
     }
 }
 

@@ -28,6 +28,18 @@ const KAFKAS_OWN: [(&str, &str); 10] = [
     ("KAFKA_HEAP_OPTS", "-Xms256m -Xmx512m"),
 ];
 
+/// What it is given as compose has it.
+const KAFKAS_PROPERTIES: [&str; 8] = [
+    "KAFKA_AUTO_CREATE_TOPICS_ENABLE",
+    "KAFKA_MESSAGE_MAX_BYTES",
+    "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR",
+    "KAFKA_REPLICA_FETCH_MAX_BYTES",
+    "KAFKA_SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR",
+    "KAFKA_SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR",
+    "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR",
+    "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR",
+];
+
 /// A broker with the settings that compose gives it.
 pub(crate) fn kafka(service: &Service) -> Broker {
     let mut given = service.environment.clone();
@@ -38,10 +50,11 @@ pub(crate) fn kafka(service: &Service) -> Broker {
     assert_eq!(service.volumes.iter().map(|volume| volume.ends().1).collect::<Vec<_>>(), ["/var/lib/kafka/data"]);
     // As the image makes properties of variables.
     let property = |variable: &str| variable.strip_prefix("KAFKA_").unwrap().to_lowercase().replace('_', ".");
-    let properties: String = given.iter().map(|(name, value)| format!("{}={value}\n", property(name))).collect();
+    assert!(given.keys().eq(KAFKAS_PROPERTIES.iter()), "this test does not know all of {given:?}");
+    let properties: Vec<_> = given.iter().map(|(name, value)| format!("{}={value}\n", property(name))).collect();
     Broker::start_with(|dir| {
         let file = dir.join("compose.properties");
-        fs::write(&file, properties).unwrap();
+        fs::write(&file, properties.concat()).unwrap();
         vec!["--properties".into(), file.into()]
     })
 }
