@@ -214,6 +214,27 @@ fn assert_image(name: &str, service: &Service) {
     }
 }
 
+#[test]
+#[ignore = "needs python"]
+fn hadolint_takes_the_dockerfile_and_the_bake_file_names_its_images() {
+    let dockerfile = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/images/Dockerfile");
+    let hadolint = file::checker().with_file_name("hadolint");
+    python::run(Command::new(&hadolint).arg(&dockerfile));
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = dir.path().join("Dockerfile");
+    std::fs::write(&wrong, "FROM debian\nRUN apt-get install curl\n").unwrap();
+    assert!(!Command::new(&hadolint).arg(&wrong).output().unwrap().status.success(), "it finds nothing anywhere");
+    let bake = text("deploy/images/docker-bake.hcl");
+    let targets: Vec<_> =
+        bake.lines().filter_map(|line| line.trim().strip_prefix("target ")?.split('"').nth(1)).collect();
+    let named: Vec<_> = targets.iter().filter(|target| **target != "common").collect();
+    // Each stands at its head and in its own `target = `.
+    assert_eq!(named.len(), 10, "{targets:?}");
+    for target in named {
+        image(target);
+    }
+}
+
 /// Copies what the file of the context lets through.
 fn context(to: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

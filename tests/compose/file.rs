@@ -132,11 +132,14 @@ impl Volume {
 /// What is set in `.env`.
 pub(crate) const HOST: &str = "pi.example.org";
 
+/// A Python with what the checks need.
+pub(crate) fn checker() -> PathBuf {
+    python("compose-venv", &[folder().join("check/requirements.txt")])
+}
+
 /// What the checker says of the file at `path`.
 pub(crate) fn checked(path: &Path) -> Output {
-    let check = folder().join("check");
-    let python = python("compose-venv", &[check.join("requirements.txt")]);
-    Command::new(python).arg(check.join("read.py")).arg(path).env("GAITWAY_HOST", HOST).output().unwrap()
+    Command::new(checker()).arg(folder().join("check/read.py")).arg(path).env("GAITWAY_HOST", HOST).output().unwrap()
 }
 
 pub(crate) fn read() -> Compose {
