@@ -1,41 +1,38 @@
 //! `gaitway agent`, which is also `gaitway-agent`.
 
-use std::io::{self, IsTerminal as _, Write as _};
-use std::mem;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use gaitway_proto::enrolment::Code;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::health::Health;
+use gaitway_service::healthcheck::{self, Target};
 use gaitway_service::metrics::Metrics;
-use gaitway_service::{config, logs, signals};
-use serde::{Deserialize, Serialize};
+use gaitway_service::{clock, config, logs, signals};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::checkup;
 use crate::config::AgentConfig;
-use crate::control;
 use crate::identity;
 use crate::service::kept_id;
 use crate::status::AgentStatus;
 use crate::uplink::RelayAddress;
 
+mod invitation;
+mod listed;
 mod phone;
 mod place;
 mod reader;
 mod spool;
 
+pub(crate) use listed::{Listed, Said, do_listed};
 use phone::PhoneCommand;
-use place::{Of, Place};
 use reader::ReaderCommand;
 use spool::SpoolCommand;
-
-/// Of a terminal that does not say how large it is: columns.
-const COLUMNS: usize = 80;
 
 /// Takes pushes of phones, classifies them and forwards everything to a relay.
 #[derive(Debug, clap::Args)]
@@ -79,10 +76,17 @@ enum Task {
     /// Get a certificate from a relay, with a code of `gaitway relay agent add`; a running agent takes it up
     Enroll {
         /// HOST:PORT of the relay, as it stands before the code
-        #[arg(value_name = "HOST:PORT", value_parser = RelayAddress::secure)]
-        relay: RelayAddress,
+        #[arg(value_name = "HOST:PORT", value_parser = RelayAddress::secure, required_unless_present = "invitation")]
+        relay: Option<RelayAddress>,
         /// The code; dashes and capitals make no difference
-        code: Zeroizing<String>,
+        #[arg(required_unless_present = "invitation")]
+        code: Option<Zeroizing<String>>,
+        /// A file with both, of `gaitway relay agent add --invitation`
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["relay", "code"])]
+        invitation: Option<PathBuf>,
+        /// Do nothing where there is a certificate of this relay that has not ended
+        #[arg(long)]
+        unless_enrolled: bool,
         /// The agent's folder [default: as configured, else ./gaitway-data/agent]
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
@@ -98,6 +102,8 @@ enum Task {
     Reader(ReaderCommand),
     /// Look at clock, disk, spool, ports, certificates and the way to the relay, and say what is wrong and what to do
     Doctor(checkup::Args),
+    /// Ask the running agent whether data moves: /readyz, for images; ends with 1 if it does not
+    Healthcheck(healthcheck::Args),
 }
 
 /// An address to listen on, as a flag.
@@ -128,18 +134,27 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { config: file, data_dir, http, relay, agent_id, task } = args;
     match task {
         Some(Task::Spool(command)) => return spool::run(command, file.as_deref(), data_dir),
-        Some(Task::Enroll { relay, code, data_dir: told }) => {
+        Some(Task::Enroll { relay, code, invitation, unless_enrolled, data_dir: told }) => {
             let flags = Flags { data_dir: told.or(data_dir), http: None, agent_id: None, relay: None };
             let config = config::load::<AgentConfig>("agent", file.as_deref(), None, flags)?;
-            // Parsed here and not with the flags, whose errors would show it.
-            let code = code.parse::<Code>().context("this is no code of `gaitway relay agent add`")?;
+            let (relay, code) = match invitation {
+                Some(file) => invitation::read(&file)?,
+                None => invitation::given(relay, code)?,
+            };
+            if unless_enrolled && identity::is_enrolled(&code, &config.data_dir, clock::now_micros() / 1_000_000)? {
+                return Ok(ExitCode::SUCCESS);
+            }
             return enroll(&relay, &code, &config.data_dir).await;
         }
-        Some(Task::Phone(command)) => return listed(Listed::Phone(command), file.as_deref(), data_dir),
-        Some(Task::Reader(command)) => return listed(Listed::Reader(command), file.as_deref(), data_dir),
+        Some(Task::Phone(command)) => return listed::run(Listed::Phone(command), file.as_deref(), data_dir),
+        Some(Task::Reader(command)) => return listed::run(Listed::Reader(command), file.as_deref(), data_dir),
         Some(Task::Doctor(args)) => {
             let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
             return checkup::run(args, file.as_deref(), flags).await;
+        }
+        Some(Task::Healthcheck(args)) => {
+            let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
+            return ask_whether_ready(args, file.as_deref(), flags).await;
         }
         None => {}
     }
@@ -155,82 +170,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A command about one of the agent's lists, which a running agent does when it is asked.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Listed {
-    Phone(PhoneCommand),
-    Reader(ReaderCommand),
-}
-
-/// What a command says.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Said {
-    /// On its output.
-    pub(crate) out: String,
-    /// Beside it.
-    pub(crate) notes: String,
-    /// Of the terminal that shows the output, if one does.
-    #[serde(skip)]
-    pub(crate) columns: Option<usize>,
-}
-
-impl Said {
-    /// For this process's own output.
-    fn here() -> Self {
-        let columns = || terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into());
-        Self { columns: io::stdout().is_terminal().then(columns), ..Self::default() }
+async fn ask_whether_ready(args: healthcheck::Args, file: Option<&Path>, flags: Flags) -> anyhow::Result<ExitCode> {
+    if let Some(target) = args.url {
+        return healthcheck::run(&target).await;
     }
-
-    fn show(&self) -> io::Result<()> {
-        let written = io::stdout().write_all(self.out.as_bytes());
-        eprint!("{}", self.notes);
-        written
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct NoFlags {}
-
-/// Has the agent do it that runs as this machine's service, where none was named; else does it to the files of the one that is meant.
-fn listed(mut command: Listed, file: Option<&Path>, of_agent: Option<PathBuf>) -> anyhow::Result<ExitCode> {
-    let configured = config::load_either::<AgentConfig>("agent", file, NoFlags {})?;
-    let told = mem::take(command.of()).data_dir.or(of_agent);
-    let mut said = Said::here();
-    let running = match &told {
-        Some(_) => None,
-        None => control::client::place(&configured, file.is_some()).map(|path| control::client::connect(&path)),
-    };
-    let outcome = match running.transpose()?.flatten() {
-        Some(agent) => control::client::ask(agent, command, &mut said),
-        None => do_listed(command, told.as_deref().unwrap_or(&configured.data_dir), &configured, &mut said),
-    };
-    match said.show() {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => outcome.and(Err(error.into())),
-        _ => outcome.map(|()| ExitCode::SUCCESS),
-    }
-}
-
-/// Does it to the files of the agent of `data_dir`.
-pub(crate) fn do_listed(
-    command: Listed,
-    data_dir: &Path,
-    configured: &AgentConfig,
-    said: &mut Said,
-) -> anyhow::Result<()> {
-    let place = Place::find(data_dir, configured);
-    match command {
-        Listed::Phone(command) => phone::run(command, &place, said),
-        Listed::Reader(command) => reader::run(command, &place, said),
-    }
-}
-
-impl Listed {
-    fn of(&mut self) -> &mut Of {
-        match self {
-            Self::Phone(command) => command.of(),
-            Self::Reader(command) => command.of(),
-        }
+    let config = config::load_either::<AgentConfig>("agent", args.config.as_deref().or(file), flags)?;
+    match config.https.pair() {
+        Some(_) => healthcheck::run_by_connecting(config.http).await,
+        None => healthcheck::run(&Target::ready(config.http)).await,
     }
 }
 

@@ -1,12 +1,13 @@
 //! A relay of its own, which commits to Kafka.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use gaitway_service::health::Health;
+use gaitway_service::healthcheck::{self, Target};
 use gaitway_service::metrics::Metrics;
 use gaitway_service::{config, logs, notify, signals};
 use serde::Serialize;
@@ -73,6 +74,8 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the running relay whether data moves: /readyz, for images; ends with 1 if it does not
+    Healthcheck(healthcheck::Args),
 }
 
 /// The flags in the shape of [`RelayConfig`].
@@ -111,6 +114,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let config = config::load_either::<RelayConfig>("relay", config.or(file).as_deref(), flags)?;
             return agents::run(config, json).await;
         }
+        Some(Task::Healthcheck(args)) => {
+            let config = args.config.as_deref().or(file.as_deref());
+            return ask_whether_ready(args.url, config, flags(data_dir, mqtt, admin, kafka)).await;
+        }
         None => {}
     }
     logs::init();
@@ -131,4 +138,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let relay = crate::run(config, doors, Box::new(ledger), status, &health, &metrics, shutdown);
     tokio::try_join!(relay, alive)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ask_whether_ready(url: Option<Target>, file: Option<&Path>, flags: Flags) -> anyhow::Result<ExitCode> {
+    if let Some(target) = url {
+        return healthcheck::run(&target).await;
+    }
+    let config = config::load_either::<RelayConfig>("relay", file, flags)?;
+    let admin = config.admin.context("relay.admin is not set, so that nobody can ask this relay: set it to IP:PORT")?;
+    healthcheck::run(&Target::ready(admin)).await
 }
