@@ -14,10 +14,8 @@ use gaitway_sink::SinkConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::up::DATA_DIR;
 use crate::warehouse::Warehouse;
-
-/// Where `up` keeps everything if it is not told.
-const DATA_DIR: &str = "gaitway-data";
 
 /// The flags.
 #[derive(Debug, clap::Args)]
@@ -125,7 +123,9 @@ impl Services {
                 sink: of_sink.or_else(|_| sink(None))?,
             }),
             (relay, agent, sink) => {
-                Ok(Self { relay: relay?, agent: agent?, sink: sink?, sink_is_named: file.is_some() })
+                // A folder of `up` that the file names is another where a flag says so.
+                let sink_is_named = file.map(ConfigFile::data_dir).transpose()?.is_some_and(|dir| dir.is_none());
+                Ok(Self { relay: relay?, agent: agent?, sink: sink?, sink_is_named })
             }
         }
     }

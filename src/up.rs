@@ -10,7 +10,7 @@ mod together;
 
 use std::io::IsTerminal as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -33,13 +33,16 @@ use zeroize::Zeroizing;
 
 use live::Live;
 
+/// Where everything is kept if it is not told.
+pub(crate) const DATA_DIR: &str = "gaitway-data";
+
 /// Takes pushes of phones, classifies them and keeps everything in a warehouse on this machine. Its MQTT listener can
 /// serve agents on other machines too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where everything is kept: agent/spool.db and warehouse.db
-    #[arg(long, value_name = "DIR", default_value = "./gaitway-data")]
-    data_dir: PathBuf,
+    /// Where everything is kept: agent/spool.db and warehouse.db [default: as configured, ./gaitway-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Where phones push to [default: 0.0.0.0:8000]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     http: Option<SocketAddr>,
@@ -82,13 +85,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         logs::init();
     }
     let Args { data_dir, http, mqtt, config: file, .. } = &args;
-    let (data_dir, file) = (data_dir.as_path(), file.as_deref());
     let relay_flags = RelayFlags {
         mqtt: *mqtt,
         #[cfg(feature = "kafka")]
         kafka: args.kafka.clone().map(|brokers| gaitway_relay::command::KafkaFlags { brokers }),
     };
-    let file = ConfigFile::find(file, "up")?;
+    let file = ConfigFile::find(file.as_deref(), "up")?;
+    let configured = file.data_dir()?;
+    let data_dir = data_dir.as_deref().or(configured.as_deref()).unwrap_or(Path::new(DATA_DIR));
     let agent = file.read::<AgentConfig>("agent", Some("agent"), AgentFlags { http: *http })?;
     let relay = file.read::<RelayConfig>("relay", Some("relay"), relay_flags)?;
     let sink = file.read::<SinkConfig>("sink", Some("sink"), NoFlags {})?;
@@ -145,6 +149,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         tasks.spawn("summary", live.log(shutdown.clone()));
     }
     tasks.join(shutdown).await
+}
+
+/// Refuses the file that `up` would refuse.
+pub(crate) fn check_file(file: &Path) -> Result<(), ConfigError> {
+    let file = ConfigFile::named(file)?;
+    let agent = file.read::<AgentConfig>("agent", Some("agent"), NoFlags {})?;
+    let relay = file.read::<RelayConfig>("relay", Some("relay"), NoFlags {})?;
+    let sink = file.read::<SinkConfig>("sink", Some("sink"), NoFlags {})?;
+    check(&agent, &relay, &sink)
 }
 
 /// Refuses configurations that do not go together. Pure.

@@ -3,6 +3,7 @@
 
 use std::io::Read as _;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,6 +104,38 @@ fn agent(dir: &Path) -> Process {
 fn why_not_ready(agent: &mut Process) -> Option<String> {
     let ready = agent.agent_push_url().replace("/data", "/readyz");
     http::get(&ready).ok().filter(|(status, _)| *status == 503).map(|(_, why)| why)
+}
+
+#[test]
+fn an_agent_is_let_in_by_a_file_once_however_often_that_is_begun() {
+    let house = House::open();
+    let (file, dir) = (house.path("invitation"), house.path("attic"));
+    let shown = [file.to_str().unwrap(), dir.to_str().unwrap()];
+    let enroll =
+        || gaitway(&["agent", "enroll", "--invitation", shown[0], "--unless-enrolled", "--data-dir", shown[1]]);
+    assert!(refused(&enroll()).contains(&format!("there is no file {}", shown[0])));
+    std::fs::write(&file, "nonsense\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(refused(&enroll()).contains("is no invitation"));
+
+    let invite = || house.agents(&["add", "attic", "--address", &house.relay, "--invitation", shown[0]]);
+    let added = invite();
+    assert_eq!(said(&added), "", "the code is in the file alone");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(said(&enroll()).contains("This agent is attic to the relay"));
+    // A second start of everything: another code, which the agent does not need.
+    said(&invite());
+    assert_eq!(said(&enroll()), "");
+    let mut attic = agent(&dir);
+    let (phone, mut pushed) = (Phone::new(6, 19), Pushed::new());
+    push(&attic.agent_push_url(), &phone, 0..3, &mut pushed);
+    await_that("all is committed", || message_ids(&house.warehouse(), &phone) == (0..3).collect());
+
+    // Another relay's invitation is taken: the certificate of the one before is good for nothing there.
+    let other = House::open();
+    let invited = other.agents(&["add", "attic", "--address", &other.relay, "--invitation", shown[0]]);
+    said(&invited);
+    assert!(said(&enroll()).contains(&format!("to the relay at {}", other.relay)));
 }
 
 #[test]

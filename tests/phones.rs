@@ -141,3 +141,43 @@ fn no_token_is_in_what_a_service_prints_or_keeps() {
         assert!(!text.windows(token.len()).any(|window| window == token.as_bytes()), "{name} holds the token");
     }
 }
+
+#[test]
+fn a_running_agent_is_reached_by_its_socket_without_its_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, socket) = (dir.path().join("up.toml"), dir.path().join("agent.sock"));
+    let data = dir.path().join("data");
+    let (there, folder) = (socket.to_str().unwrap(), data.to_str().unwrap());
+    std::fs::write(&config, format!("data_dir = {folder:?}\n[agent]\ncontrol = {there:?}\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let asked = |args: &[&str]| gaitway(&[&["agent", "--config", config], args].concat());
+    let up = || {
+        let running = Process::start(&["up", "--config", config, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"]);
+        await_that("it listens there", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+        running
+    };
+
+    let running = up();
+    let (ok, said) = asked(&["phone", "add", "anna", "--location-decimals", "2"]);
+    assert!(ok && said.contains("location to 2 decimals") && !said.contains("no agent has run"), "{said}");
+    let url = said.lines().map(str::trim).find(|line| line.starts_with("http://")).unwrap();
+    push(url, &Phone::new(1, 43), 0..5, &mut Pushed::new());
+    let (_, listed) = asked(&["phone", "list"]);
+    assert!(listed.contains("anna") && !listed.contains("has not pushed yet"), "{listed}");
+    let (ok, said) = asked(&["phone", "add", "anna"]);
+    assert!(!ok && said.contains("there is a phone \"anna\""), "{said}");
+    let (ok, said) = asked(&["reader", "add", "ben"]);
+    assert!(ok && said.contains("/enter/"), "{said}");
+    running.kill(&[]);
+
+    assert!(socket.exists(), "what was killed leaves it");
+    let (ok, said) = asked(&["phone", "list"]);
+    assert!(ok && said == listed, "the folder is known all the same: {said}");
+    let (ok, said) = gaitway(&["audit", "--config", config]);
+    assert!(ok && said.contains("adds up: 1 session, 500 readings"), "{said}");
+    let running = up();
+    let (ok, said) = asked(&["phone", "revoke", "anna"]);
+    assert!(ok && said.contains("may not push any more"), "{said}");
+    assert!(running.terminate(Signal::SIGTERM).success());
+    assert!(!socket.exists());
+}

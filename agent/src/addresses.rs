@@ -6,6 +6,7 @@ use std::path::Path;
 use gaitway_service::server::reachable;
 
 use crate::config::AgentConfig;
+use crate::control;
 use crate::mdns::{self, Announced};
 use crate::shell;
 
@@ -80,8 +81,15 @@ pub fn noted(data_dir: &Path) -> Option<Listens> {
     Some(Listens { address: listener.parse().ok()?, is_https: scheme == "https", host })
 }
 
-/// How commands name the agent of `data_dir`: nothing where it is the default one.
-pub fn data_dir_flag(data_dir: &Path) -> String {
+/// How commands name the agent with this configuration: nothing where they find it by themselves.
+pub fn command_flag(config: &AgentConfig) -> String {
+    if control::place(config).is_some_and(|path| path == Path::new(control::STANDARD)) {
+        return String::new();
+    }
+    data_dir_flag(&config.data_dir)
+}
+
+fn data_dir_flag(data_dir: &Path) -> String {
     let absolute = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
     let default = std::path::absolute(AgentConfig::default().data_dir);
     if default.is_ok_and(|default| default == absolute) {

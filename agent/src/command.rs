@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use gaitway_proto::enrolment::Code;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::health::Health;
+use gaitway_service::healthcheck::{self, Target};
 use gaitway_service::metrics::Metrics;
-use gaitway_service::{config, logs, signals};
+use gaitway_service::{clock, config, logs, signals};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -22,11 +22,14 @@ use crate::service::kept_id;
 use crate::status::AgentStatus;
 use crate::uplink::RelayAddress;
 
+mod invitation;
+mod listed;
 mod phone;
 mod place;
 mod reader;
 mod spool;
 
+pub(crate) use listed::{Listed, Said, do_listed};
 use phone::PhoneCommand;
 use reader::ReaderCommand;
 use spool::SpoolCommand;
@@ -53,16 +56,37 @@ pub struct Args {
     task: Option<Task>,
 }
 
+/// The command line of `gaitway-agent`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "gaitway-agent", version, about)]
+pub struct Cli {
+    /// What is asked for.
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    gaitway_service::completions::command::<Cli>()
+}
+
 /// What is done instead of running an agent.
 #[derive(Debug, clap::Subcommand)]
 enum Task {
     /// Get a certificate from a relay, with a code of `gaitway relay agent add`; a running agent takes it up
     Enroll {
         /// HOST:PORT of the relay, as it stands before the code
-        #[arg(value_name = "HOST:PORT", value_parser = RelayAddress::secure)]
-        relay: RelayAddress,
+        #[arg(value_name = "HOST:PORT", value_parser = RelayAddress::secure, required_unless_present = "invitation")]
+        relay: Option<RelayAddress>,
         /// The code; dashes and capitals make no difference
-        code: Zeroizing<String>,
+        #[arg(required_unless_present = "invitation")]
+        code: Option<Zeroizing<String>>,
+        /// A file with both, of `gaitway relay agent add --invitation`
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["relay", "code"])]
+        invitation: Option<PathBuf>,
+        /// Do nothing where there is a certificate of this relay that has not ended
+        #[arg(long)]
+        unless_enrolled: bool,
         /// The agent's folder [default: as configured, else ./gaitway-data/agent]
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
@@ -78,6 +102,8 @@ enum Task {
     Reader(ReaderCommand),
     /// Look at clock, disk, spool, ports, certificates and the way to the relay, and say what is wrong and what to do
     Doctor(checkup::Args),
+    /// Ask the running agent whether data moves: /readyz, for images; ends with 1 if it does not
+    Healthcheck(healthcheck::Args),
 }
 
 /// An address to listen on, as a flag.
@@ -108,22 +134,27 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { config: file, data_dir, http, relay, agent_id, task } = args;
     match task {
         Some(Task::Spool(command)) => return spool::run(command, file.as_deref(), data_dir),
-        Some(Task::Enroll { relay, code, data_dir: told }) => {
+        Some(Task::Enroll { relay, code, invitation, unless_enrolled, data_dir: told }) => {
             let flags = Flags { data_dir: told.or(data_dir), http: None, agent_id: None, relay: None };
             let config = config::load::<AgentConfig>("agent", file.as_deref(), None, flags)?;
-            // Parsed here and not with the flags, whose errors would show it.
-            let code = code.parse::<Code>().context("this is no code of `gaitway relay agent add`")?;
+            let (relay, code) = match invitation {
+                Some(file) => invitation::read(&file)?,
+                None => invitation::given(relay, code)?,
+            };
+            if unless_enrolled && identity::is_enrolled(&code, &config.data_dir, clock::now_micros() / 1_000_000)? {
+                return Ok(ExitCode::SUCCESS);
+            }
             return enroll(&relay, &code, &config.data_dir).await;
         }
-        Some(Task::Phone(command)) => {
-            return phone::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
-        }
-        Some(Task::Reader(command)) => {
-            return reader::run(command, file.as_deref(), data_dir).map(|()| ExitCode::SUCCESS);
-        }
+        Some(Task::Phone(command)) => return listed::run(Listed::Phone(command), file.as_deref(), data_dir),
+        Some(Task::Reader(command)) => return listed::run(Listed::Reader(command), file.as_deref(), data_dir),
         Some(Task::Doctor(args)) => {
             let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
             return checkup::run(args, file.as_deref(), flags).await;
+        }
+        Some(Task::Healthcheck(args)) => {
+            let flags = Flags { data_dir, http, agent_id, relay: relay.map(|address| RelayFlags { address }) };
+            return ask_whether_ready(args, file.as_deref(), flags).await;
         }
         None => {}
     }
@@ -137,6 +168,17 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let status = Arc::new(AgentStatus::default());
     crate::run(config, listener, tls, status, &Health::new(), &Metrics::new(), shutdown).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ask_whether_ready(args: healthcheck::Args, file: Option<&Path>, flags: Flags) -> anyhow::Result<ExitCode> {
+    if let Some(target) = args.url {
+        return healthcheck::run(&target).await;
+    }
+    let config = config::load_either::<AgentConfig>("agent", args.config.as_deref().or(file), flags)?;
+    match config.https.pair() {
+        Some(_) => healthcheck::run_by_connecting(config.http).await,
+        None => healthcheck::run(&Target::ready(config.http)).await,
+    }
 }
 
 async fn enroll(relay: &RelayAddress, code: &Code, dir: &Path) -> anyhow::Result<ExitCode> {

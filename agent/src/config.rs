@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::classify::Threshold;
+use crate::control;
 use crate::identity::Route;
 use crate::mdns;
 use crate::spool::cap::SpoolConfig;
@@ -47,26 +48,36 @@ const _: () = assert!(
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentConfig {
-    /// Where the spool lies.
+    /// The folder of the agent: its spool, the list of phones, its key and certificate. It is made if it is not there,
+    /// and one agent at a time uses it.
     pub data_dir: PathBuf,
-    /// Where phones push to, and where health and metrics are.
+    /// Where phones push to, and where the agent's page, `/healthz`, `/readyz` and `/metrics` are. `0.0.0.0` is every
+    /// address of this machine; on `127.0.0.1` only programs of this machine come in.
     #[serde(with = "gaitway_service::config::address")]
     pub http: SocketAddr,
-    /// HTTPS at that address, instead of HTTP.
+    /// HTTPS at the address of `http`, instead of HTTP. Both keys are set, or neither.
     pub https: HttpsConfig,
-    /// The name or address of this machine in the push URLs that are printed; its addresses in the network if it is not told.
+    /// The name or address of this machine, without a port, in the push URLs that the agent shows. If it is not set,
+    /// its addresses in the network are shown.
     pub push_host: Option<String>,
-    /// The agent's name at the relay; made from the host's name and kept in the spool where it is not told.
+    /// The agent's name at the relay. If it is not set, it is made from the host's name and kept; after `gaitway agent
+    /// enroll` it is the one in the certificate.
     pub agent_id: Option<AgentId>,
-    /// The relay.
+    /// A socket by which `gaitway agent phone` and `gaitway agent reader` reach the agent while it runs; whoever may write to it may let
+    /// phones in. If it is not set: `agent.sock` in the folder that systemd made (`RuntimeDirectory=`), else there is none, and the commands
+    /// change the files in `data_dir` themselves.
+    pub control: Option<PathBuf>,
+    /// The relay that everything goes to.
     pub relay: RelayConfig,
-    /// The agent's name in the local network.
+    /// How the agent is found in the local network, by mDNS.
     pub mdns: MdnsConfig,
-    /// How much each phone may push.
+    /// How much each phone may push; each address, while there is no list of phones. What is more is refused, and a
+    /// phone does not push it again.
     pub limits: LimitsConfig,
-    /// The spool.
+    /// The spool: what was accepted and is not with the relay yet.
     pub spool: SpoolConfig,
-    /// Windows and labels.
+    /// The windows into which a recording is divided, and the activity that each is given. What is changed here
+    /// holds for windows that begin after the change.
     pub windows: WindowsConfig,
     /// Whoever starts the agent tells people that anybody may push, where that is so: its log need not.
     #[serde(skip)]
@@ -77,9 +88,10 @@ pub struct AgentConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpsConfig {
-    /// The certificate in PEM form, then those between it and an authority.
+    /// A file with the certificate in PEM form, then those between it and an authority. It is read again when it
+    /// changes.
     pub certificate_file: Option<PathBuf>,
-    /// Its private key in PEM form, which nobody but the agent may read.
+    /// A file with the certificate's private key in PEM form, which nobody but the agent may read.
     pub key_file: Option<PathBuf>,
 }
 
@@ -87,9 +99,10 @@ pub struct HttpsConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MdnsConfig {
-    /// The agent is found in the local network as `NAME.local`, if it listens on more than loopback.
+    /// Whether the agent is found in the local network as `NAME.local`. It never is while it listens on loopback only.
     pub enabled: bool,
-    /// That name, without `.local`; the agent's id if it is not told. Where it is another's, a number is added.
+    /// That name, without `.local`. If it is not set, it is the agent's id. Where another machine has the name, a
+    /// number is added.
     pub name: Option<String>,
 }
 
@@ -97,12 +110,12 @@ pub struct MdnsConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Pushes a second; a minute's worth at once. The app pushes five times a second at most.
+    /// Pushes a second. A minute's worth may come at once. The app pushes five times a second at most.
     pub pushes_per_second: f64,
-    /// Bytes of JSON a second; a minute's worth at once.
+    /// Bytes of JSON a second. A minute's worth may come at once.
     #[serde(with = "gaitway_service::config::bytes")]
     pub bytes_per_second: u64,
-    /// Sessions that begin in an hour; an hour's worth at once.
+    /// Recordings that may begin in an hour. An hour's worth may begin at once.
     pub sessions_per_hour: f64,
 }
 
@@ -110,10 +123,11 @@ pub struct LimitsConfig {
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelayConfig {
-    /// `mqtts://HOST:PORT`; on this machine `mqtt://HOST:PORT` will do. If it is not set: the relay that the agent has
-    /// enrolled at, or else the one on this machine.
+    /// Where the relay is: `mqtts://HOST:PORT`; on this machine `mqtt://HOST:PORT` will do. If it is not set, it is the
+    /// relay at which the agent has enrolled, or else port 1883 of this machine.
     pub address: Option<RelayAddress>,
-    /// Where that address is a broker's which is not ours: how it lets this agent in.
+    /// How a broker that is not ours lets this agent in, where `address` is such a broker's. Without this table
+    /// `address` is a relay.
     pub broker: Option<Access>,
     /// The word of a relay in the same process.
     #[serde(skip)]
@@ -124,19 +138,22 @@ pub struct RelayConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WindowsConfig {
-    /// Length of a window.
+    /// How long a window is. It must be a multiple of `slide`, and at most an hour.
     #[serde(with = "gaitway_service::config::duration")]
     pub length: Duration,
-    /// From one window's start to the next.
+    /// The time from one window's start to the next.
     #[serde(with = "gaitway_service::config::duration")]
     pub slide: Duration,
-    /// How long a window waits for late readings, in the phone's time.
+    /// How long a window waits for late readings, by the phone's clock. Readings that come later are kept, but count in
+    /// no window.
     #[serde(with = "gaitway_service::config::duration")]
     pub lateness: Duration,
-    /// A session silent for so long has its windows closed.
+    /// A recording that is silent for so long, by the agent's clock, has its windows closed.
     #[serde(with = "gaitway_service::config::duration")]
     pub silence: Duration,
-    /// Mean magnitude in m/s² below which a window is stationary, walking, running; else sprinting.
+    /// Mean magnitudes of acceleration in m/s²: below the first a window is stationary, below the second walking, below
+    /// the third running; else it is sprinting. Each is greater than the last. `gaitway tune` finds them from
+    /// recordings.
     pub thresholds: [f64; 3],
 }
 
@@ -148,6 +165,7 @@ impl Default for AgentConfig {
             https: HttpsConfig::default(),
             push_host: None,
             agent_id: None,
+            control: None,
             relay: RelayConfig::default(),
             mdns: MdnsConfig::default(),
             limits: LimitsConfig::default(),
@@ -204,6 +222,11 @@ impl Check for AgentConfig {
                 "push_host",
                 "must be a host's name or address, without a port, such as pi.example.org",
             ));
+        }
+        if self.control.as_ref().is_some_and(|path| !(1..=control::LONGEST_PATH).contains(&path.as_os_str().len())) {
+            let problem =
+                format!("must be a path of at most {} bytes: sockets have no longer ones", control::LONGEST_PATH);
+            return Err(Wrong::new("control", problem));
         }
         if self.mdns.name.as_ref().is_some_and(|name| !mdns::is_name(name)) {
             let problem =

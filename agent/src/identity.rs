@@ -10,7 +10,7 @@ mod kept;
 mod route;
 mod trust;
 
-pub use ask::{EnrolError, enrol};
+pub use ask::{EnrolError, enrol, is_enrolled};
 pub use keeper::{Keeper, keep};
 pub(crate) use kept::FILE;
 pub use kept::{Identity, IdentityError};

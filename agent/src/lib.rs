@@ -17,6 +17,7 @@ pub mod checkup;
 pub mod classify;
 pub mod command;
 pub mod config;
+mod control;
 pub mod identity;
 pub mod ingest;
 mod kept;

@@ -2,16 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use gaitway_agent::command::{self, Args};
+use gaitway_agent::command::{self, Cli};
 use gaitway_service::{completions, dumps};
-
-#[derive(Debug, Parser)]
-#[command(name = "gaitway-agent", version, about)]
-struct Cli {
-    #[command(flatten)]
-    args: Args,
-}
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {

@@ -1,5 +1,6 @@
 //! What the agent counts, below `gaitway_agent_`.
 
+use gaitway_proto::activity::Activity;
 use gaitway_proto::ledger::Stream;
 use gaitway_service::metrics::Metrics;
 use prometheus_client::metrics::counter::Counter;
@@ -9,9 +10,12 @@ use prometheus_client::registry::Unit;
 
 use crate::ingest::Refusal;
 use crate::status::Waiting;
+use crate::uplink::UplinkMetrics;
 use crate::writer::news::News;
 
 pub(crate) mod now;
+
+use now::Now;
 
 type Label = [(&'static str, &'static str); 1];
 
@@ -43,6 +47,18 @@ pub struct AgentMetrics {
     pub failed_transactions: Counter,
     waiting: Family<Label, Gauge>,
     spool: Gauge,
+}
+
+/// Registers all that an agent tells, for those who describe it: of each metric there is at least one line.
+pub fn describe(metrics: &Metrics) {
+    let (agent, uplink) = (AgentMetrics::default(), UplinkMetrics::default());
+    agent.register(metrics);
+    uplink.register(metrics);
+    for activity in [Activity::Stationary, Activity::Walking, Activity::Running, Activity::Sprinting] {
+        drop(agent.windows.get_or_create(&[("activity", activity.as_str())]));
+    }
+    agent.tell(&News::default(), &Waiting::default());
+    Now::described().register(metrics);
 }
 
 impl AgentMetrics {

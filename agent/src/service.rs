@@ -26,6 +26,7 @@ use crate::addresses::{self, Listens};
 use crate::api::live::Live;
 use crate::api::{self, Api};
 use crate::config::AgentConfig;
+use crate::control;
 use crate::identity::{self, Identity, Route};
 use crate::ingest::http::{self, Door, Quotas};
 use crate::kept::KeptFile;
@@ -90,7 +91,7 @@ pub async fn run(
     let (agent_metrics, uplink_metrics) = (AgentMetrics::default(), UplinkMetrics::default());
     agent_metrics.register(metrics);
     uplink_metrics.register(metrics);
-    let data_dir = config.data_dir.clone();
+    let (data_dir, flag, at_socket) = (config.data_dir.clone(), addresses::command_flag(&config), config.clone());
     let phones = Arc::new(PhonesFile::new(&data_dir));
     let quotas = Quotas::new(&config.limits);
     let (commands, inbox) = mpsc::channel(writer::QUEUE);
@@ -140,7 +141,6 @@ pub async fn run(
     let address = listener.local_addr()?;
     tracing::info!(%address, "taking pushes at /data");
     addresses::note(&data_dir, &Listens { address, is_https: tls.is_some(), host: push_host.clone() });
-    let flag = addresses::data_dir_flag(&data_dir);
     let mut tasks = Tasks::new();
     let stop = shutdown.clone();
     if !is_by_broker {
@@ -156,6 +156,7 @@ pub async fn run(
         mdns::kept::forget(&data_dir);
     }
     tasks.spawn("spool", async move { keeper.run(begun, locked, inbox.into(), stop).await });
+    control::open(&mut tasks, &at_socket, &shutdown);
     let readers = Arc::new(KeptFile::new(&data_dir));
     let lists = (Arc::clone(&phones), Arc::clone(&readers));
     let open = OpenDoor::of(address, &flag);

@@ -25,16 +25,19 @@ pub use properties::{Properties, PropertyFiles};
 pub struct KafkaConfig {
     /// `HOST:PORT` of one or more brokers, divided by commas.
     pub brokers: String,
-    /// Names of topics.
+    /// Names of the topics. Relay and sink must have the same.
     pub topics: Topics,
-    /// What missing topics are created with.
+    /// What missing topics are created with. Topics that exist are left as they are. A sink creates none but that of
+    /// dead letters.
     pub create: Create,
-    /// Whether topics are held against the law at each start; what weakens it is said, what breaks it refused.
+    /// Whether the topics' settings are looked at when the service starts: what may lose records is refused, what is
+    /// less safe than it could be is said in the log.
     pub inspect: bool,
-    /// Properties of librdkafka, as its CONFIGURATION.md names them.
+    /// Properties of librdkafka, as its CONFIGURATION.md names them. Those on which it rests that nothing is lost or
+    /// doubled are refused.
     pub properties: Properties,
-    /// Files that hold values of further properties, such as `sasl.password`; white space around them does not count. They are read for
-    /// each client that is made, and must be nobody else's.
+    /// Files that hold the values of further properties, such as `sasl.password`. White space around a value does not
+    /// count. They are read for each client that is made, and nobody else may read them.
     pub property_files: PropertyFiles,
 }
 
@@ -42,15 +45,16 @@ pub struct KafkaConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Topics {
-    /// Readings.
+    /// The topic of raw readings.
     pub raw: String,
-    /// Classified windows.
+    /// The topic of classified windows.
     pub activity: String,
-    /// Frames that will not come.
+    /// The topic of gaps: frames of which it is known that they will not come.
     pub gaps: String,
-    /// Watermarks; the relay's transactional id is made of it.
+    /// The topic of the relay's watermarks. The relay's transactional id is made of its name: relays that share it
+    /// replace each other.
     pub progress: String,
-    /// Records that the sink cannot read.
+    /// The topic in which the sink sets aside records that it cannot store.
     pub dead_letter: String,
 }
 
@@ -58,13 +62,14 @@ pub struct Topics {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Create {
-    /// Whether missing topics are created at all.
+    /// Whether missing topics are created. If not, whoever runs Kafka must create them.
     pub enabled: bool,
-    /// Partitions of each topic. A device's order holds while their number does.
+    /// Partitions of each new topic of records. The records of a device keep their order while this number does not
+    /// change.
     pub partitions: i32,
-    /// Replicas of each partition; 0 is three, or as many as there are brokers.
+    /// Replicas of each partition. 0 is three, or as many as there are brokers if these are fewer.
     pub replication: i32,
-    /// Settings of the topics of records, such as `retention.ms`.
+    /// Kafka's settings of new topics of records, such as `retention.ms`.
     pub settings: Properties,
 }
 

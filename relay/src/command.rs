@@ -8,7 +8,7 @@ mod agents;
 mod service;
 
 #[cfg(feature = "kafka")]
-pub use service::{Args, KafkaFlags, run};
+pub use service::{Args, Cli, KafkaFlags, command, run};
 
 /// Lets agents in and throws them out.
 #[cfg(not(feature = "kafka"))]

@@ -31,28 +31,36 @@ const _: () = assert!(limits::MAX_PAYLOAD <= LEAST_BUDGET as usize, "the smalles
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RelayConfig {
-    /// Where agents connect: MQTT 3.1.1.
+    /// Where agents connect, by MQTT 3.1.1. On another address than a loopback one they come over TLS, with
+    /// certificates of this relay.
     #[serde(with = "gaitway_service::config::address")]
     pub mqtt: SocketAddr,
-    /// Whether agents come over TLS, with certificates of this relay. If not set: unless `mqtt` is a loopback address.
+    /// Whether agents come over TLS, with certificates of this relay. If it is not set, they do unless `mqtt` is a
+    /// loopback address. `false` is refused on any other.
     pub tls: Option<bool>,
-    /// `HOST:PORT` at which agents reach this relay, for the codes that let them in.
+    /// `HOST:PORT` at which agents reach this relay: `gaitway relay agent add` prints it with its code. If it is not
+    /// set, that is where the relay listens.
     pub public_address: Option<String>,
-    /// Where the relay's authority and the agents' certificates are kept, if they come over TLS.
+    /// The folder of the relay's authority and of what it knows of agents' certificates, where they come over TLS.
+    /// Whoever loses it must enrol every agent again.
     pub data_dir: PathBuf,
-    /// A broker that is not ours, by which agents come in; the relay listens for none then.
+    /// A broker that is not ours, by which agents come in. The relay listens for none itself then: `mqtt`, `tls` and
+    /// `public_address` stay unset.
     pub broker: Option<BrokerConfig>,
-    /// Most agents connected at a time; another is told so and closed.
+    /// Most agents connected at a time. Another is told so and its connection closed.
     pub max_connections: usize,
     /// What goes into one commit.
     pub commit: CommitConfig,
-    /// Where `/healthz`, `/readyz`, `/metrics` and `/agents` are served; nowhere if not set.
+    /// Where `/healthz`, `/readyz`, `/metrics` and `/agents` are served, to anybody who can reach it. If it is not set,
+    /// they are not served.
     #[serde(with = "gaitway_service::config::address")]
     pub admin: Option<SocketAddr>,
-    /// The Kafka that records are committed to; a relay alone takes the one on this machine if it is not set.
+    /// The Kafka that records are committed to. Without this table a relay takes the one on this machine, and `gaitway
+    /// up` commits to its local warehouse.
     #[cfg(feature = "kafka")]
     pub kafka: Option<gaitway_kafka::KafkaConfig>,
-    /// Where the schemas of the records in Kafka are registered.
+    /// A Confluent-compatible registry, where the schemas of the records in Kafka are registered. Without `url` nothing
+    /// is registered.
     #[cfg(feature = "kafka")]
     pub schema_registry: SchemaRegistryConfig,
 }
@@ -61,13 +69,13 @@ pub struct RelayConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CommitConfig {
-    /// Greatest commit, bytes of frames; a larger frame goes alone.
+    /// Most bytes of frames in one commit. A larger frame goes alone.
     #[serde(with = "gaitway_service::config::bytes")]
     pub max_bytes: u64,
-    /// How long a commit may wait to grow.
+    /// How long a commit waits for more frames. `0s` commits what is there.
     #[serde(with = "gaitway_service::config::duration")]
     pub linger: Duration,
-    /// Bytes that all agents together may have under way.
+    /// Bytes that all agents together may have under way: sent and not committed. It bounds the relay's memory.
     #[serde(with = "gaitway_service::config::bytes")]
     pub budget: u64,
 }

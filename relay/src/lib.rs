@@ -69,6 +69,7 @@ mod throttle;
 pub use config::{BrokerConfig, CommitConfig, RelayConfig};
 #[cfg(feature = "kafka")]
 pub use config::{Compatibility, SchemaRegistryConfig};
+pub use metrics::describe;
 pub use status::RelayStatus;
 
 use agents::{Agents, Measures};
@@ -191,6 +192,7 @@ pub async fn run(
         trouble: Trouble::default(),
         patience: intake::Patience::default(),
     };
+    let opened = Arc::clone(&status);
     let context = Arc::new(Context::new(way_in, config.max_connections, counters, status, shutdown.clone()));
 
     let mut tasks = Tasks::new();
@@ -237,6 +239,7 @@ pub async fn run(
     if let Some(address) = address {
         tracing::info!(%address, tls = is_tls, "relay listening for agents");
     }
+    opened.is_open();
     tasks.join(shutdown).await
 }
 

@@ -2,17 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use gaitway_relay::command::{self, Args};
+use gaitway_relay::command::{self, Cli};
 use gaitway_relay::{EXIT_FENCED, Fenced};
 use gaitway_service::{completions, dumps};
-
-#[derive(Debug, Parser)]
-#[command(name = "gaitway-relay", version, about)]
-struct Cli {
-    #[command(flatten)]
-    args: Args,
-}
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {

@@ -7,6 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::agents::Agents;
+
 /// One label, `reason`.
 pub(crate) type Reason = [(&'static str, &'static str); 1];
 
@@ -34,6 +36,14 @@ pub(crate) struct RelayMetrics {
     pub commit_seconds: Histogram,
     pub committed_at: Gauge,
     pub ledger_errors: Counter,
+}
+
+/// Registers all that a relay tells, for those who describe it: of each metric there is at least one line.
+pub fn describe(metrics: &Metrics) {
+    let counters = RelayMetrics::register(metrics);
+    drop(counters.closed.get_or_create(&[("reason", "")]));
+    drop(counters.broker_dropped.get_or_create(&[("reason", "")]));
+    Agents::described(metrics);
 }
 
 impl RelayMetrics {

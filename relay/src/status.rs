@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 /// Counters since the start and the present state; reads are cheap.
 #[derive(Debug, Default)]
 pub struct RelayStatus {
@@ -13,9 +15,20 @@ pub struct RelayStatus {
     windows: AtomicU64,
     waiting: AtomicU64,
     error: Mutex<Option<String>>,
+    listens: watch::Sender<bool>,
 }
 
 impl RelayStatus {
+    /// Waits until agents can come.
+    pub async fn listens(&self) {
+        // The sender lives as long as this.
+        let _ = self.listens.subscribe().wait_for(|listens| *listens).await;
+    }
+
+    pub(crate) fn is_open(&self) {
+        self.listens.send_replace(true);
+    }
+
     /// Connections open.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)

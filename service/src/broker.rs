@@ -21,17 +21,19 @@ use crate::tls::{Pair, Unusable, certificates, tls_error};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
-    /// Certificates in PEM form: who must have signed the broker's.
+    /// A file with certificates in PEM form: one of them must have signed the broker's. It must be set where the broker
+    /// is spoken to over TLS.
     pub ca_file: Option<PathBuf>,
-    /// The client's own certificate in PEM form, then those between it and an authority.
+    /// A file with the client's own certificate in PEM form, then those between it and an authority, for brokers that
+    /// ask for one. `key_file` is set too then.
     pub certificate_file: Option<PathBuf>,
-    /// Its private key in PEM form, which nobody else may read.
+    /// A file with the certificate's private key in PEM form, which nobody else may read.
     pub key_file: Option<PathBuf>,
-    /// The user name; if it is not set, the client id.
+    /// The user name. If it is not set, it is the client id.
     pub username: Option<String>,
-    /// The user's password.
+    /// The user's password. If neither this nor `password_file` is set, none is shown.
     pub password: Option<Secret>,
-    /// A file that holds the password instead.
+    /// A file that holds the password instead of `password`, and that nobody else may read.
     pub password_file: Option<PathBuf>,
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::builder::EnumValueParser;
-use clap::{Arg, Command, Parser};
+use clap::{Arg, Command, CommandFactory, Parser};
 use clap_complete::Shell;
 
 const COMPLETIONS: &str = "completions";
@@ -13,13 +13,18 @@ const SHELL: &str = "shell";
 /// The command line. `Err` is how the process ends where completions were asked for and printed; a command line that
 /// makes no sense ends it at once.
 pub fn parse<C: Parser>() -> Result<C, ExitCode> {
-    let mut command = with_completions(C::command());
+    let mut command = command::<C>();
     let matches = command.clone().get_matches();
     let asked = matches.subcommand_matches(COMPLETIONS).and_then(|matches| matches.get_one::<Shell>(SHELL));
     if let Some(shell) = asked {
         return Err(print(*shell, command));
     }
     C::from_arg_matches(&matches).or_else(|error| error.format(&mut command).exit())
+}
+
+/// Every command of the command line, `completions` too.
+pub fn command<C: CommandFactory>() -> Command {
+    with_completions(C::command())
 }
 
 fn with_completions(command: Command) -> Command {
@@ -42,7 +47,8 @@ fn print(shell: Shell, command: Command) -> ExitCode {
     }
 }
 
-fn script(shell: Shell, mut command: Command) -> String {
+/// What `shell` needs to complete `command`.
+pub fn script(shell: Shell, mut command: Command) -> String {
     let name = command.get_name().to_owned();
     // In a script for bash the commands of a binary with a dash in its name would not be found: so the dash stands
     // where bash is told of the name, at the ends of lines, and nowhere else.

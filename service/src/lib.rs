@@ -12,7 +12,7 @@
 //! [`broker`] and [`mqtt_address`] are how a service is a client of a broker that is not ours.
 //!
 //! [`completions`] reads every command line. [`clock`] is the one module that reads the wall clock, [`table`] is for commands that show people something,
-//! [`checkup`] for those that look whether things are as they should be, [`file_bytes`] for the one that must leave nothing. [`empty_file`] is for whoever opens
+//! [`checkup`] for those that look whether things are as they should be, [`healthcheck`] for the one that asks a running service, [`file_bytes`] for the one that must leave nothing. [`empty_file`] is for whoever opens
 //! a database.
 
 pub mod broker;
@@ -24,6 +24,7 @@ pub mod dumps;
 pub mod empty_file;
 pub mod file_bytes;
 pub mod health;
+pub mod healthcheck;
 pub mod http;
 pub mod key_file;
 pub mod known;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use gaitway_proto::schema::{Dialect, ddl_script};
 use gaitway_service::health::Health;
+use gaitway_service::healthcheck::{self, Target};
 use gaitway_service::lock::{DataDir, Locked};
 use gaitway_service::metrics::Metrics;
 use gaitway_service::{config, logs, signals};
@@ -39,6 +40,20 @@ pub struct Args {
     task: Option<Task>,
 }
 
+/// The command line of `gaitway-sink`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "gaitway-sink", version, about)]
+pub struct Cli {
+    /// What is asked for.
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    gaitway_service::completions::command::<Cli>()
+}
+
 /// What is done instead of running a sink.
 #[derive(Debug, clap::Subcommand)]
 enum Task {
@@ -50,6 +65,8 @@ enum Task {
     },
     /// Append again what Snowflake accepted and did not store, at the offsets that the sink names where it stops
     Redrive(redrive::Args),
+    /// Ask the running sink whether data moves: /readyz, for images; ends with 1 if it does not
+    Healthcheck(healthcheck::Args),
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -90,6 +107,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             task.kafka = task.kafka.or(kafka);
             return redrive::run(task).await;
         }
+        Some(Task::Healthcheck(args)) => {
+            return ask_whether_ready(args.url, args.config.as_deref().or(file.as_deref()), Flags::new(kafka)).await;
+        }
     }
     logs::init();
     let loaded = config::read::<SinkConfig>("sink", file.as_deref(), None, Flags::new(kafka))?;
@@ -101,6 +121,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (ledgers, _locked) = open(&config, &metrics, &shutdown).await?;
     crate::run(config, ledgers, &health, &metrics, shutdown).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ask_whether_ready(url: Option<Target>, file: Option<&Path>, flags: Flags) -> anyhow::Result<ExitCode> {
+    if let Some(target) = url {
+        return healthcheck::run(&target).await;
+    }
+    let config = config::load_either::<SinkConfig>("sink", file, flags)?;
+    let admin = config.admin.context("sink.admin is not set, so that nobody can ask this sink: set it to IP:PORT")?;
+    healthcheck::run(&Target::ready(admin)).await
 }
 
 /// The warehouse of `config`, and what keeps others from it.

@@ -21,24 +21,26 @@ pub use batch::BatchConfig;
 #[cfg_attr(not(feature = "kafka"), derive(Default))]
 #[serde(deny_unknown_fields, default)]
 pub struct SinkConfig {
-    /// Where records come from.
+    /// The Kafka that records come from.
     #[cfg(feature = "kafka")]
     pub kafka: KafkaConfig,
-    /// The consumer group: sinks of one group share the partitions.
+    /// The consumer group, 1 to 249 printable characters. Sinks of one group share the partitions.
     #[cfg(feature = "kafka")]
     pub group: String,
-    /// Where records go.
+    /// The warehouse that records go into. Of the tables below, the one of the chosen warehouse is used.
     pub warehouse: WarehouseKind,
-    /// The local warehouse.
+    /// The local warehouse: a file of SQLite. Activity and gaps are always kept; the limits here are for raw readings.
     pub sqlite: sqlite::Options,
-    /// A PostgreSQL database.
+    /// A PostgreSQL database, for `warehouse = "postgres"`.
     pub postgres: postgres::Options,
-    /// Snowflake; it has keys without a default.
+    /// Snowflake, for `warehouse = "snowflake"`. It needs `account`, `user` and one of `private_key_file` and
+    /// `private_key`.
     pub snowflake: Option<snowflake::Options>,
-    /// What goes into one submit.
+    /// What goes into one submit to the warehouse, and what may wait for it.
     #[cfg(feature = "kafka")]
     pub batch: BatchConfig,
-    /// Where `/healthz`, `/readyz` and `/metrics` are served; nowhere if not set.
+    /// Where `/healthz`, `/readyz` and `/metrics` are served, to anybody who can reach it. If it is not set, they are
+    /// not served.
     #[cfg(feature = "kafka")]
     #[serde(with = "gaitway_service::config::address")]
     pub admin: Option<SocketAddr>,

@@ -47,6 +47,8 @@ use budget::Budget;
 use crew::Crew;
 use dead_letter::DeadLetters;
 use group::Member;
+pub use metrics::describe;
+
 use metrics::SinkMetrics;
 use reader::Source;
 pub(crate) use reader::told_in;

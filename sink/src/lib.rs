@@ -38,5 +38,5 @@ pub mod sqlite;
 pub use config::BatchConfig;
 pub use config::{SinkConfig, WarehouseKind};
 #[cfg(feature = "kafka")]
-pub use consume::run;
+pub use consume::{describe, run};
 pub use ledgers::{Ledgers, Marks, Refuses, Shared};

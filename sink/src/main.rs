@@ -2,16 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use gaitway_service::{completions, dumps};
-use gaitway_sink::command::{self, Args};
-
-#[derive(Debug, Parser)]
-#[command(name = "gaitway-sink", version, about)]
-struct Cli {
-    #[command(flatten)]
-    args: Args,
-}
+use gaitway_sink::command::{self, Cli};
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> ExitCode {

@@ -50,7 +50,7 @@ use rusqlite::Connection;
 pub use ages::WallClock;
 pub use aside::set_aside_with;
 pub use checkup::examine;
-pub use counters::Counters;
+pub use counters::{Counters, describe};
 pub use opening::OpenError;
 pub use options::Options;
 pub use retention::Reason;

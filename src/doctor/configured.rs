@@ -19,13 +19,10 @@ use serde::Serialize;
 
 #[cfg(feature = "kafka")]
 use super::kafka::{Brokers, Fed};
-use crate::up;
+use crate::up::{self, DATA_DIR};
 
 /// Where services' files are.
 const DIRECTORY: &str = "/etc/gaitway";
-
-/// Where `up` keeps everything if it is not told.
-const DATA_DIR: &str = "gaitway-data";
 
 /// Where a sink, or `up`, stores records.
 #[derive(Debug)]
@@ -224,7 +221,7 @@ impl Configured {
         let relay = file.read::<RelayConfig>("relay", Some("relay"), flags.kafka())?;
         let sink = file.read::<SinkConfig>("sink", Some("sink"), Keys::default())?;
         up::check(&agent, &relay, &sink)?;
-        let data_dir = flags.of_up();
+        let data_dir = flags.data_dir.clone().or(file.data_dir()?).unwrap_or_else(|| DATA_DIR.into());
         let (Loaded { config: mut agent, .. }, Loaded { config: mut relay, .. }) = (agent, relay);
         let Loaded { config: sink, .. } = sink;
         (agent.data_dir, relay.data_dir) = (data_dir.join("agent"), data_dir.join("relay"));

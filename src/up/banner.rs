@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf, absolute};
 
-use gaitway_agent::addresses::{data_dir_flag, local_url, urls};
+use gaitway_agent::addresses::{command_flag, local_url, urls};
 use gaitway_agent::config::AgentConfig;
 use gaitway_agent::phones::{PhonesFile, Token};
 use gaitway_agent::readers::{self, Link, Right};
@@ -37,7 +37,7 @@ pub(super) fn show(terminal: bool, listener: SocketAddr, data_dir: &Path, agent:
         listener,
         is_https,
         is_open: PhonesFile::new(&agent.data_dir).current().is_ok_and(|phones| phones.is_none()),
-        of: data_dir_flag(&agent.data_dir),
+        of: command_flag(agent),
         warehouse: absolute(data_dir)?.join("warehouse.db"),
     };
     if !terminal {

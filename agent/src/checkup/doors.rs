@@ -66,7 +66,7 @@ async fn of_parts(address: SocketAddr, checkup: &mut Checkup) {
 }
 
 fn of_lists(config: &AgentConfig, address: SocketAddr, checkup: &mut Checkup) {
-    let flag = addresses::data_dir_flag(&config.data_dir);
+    let flag = addresses::command_flag(config);
     let (phones, readers): (_, KeptFile<Readers>) =
         (PhonesFile::new(&config.data_dir), KeptFile::new(&config.data_dir));
     for path in [phones.path(), readers.path()] {

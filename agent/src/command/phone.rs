@@ -1,24 +1,25 @@
 //! `gaitway agent phone`: who may push.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use gaitway_proto::schema;
 use gaitway_service::clock;
 use gaitway_service::table::{Side, Table};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::place::Of;
+use super::Said;
+use super::place::{Of, Place};
 use crate::kept::KeptFile;
 use crate::phones::{Decimals, Keep, NoDecimals, Phones, PhonesFile, Privacy, Token};
 use crate::readers::{self, Link, Readers, Right};
 use crate::setup::{self, Code};
 
 /// Says which phones may push. It is in force at once, also while the agent runs.
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum PhoneCommand {
+#[derive(Debug, Serialize, Deserialize, clap::Subcommand)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PhoneCommand {
     /// Lets a phone in: prints its push URL and its token, once, and a link that sets the phone up, on a terminal as a
     /// QR code too. From the first phone on, pushes without a token are refused
     Add {
@@ -27,6 +28,7 @@ pub(super) enum PhoneCommand {
         #[command(flatten)]
         kept: Kept,
         #[command(flatten)]
+        #[serde(skip)]
         of: Of,
         /// Where phones push to [default: where the agent listens, or did when it last ran; else as configured]
         #[arg(long, value_name = "ADDR", value_parser = super::address)]
@@ -35,6 +37,7 @@ pub(super) enum PhoneCommand {
     /// Shows the phones that may push
     List {
         #[command(flatten)]
+        #[serde(skip)]
         of: Of,
         /// As JSON
         #[arg(long)]
@@ -48,6 +51,7 @@ pub(super) enum PhoneCommand {
         #[command(flatten)]
         kept: Kept,
         #[command(flatten)]
+        #[serde(skip)]
         of: Of,
     },
     /// Lets a phone in no more, nor browsers that came by the link of its `phone add`
@@ -55,13 +59,14 @@ pub(super) enum PhoneCommand {
         /// Its name
         name: String,
         #[command(flatten)]
+        #[serde(skip)]
         of: Of,
     },
 }
 
 /// What is kept of a phone.
-#[derive(Debug, clap::Args)]
-pub(super) struct Kept {
+#[derive(Debug, Serialize, Deserialize, clap::Args)]
+pub(crate) struct Kept {
     /// What is stored and sent of its pushes; what is not told stays as it is, in the beginning `all`
     #[arg(long, value_enum, value_name = "WHAT")]
     keep: Option<Keep>,
@@ -77,7 +82,7 @@ pub(super) struct Kept {
     location_decimals: Option<Location>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Location(Option<Decimals>);
 
 impl std::str::FromStr for Location {
@@ -97,9 +102,6 @@ impl Kept {
     }
 }
 
-/// Of a terminal that does not say how large it is: columns.
-const COLUMNS: usize = 80;
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown<'a> {
@@ -110,15 +112,22 @@ struct Shown<'a> {
     location_decimals: Option<Decimals>,
 }
 
+impl PhoneCommand {
+    /// Which agent it is for, as it was told.
+    pub(super) fn of(&mut self) -> &mut Of {
+        match self {
+            Self::Add { of, .. } | Self::List { of, .. } | Self::Set { of, .. } | Self::Revoke { of, .. } => of,
+        }
+    }
+}
+
 /// Runs one of them.
-pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<PathBuf>) -> anyhow::Result<()> {
-    let find = |of: Of| of.find(file, of_agent);
-    let mut out = io::stdout().lock();
+pub(super) fn run(command: PhoneCommand, place: &Place<'_>, said: &mut Said) -> anyhow::Result<()> {
+    let out = &mut said.out;
     match command {
-        PhoneCommand::Add { name, kept, of, http } => {
+        PhoneCommand::Add { name, kept, http, .. } => {
             let token = Token::random().context("this machine has no random numbers for a token")?;
             let now = schema::rfc3339(clock::now_micros().div_euclid(1_000_000) * 1_000_000_000);
-            let place = find(of)?;
             let list = PhonesFile::new(&place.dir);
             let listed = list.current()?;
             let first = listed.is_none();
@@ -132,7 +141,7 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
             })??;
             let reached = place.urls(http);
             let pushed: Vec<String> = reached.iter().map(|url| format!("{url}/data/{}", token.reveal())).collect();
-            show_new(&mut out, name.trim(), &token, &pushed)?;
+            show_new(out, name.trim(), &token, &pushed)?;
             if let Some(url) = reached.first() {
                 let seen = "Or open this in the phone's browser: it sets Sensor Logger up by a tap, and shows what all \
                             phones of this agent do (good once, and for an hour):";
@@ -143,15 +152,13 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
                 let path = list.path().display();
                 writeln!(out, "From now on this agent refuses pushes without a token ({path}).")?;
             }
-            place.warn_of_nobody();
-            let scanned = reached.first().filter(|_| place.is_reached(http) && io::stdout().is_terminal());
-            if let Some(url) = scanned {
-                let columns = terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into());
-                show_code(&mut out, name.trim(), &readers::short(url, &code), columns)?;
+            let scanned = reached.first().filter(|_| place.is_reached(http));
+            if let Some((url, columns)) = scanned.zip(said.columns) {
+                show_code(out, name.trim(), &readers::short(url, &code), columns)?;
             }
+            place.warn_of_nobody(said)?;
         }
-        PhoneCommand::List { of, json } => {
-            let place = find(of)?;
+        PhoneCommand::List { json, .. } => {
             let list = PhonesFile::new(&place.dir);
             place.must_have(list.path())?;
             match list.current()? {
@@ -160,21 +167,20 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
                         writeln!(out, "null")?;
                     }
                     let path = list.path().display();
-                    eprintln!("anybody may push: there is no list of phones ({path}); `phone add NAME` begins one");
+                    let note = "anybody may push: there is no list of phones";
+                    writeln!(said.notes, "{note} ({path}); `phone add NAME` begins one")?;
                 }
-                Some(phones) if json => show_json(&mut out, &phones)?,
-                Some(phones) => show_all(&mut out, &phones)?,
+                Some(phones) if json => show_json(out, &phones)?,
+                Some(phones) => show_all(out, &phones)?,
             }
         }
-        PhoneCommand::Set { name, kept, of } => {
-            let place = find(of)?;
+        PhoneCommand::Set { name, kept, .. } => {
             let list = PhonesFile::new(&place.dir);
             place.must_have(list.path())?;
             let privacy = list.change(|phones| phones.set(&name, |privacy| kept.apply(privacy)))??;
             writeln!(out, "of phone {:?} is kept from its next push on: {privacy}", name.trim())?;
         }
-        PhoneCommand::Revoke { name, of } => {
-            let place = find(of)?;
+        PhoneCommand::Revoke { name, .. } => {
             let list = PhonesFile::new(&place.dir);
             place.must_have(list.path())?;
             let phone = list.change(|phones| phones.revoke(&name))??;
@@ -192,10 +198,10 @@ pub(super) fn run(command: PhoneCommand, file: Option<&Path>, of_agent: Option<P
             }
         }
     }
-    Ok(out.flush()?)
+    Ok(())
 }
 
-fn show_new(out: &mut impl Write, name: &str, token: &Token, urls: &[String]) -> io::Result<()> {
+fn show_new(out: &mut impl Write, name: &str, token: &Token, urls: &[String]) -> fmt::Result {
     writeln!(out, "Set this as the push URL in Sensor Logger on phone {name:?}, the phone being in the same network:")?;
     for url in urls {
         writeln!(out, "  {url}")?;
@@ -222,7 +228,7 @@ fn show_code(out: &mut impl Write, name: &str, link: &str, columns: usize) -> an
     Ok(())
 }
 
-fn show_all(out: &mut impl Write, phones: &Phones) -> io::Result<()> {
+fn show_all(out: &mut impl Write, phones: &Phones) -> fmt::Result {
     let mut table =
         Table::new(&[("phone", Side::Left), ("added", Side::Left), ("kept", Side::Left), ("device", Side::Left)]);
     for phone in phones.iter() {
@@ -240,20 +246,20 @@ fn show_json(out: &mut impl Write, phones: &Phones) -> anyhow::Result<()> {
             Shown { name: &phone.name, added: &phone.added, device: phone.device.as_deref(), keep, location_decimals }
         })
         .collect();
-    serde_json::to_writer_pretty(&mut *out, &shown)?;
-    Ok(writeln!(out)?)
+    Ok(writeln!(out, "{}", serde_json::to_string_pretty(&shown)?)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AgentConfig;
 
     #[test]
     fn what_is_shown_of_a_new_phone_is_all_that_it_needs() {
-        let (token, mut out) = (Token::random().unwrap(), Vec::new());
+        let (token, mut out) = (Token::random().unwrap(), String::new());
         let urls = [format!("http://192.168.1.9:8000/data/{}", token.reveal())];
         show_new(&mut out, "anna", &token, &urls).unwrap();
-        let text = String::from_utf8(out).unwrap();
+        let text = out;
         assert!(
             text.contains(&format!("  {}\n", urls[0])) && text.contains(&format!("  {}\n", token.reveal())),
             "{text}"
@@ -264,9 +270,9 @@ mod tests {
     fn the_code_of_a_new_phone_is_drawn_where_it_has_room() {
         let link = "HTTP://192.168.178.100:8000/E/MWM3SVH2G7ZJFSJ3YW83";
         let shown = |columns| {
-            let mut out = Vec::new();
+            let mut out = String::new();
             show_code(&mut out, "Anna's old phone", link, columns).unwrap();
-            String::from_utf8(out).unwrap()
+            out
         };
         assert!(shown(80).contains("Scan this with the camera of Anna's") && shown(80).lines().count() < 24);
         let narrow = shown(40);
@@ -278,10 +284,9 @@ mod tests {
     fn a_list_shows_no_token_and_no_hash() {
         let (token, mut phones) = (Token::random().unwrap(), Phones::default());
         phones.add("anna", &token, "2026-01-31T12:00:00Z".to_owned()).unwrap();
-        let (mut table, mut json) = (Vec::new(), Vec::new());
+        let (mut table, mut json) = (String::new(), String::new());
         show_all(&mut table, &phones).unwrap();
         show_json(&mut json, &phones).unwrap();
-        let (table, json) = (String::from_utf8(table).unwrap(), String::from_utf8(json).unwrap());
         assert_eq!(
             table,
             "phone  added                 kept  device\nanna   2026-01-31T12:00:00Z  all   has not pushed yet\n"
@@ -299,10 +304,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let readers = KeptFile::<Readers>::new(dir.path());
         std::fs::create_dir(readers.unfinished()).unwrap();
+        let configured = AgentConfig::default();
         let add = || {
-            let line = ["phone", "add", "anna", "--data-dir", dir.path().to_str().unwrap()];
-            let Cli { command } = clap::Parser::try_parse_from(line).unwrap();
-            run(command, None, None)
+            let Cli { command } = clap::Parser::try_parse_from(["phone", "add", "anna"]).unwrap();
+            run(command, &Place::find(dir.path(), &configured), &mut Said::default())
         };
         assert!(add().unwrap_err().to_string().contains("list of readers"));
         assert_eq!(PhonesFile::new(dir.path()).current(), Ok(None), "its token was not shown");

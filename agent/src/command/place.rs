@@ -1,12 +1,12 @@
 //! Which agent a command is about, and where it is reached.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use gaitway_service::config;
-use serde::Serialize;
 
+use super::Said;
 use crate::addresses::{self, Listens};
 use crate::config::AgentConfig;
 
@@ -14,34 +14,28 @@ use crate::config::AgentConfig;
 const TRACES: [&str; 4] = ["agent-id", "listens", "spool.db", "identity.json"];
 
 /// The agent that is meant.
-#[derive(Debug, clap::Args)]
-pub(super) struct Of {
-    /// The agent's data directory, or that of `gaitway up` [default: as configured, ./gaitway-data/agent]
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Of {
+    /// The agent's data directory, or that of `gaitway up` [default: that of the agent that runs as this machine's service, else as
+    /// configured, ./gaitway-data/agent]
     #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
 }
 
 /// An agent's data directory, and what is configured.
-pub(super) struct Place {
+pub(super) struct Place<'a> {
     pub(super) dir: PathBuf,
-    configured: AgentConfig,
+    configured: &'a AgentConfig,
 }
 
-#[derive(Debug, Serialize)]
-struct NoFlags {}
-
-impl Of {
-    /// With what was told before the command: the configuration's `file`, and the data directory.
-    pub(super) fn find(self, file: Option<&Path>, before: Option<PathBuf>) -> anyhow::Result<Place> {
-        let configured = config::load_either::<AgentConfig>("agent", file, NoFlags {})?;
-        let told = self.data_dir.or(before).unwrap_or_else(|| configured.data_dir.clone());
+impl<'a> Place<'a> {
+    /// Of the agent of `told`, which may be the folder of its `gaitway up`.
+    pub(super) fn find(told: &Path, configured: &'a AgentConfig) -> Self {
         let below = told.join("agent");
-        let dir = if !is_agents(&told) && is_agents(&below) { below } else { told };
-        Ok(Place { dir, configured })
+        let dir = if !is_agents(told) && is_agents(&below) { below } else { told.to_owned() };
+        Self { dir, configured }
     }
-}
 
-impl Place {
     /// Fails where neither an agent has run nor the list at `path` is: then a name was mistyped.
     pub(super) fn must_have(&self, path: &Path) -> anyhow::Result<()> {
         ensure!(
@@ -53,14 +47,16 @@ impl Place {
     }
 
     /// Says so where no agent has run yet, whose list is begun.
-    pub(super) fn warn_of_nobody(&self) {
+    pub(super) fn warn_of_nobody(&self, said: &mut Said) -> std::fmt::Result {
         if !is_agents(&self.dir) {
             let dir = self.dir.display();
-            eprintln!(
+            writeln!(
+                said.notes,
                 "note: no agent has run in {dir} yet, so this is for one that will; `--data-dir DIR` names the folder of \
                  another, or of its `gaitway up`"
-            );
+            )?;
         }
+        Ok(())
     }
 
     /// URLs of the agent without a path: of `listener` if that is told, else where it listens or did when it last ran, else as
@@ -100,7 +96,8 @@ mod tests {
     #[test]
     fn the_folder_of_up_means_its_agent_s_and_one_of_nobody_is_itself() {
         let dir = tempfile::tempdir().unwrap();
-        let find = |dir: &Path| Of { data_dir: Some(dir.to_owned()) }.find(None, None).unwrap();
+        let configured = AgentConfig::default();
+        let find = |dir: &Path| Place::find(dir, &configured);
         let place = find(dir.path());
         assert_eq!(place.dir, dir.path());
         let said = place.must_have(&dir.path().join("phones.json")).unwrap_err().to_string();
@@ -120,7 +117,8 @@ mod tests {
     #[test]
     fn an_agent_is_reached_as_it_noted_and_else_as_configured() {
         let dir = tempfile::tempdir().unwrap();
-        let find = || Of { data_dir: Some(dir.path().to_owned()) }.find(None, None).unwrap();
+        let configured = AgentConfig::default();
+        let find = || Place::find(dir.path(), &configured);
         let other = "127.0.0.1:9".parse().ok();
         assert_eq!(find().urls(other), ["http://127.0.0.1:9"]);
         assert!(find().is_reached(None) && !find().is_reached(other));

@@ -1,21 +1,22 @@
 //! `gaitway agent reader`: who may look at the agent's page.
 
-use std::io::{self, Write};
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
 use gaitway_proto::schema;
 use gaitway_service::clock;
 use gaitway_service::table::{Side, Table};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::place::Of;
+use super::Said;
+use super::place::{Of, Place};
 use crate::kept::KeptFile;
 use crate::readers::{self, Link, Readers, Right};
 
 /// Says which browsers may look at the agent's page. It is in force at once, also while the agent runs.
-#[derive(Debug, clap::Subcommand)]
-pub(super) enum ReaderCommand {
+#[derive(Debug, Serialize, Deserialize, clap::Subcommand)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ReaderCommand {
     /// Prints a link for a browser, good once and for an hour, in the place of an unused one of that name. On the agent's own machine
     /// none is needed
     Add {
@@ -25,6 +26,7 @@ pub(super) enum ReaderCommand {
         #[arg(long)]
         may_add_phones: bool,
         #[command(flatten)]
+        #[serde(skip)]
         of: Of,
         /// Where the agent is reached [default: where it listens, or did when it last ran; else as configured]
         #[arg(long, value_name = "ADDR", value_parser = super::address)]
@@ -33,6 +35,7 @@ pub(super) enum ReaderCommand {
     /// Shows the browsers that may look
     List {
         #[command(flatten)]
+        #[serde(skip)]
         of: Of,
         /// As JSON
         #[arg(long)]
@@ -43,6 +46,7 @@ pub(super) enum ReaderCommand {
         /// Its name
         name: String,
         #[command(flatten)]
+        #[serde(skip)]
         of: Of,
     },
 }
@@ -55,13 +59,20 @@ struct Shown<'a> {
     may_add_phones: bool,
 }
 
+impl ReaderCommand {
+    /// Which agent it is for, as it was told.
+    pub(super) fn of(&mut self) -> &mut Of {
+        match self {
+            Self::Add { of, .. } | Self::List { of, .. } | Self::Revoke { of, .. } => of,
+        }
+    }
+}
+
 /// Runs one of them.
-pub(super) fn run(command: ReaderCommand, file: Option<&Path>, of_agent: Option<PathBuf>) -> anyhow::Result<()> {
-    let find = |of: Of| of.find(file, of_agent);
-    let mut out = io::stdout().lock();
+pub(super) fn run(command: ReaderCommand, place: &Place<'_>, said: &mut Said) -> anyhow::Result<()> {
+    let out = &mut said.out;
     match command {
-        ReaderCommand::Add { name, may_add_phones, of, http } => {
-            let place = find(of)?;
+        ReaderCommand::Add { name, may_add_phones, http, .. } => {
             let name = name.trim();
             let right = if may_add_phones { Right::AddPhones } else { Right::Look };
             let link = Link { name: name.to_owned(), right };
@@ -73,28 +84,26 @@ pub(super) fn run(command: ReaderCommand, file: Option<&Path>, of_agent: Option<
             if replaced {
                 writeln!(out, "The link of that name that nobody had used is not in force any more.")?;
             }
-            place.warn_of_nobody();
+            place.warn_of_nobody(said)?;
         }
-        ReaderCommand::List { of, json } => {
-            let place = find(of)?;
+        ReaderCommand::List { json, .. } => {
             let list = KeptFile::<Readers>::new(&place.dir);
             place.must_have(list.path())?;
             let list = list.current()?;
             let now = clock::now_micros().div_euclid(1_000_000);
             let shown: Vec<Shown<'_>> = list.iter().flat_map(|readers| readers.iter(now)).map(Shown::of).collect();
             if json {
-                serde_json::to_writer_pretty(&mut out, &shown)?;
-                writeln!(out)?;
+                writeln!(out, "{}", serde_json::to_string_pretty(&shown)?)?;
             } else if shown.is_empty() {
-                eprintln!(
+                writeln!(
+                    said.notes,
                     "no browser has come by a link yet: `reader add NAME` makes one; this machine's own need none"
-                );
+                )?;
             } else {
-                show(&mut out, &shown)?;
+                show(out, &shown)?;
             }
         }
-        ReaderCommand::Revoke { name, of } => {
-            let place = find(of)?;
+        ReaderCommand::Revoke { name, .. } => {
             let list = KeptFile::<Readers>::new(&place.dir);
             place.must_have(list.path())?;
             let readers = list.change(|readers| readers.revoke(&name))??;
@@ -106,7 +115,7 @@ pub(super) fn run(command: ReaderCommand, file: Option<&Path>, of_agent: Option<
             }
         }
     }
-    Ok(out.flush()?)
+    Ok(())
 }
 
 impl<'a> Shown<'a> {
@@ -116,7 +125,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn show(out: &mut impl Write, readers: &[Shown<'_>]) -> io::Result<()> {
+fn show(out: &mut impl Write, readers: &[Shown<'_>]) -> fmt::Result {
     let mut table = Table::new(&[("reader", Side::Left), ("since", Side::Left), ("may", Side::Left)]);
     for reader in readers {
         let may = if reader.may_add_phones { "look, add phones" } else { "look" };

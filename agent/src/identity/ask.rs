@@ -25,9 +25,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use super::Identity;
 use super::kept::Kept;
 use super::trust::{NamedByCode, explain, fingerprint, provider};
+use super::{Identity, IdentityError};
 use crate::uplink::RelayAddress;
 
 /// For all of it.
@@ -105,6 +105,12 @@ pub async fn enrol(relay: &RelayAddress, code: &Code, dir: &Path) -> Result<Agen
     kept.identity().map_err(EnrolError::Answer)?;
     kept.keep(dir)?;
     Ok(issued.agent)
+}
+
+/// Whether `dir` holds a certificate, not ended at `now` (seconds of the Unix epoch), of the relay that made `code`.
+pub fn is_enrolled(code: &Code, dir: &Path, now: i64) -> Result<bool, IdentityError> {
+    let Some(present) = Identity::load(dir)? else { return Ok(false) };
+    Ok(fingerprint(present.authority()) == Some(code.fingerprint) && present.validity.1 > now)
 }
 
 /// Replaces `present` in `dir` by an identity with a new key.

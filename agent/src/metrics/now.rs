@@ -51,6 +51,12 @@ impl Now {
         }
     }
 
+    /// Of an agent that has just begun, with a certificate for the relay.
+    pub(super) fn described() -> Self {
+        let (_, routes) = watch::channel(Route { until: Some(0), ..Route::choose(None, None) });
+        Self::new(&Arc::default(), Path::new("."), &SpoolConfig::default(), &routes, None)
+    }
+
     /// Registers it.
     pub(crate) fn register(self, metrics: &Metrics) {
         metrics.register(|registry| registry.register_collector(Box::new(self)));

@@ -21,15 +21,17 @@ pub enum WhenFull {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SpoolConfig {
-    /// Greatest size of what waits, bytes.
+    /// The most that the spool may hold. What happens to a push beyond that says `when_full`.
     #[serde(with = "gaitway_service::config::bytes")]
     pub max_bytes: u64,
-    /// Part of the disk that stays free, percent.
+    /// The part of the spool's disk that stays free. What happens to a push below that says `when_full`. 0 is no such
+    /// limit.
     #[serde(with = "gaitway_service::config::percent")]
     pub min_free_percent: f64,
-    /// What happens to a push that no longer fits.
+    /// What happens to a push that no longer fits, by `max_bytes` or by `min_free_percent`.
     pub when_full: WhenFull,
-    /// How long a session's messages are remembered after its last.
+    /// How long it is remembered which pushes of a recording were accepted, after its last. A push that is repeated
+    /// later than that would be taken as new.
     #[serde(with = "gaitway_service::config::duration")]
     pub remember: Duration,
 }

@@ -160,8 +160,10 @@ pub(super) fn file_bytes(path: &Path) -> u64 {
 pub(crate) fn disk(path: &Path) -> (u64, u64) {
     match nix::sys::statvfs::statvfs(path) {
         Ok(disk) => {
-            let size = disk.fragment_size();
-            (disk.blocks_available() * size, disk.blocks() * size)
+            // On 32-bit machines both have 32 bits, and their product has more.
+            #[allow(clippy::unnecessary_cast, reason = "needed elsewhere")]
+            let bytes = |blocks| (blocks as u64).saturating_mul(disk.fragment_size() as u64);
+            (bytes(disk.blocks_available()), bytes(disk.blocks()))
         }
         Err(error) => {
             tracing::debug!(%error, path = %path.display(), "the disk does not say how full it is");

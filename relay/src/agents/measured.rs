@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::{Agents, Entry};
+use crate::link::LinkIds;
 
 /// One agent's numbers.
 #[derive(Debug)]
@@ -43,6 +44,17 @@ impl Measures {
     /// Registers those of `agents`.
     pub(crate) fn register(agents: &Arc<Agents>, metrics: &Metrics) {
         metrics.register(|registry| registry.register_collector(Box::new(Self(Arc::clone(agents)))));
+    }
+}
+
+impl Agents {
+    /// Registers the metrics of one agent, for those who describe them.
+    pub(crate) fn described(metrics: &Metrics) {
+        let agents = Arc::new(Self::default());
+        Measures::register(&agents, metrics);
+        if let Ok(agent) = "agent".parse() {
+            agents.linked(0, &agent, LinkIds::default().next());
+        }
     }
 }
 
@@ -95,7 +107,6 @@ impl Collector for Measures {
 mod tests {
     use super::super::MOST_MEASURED;
     use super::*;
-    use crate::link::LinkIds;
 
     #[test]
     fn an_agent_has_its_numbers() {

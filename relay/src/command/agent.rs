@@ -4,15 +4,16 @@
 
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use gaitway_proto::schema::rfc3339;
 use gaitway_proto::topic::AgentId;
 use gaitway_service::table::{Side, Table};
-use gaitway_service::{clock, config};
+use gaitway_service::{clock, config, key_file};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::RelayConfig;
 use crate::config::is_host_and_port;
@@ -28,6 +29,9 @@ pub(super) enum AgentCommand {
         /// HOST:PORT at which agents reach the relay [default: `public_address` of the configuration, else where it listens]
         #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
         address: Option<String>,
+        /// Put address and code into this file, its owner's alone, and not on stdout: for `gaitway agent enroll --invitation`
+        #[arg(long, value_name = "FILE")]
+        invitation: Option<PathBuf>,
         #[command(flatten)]
         place: Place,
     },
@@ -98,7 +102,9 @@ pub(super) fn run(command: AgentCommand, file: Option<PathBuf>, data_dir: Option
         config::load_either::<RelayConfig>("relay", place.config.or(file).as_deref(), flags)
     };
     let said = match command {
-        AgentCommand::Add { name, address, place } => return add(&load(place, address)?, now, &name),
+        AgentCommand::Add { name, address, invitation, place } => {
+            return add(&load(place, address)?, now, &name, invitation.as_deref());
+        }
         AgentCommand::List { json, place } => {
             let lines = Store::open_existing(&load(place, None)?.data_dir, now)?.list(now)?;
             let shown = lines.iter().map(shown).collect::<Vec<_>>();
@@ -126,7 +132,7 @@ pub(super) fn run(command: AgentCommand, file: Option<PathBuf>, data_dir: Option
     write(&said)
 }
 
-fn add(config: &RelayConfig, now: i64, name: &AgentId) -> anyhow::Result<ExitCode> {
+fn add(config: &RelayConfig, now: i64, name: &AgentId, invitation: Option<&Path>) -> anyhow::Result<ExitCode> {
     ensure!(
         config.broker.is_none(),
         "agents come in by the broker of relay.broker, which lets them in: make a user or a certificate for {name} there"
@@ -140,7 +146,11 @@ fn add(config: &RelayConfig, now: i64, name: &AgentId) -> anyhow::Result<ExitCod
     };
     let added = store.add(now, name)?;
     let code = &added.code;
-    let mut notes = vec![format!("On the agent's machine, within 15 minutes: gaitway agent enroll {address} {code}\n")];
+    let how = match invitation {
+        Some(file) => format!("--invitation {}", file.display()),
+        None => format!("{address} {code}"),
+    };
+    let mut notes = vec![format!("On the agent's machine, within 15 minutes: gaitway agent enroll {how}\n")];
     if !sure {
         let note =
             "If agents reach this relay elsewhere, say where with --address HOST:PORT or the key public_address.\n";
@@ -155,7 +165,11 @@ fn add(config: &RelayConfig, now: i64, name: &AgentId) -> anyhow::Result<ExitCod
     }
     // Whoever closed stderr does without the notes.
     let _ = io::stderr().write_all(notes.concat().as_bytes());
-    write(&format!("{address} {code}\n"))
+    let line = Zeroizing::new(format!("{address} {code}\n"));
+    match invitation {
+        Some(file) => key_file::write(file, line.as_bytes()).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        None => write(&line),
+    }
 }
 
 /// Where a listener is reached; of one on all addresses that from which this machine talks to others.
@@ -243,7 +257,7 @@ mod tests {
         for folder in [dir.path(), &missing] {
             let place = || Place { data_dir: Some(folder.to_owned()), config: None };
             let commands = [
-                AgentCommand::Add { name: name(), address: None, place: place() },
+                AgentCommand::Add { name: name(), address: None, invitation: None, place: place() },
                 AgentCommand::List { json: false, place: place() },
                 AgentCommand::Revoke { name: name(), place: place() },
                 AgentCommand::Rotate { name: name(), place: place() },

@@ -1,14 +1,15 @@
 //! A relay of its own, which commits to Kafka.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use gaitway_service::health::Health;
+use gaitway_service::healthcheck::{self, Target};
 use gaitway_service::metrics::Metrics;
-use gaitway_service::{config, logs, signals};
+use gaitway_service::{config, logs, notify, signals};
 use serde::Serialize;
 
 use super::agent::{self, AgentCommand};
@@ -38,6 +39,20 @@ pub struct Args {
     task: Option<Task>,
 }
 
+/// The command line of `gaitway-relay`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "gaitway-relay", version, about)]
+pub struct Cli {
+    /// What is asked for.
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// The command line, for those who describe it.
+pub fn command() -> clap::Command {
+    gaitway_service::completions::command::<Cli>()
+}
+
 /// What is done instead of running a relay.
 #[derive(Debug, clap::Subcommand)]
 enum Task {
@@ -59,6 +74,8 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Ask the running relay whether data moves: /readyz, for images; ends with 1 if it does not
+    Healthcheck(healthcheck::Args),
 }
 
 /// The flags in the shape of [`RelayConfig`].
@@ -97,6 +114,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let config = config::load_either::<RelayConfig>("relay", config.or(file).as_deref(), flags)?;
             return agents::run(config, json).await;
         }
+        Some(Task::Healthcheck(args)) => {
+            let config = args.config.as_deref().or(file.as_deref());
+            return ask_whether_ready(args.url, config, flags(data_dir, mqtt, admin, kafka)).await;
+        }
         None => {}
     }
     logs::init();
@@ -106,7 +127,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let doors = Doors::open(&config)?;
     let name = owner_name().context("the system gives no random numbers")?;
     let ledger = KafkaLedger::new(kafka, name, shutdown.clone());
-    let status = Arc::new(RelayStatus::default());
-    crate::run(config, doors, Box::new(ledger), status, &Health::new(), &Metrics::new(), shutdown).await?;
+    let (status, health, metrics) = (Arc::new(RelayStatus::default()), Health::new(), Metrics::new());
+    let (opened, stop) = (Arc::clone(&status), shutdown.clone());
+    // Kafka may be away for long: what a service manager waits for is that agents can come.
+    let alive = async move {
+        opened.listens().await;
+        notify::ready();
+        notify::watchdog(stop).await
+    };
+    let relay = crate::run(config, doors, Box::new(ledger), status, &health, &metrics, shutdown);
+    tokio::try_join!(relay, alive)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn ask_whether_ready(url: Option<Target>, file: Option<&Path>, flags: Flags) -> anyhow::Result<ExitCode> {
+    if let Some(target) = url {
+        return healthcheck::run(&target).await;
+    }
+    let config = config::load_either::<RelayConfig>("relay", file, flags)?;
+    let admin = config.admin.context("relay.admin is not set, so that nobody can ask this relay: set it to IP:PORT")?;
+    healthcheck::run(&Target::ready(admin)).await
 }

@@ -24,21 +24,24 @@ const KEYS: Keys = Keys {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrokerConfig {
-    /// `mqtts://HOST:PORT`; `mqtt://` on this machine or, by address, in a network of one's own.
+    /// Where the broker is: `mqtts://HOST:PORT`; `mqtt://HOST:PORT` on this machine or, by its address, in a private
+    /// network. The table needs it.
     pub url: Option<MqttAddress>,
-    /// The relay's client id. Two relays with the same one end each other's connections.
+    /// The relay's client id, 1 to 23 letters, digits, `-` and `_`. Two relays with the same one end each other's
+    /// connections.
     pub client_id: String,
-    /// Its user name; if it is not set, the client id.
+    /// The relay's user name. If it is not set, it is the client id.
     pub username: Option<String>,
-    /// Its password.
+    /// The user's password. If neither this nor `password_file` is set, none is shown.
     pub password: Option<Secret>,
-    /// A file that holds the password instead.
+    /// A file that holds the password instead of `password`, and that nobody else may read.
     pub password_file: Option<PathBuf>,
-    /// Certificates in PEM form: who must have signed the broker's.
+    /// A file with certificates in PEM form: one of them must have signed the broker's. It must be set where `url` is
+    /// `mqtts://`.
     pub ca_file: Option<PathBuf>,
-    /// The relay's certificate in PEM form, for brokers that ask for one.
+    /// A file with the relay's certificate in PEM form, for brokers that ask for one. `key_file` is set too then.
     pub certificate_file: Option<PathBuf>,
-    /// Its private key in PEM form.
+    /// A file with the certificate's private key in PEM form, which nobody else may read.
     pub key_file: Option<PathBuf>,
 }
 

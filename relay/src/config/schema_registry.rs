@@ -14,36 +14,44 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SchemaRegistryConfig {
-    /// Where it is, `http` or `https`, with whatever path stands before `/subjects`.
+    /// Where the registry is, `http` or `https`, with whatever path stands before `/subjects`. If it is not set,
+    /// nothing is registered.
     pub url: Option<String>,
-    /// Who registers; an API key in clouds.
+    /// Who registers: a user, or an API key in clouds. It needs a password.
     pub user: Option<String>,
-    /// The user's password.
+    /// The password of `user`.
     pub password: Option<Secret>,
-    /// A file that holds the password instead.
+    /// A file that holds the password instead of `password`, and that nobody else may read.
     pub password_file: Option<PathBuf>,
     /// A bearer token instead of user and password.
     pub token: Option<Secret>,
-    /// A file that holds the token; it is read again for every attempt.
+    /// A file that holds the token instead of `token`, and that nobody else may read. It is read again for every
+    /// attempt.
     pub token_file: Option<PathBuf>,
-    /// What is asked for before a subject gets a new version.
+    /// What the registry is told to hold a subject's next version to, before one is registered.
     pub compatibility: Compatibility,
 }
 
 /// What a registry holds a subject's next version to. See `proto/schemas/README.md` for the reason of the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(missing_docs, reason = "the registry's own words")]
 pub enum Compatibility {
+    /// A new schema reads what the last one wrote.
     Backward,
+    /// A new schema reads what every one before wrote.
     BackwardTransitive,
+    /// The last schema reads what a new one writes.
     Forward,
+    /// Every schema before reads what a new one writes.
     #[default]
     ForwardTransitive,
+    /// `BACKWARD` and `FORWARD`.
     Full,
+    /// `BACKWARD_TRANSITIVE` and `FORWARD_TRANSITIVE`.
     FullTransitive,
+    /// Anything goes.
     None,
-    /// Nothing is asked for: the registry's own level stays.
+    /// The registry is told nothing: its own level stays.
     #[serde(rename = "leave")]
     Leave,
 }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
-use super::given::standard_path;
-use super::{Check, ConfigError, ConfigFile, Loaded, SECTIONS};
+use super::given::{UP, standard_path};
+use super::{Check, ConfigError, ConfigFile, DATA_DIR, Loaded, SECTIONS};
 
 /// Keys of the agent's own table `relay`, which the combined file's table of that name does not have.
 const AGENTS_RELAY: [&str; 1] = ["address"];
@@ -29,7 +29,7 @@ pub fn read_either<C: DeserializeOwned + Check>(
     flags: impl Serialize,
 ) -> Result<Loaded<C>, ConfigError> {
     let is_there = |name: &&str| standard_path(name).exists();
-    let standard = [service, "up"].into_iter().find(is_there).unwrap_or(service);
+    let standard = [service, UP].into_iter().find(is_there).unwrap_or(service);
     ConfigFile::find(file, standard)?.read_either(service, flags)
 }
 
@@ -41,9 +41,10 @@ pub(super) fn is_combined(text: &str) -> bool {
         DeValue::Table(table) if key == "relay" => table.keys().any(|key| AGENTS_RELAY.contains(&&**key.get_ref())),
         _ => false,
     };
-    !table.is_empty()
-        && table.keys().all(|key| SECTIONS.contains(&&**key.get_ref()))
-        && (table.len() > 1 || !table.iter().any(|(key, value)| agents(key.get_ref(), value.get_ref())))
+    let sections: Vec<&str> = table.keys().map(|key| &**key.get_ref()).filter(|key| *key != DATA_DIR).collect();
+    !sections.is_empty()
+        && sections.iter().all(|key| SECTIONS.contains(key))
+        && (sections.len() > 1 || !table.iter().any(|(key, value)| agents(key.get_ref(), value.get_ref())))
 }
 
 #[cfg(test)]
@@ -58,6 +59,9 @@ mod tests {
             ("[sink.sqlite]\nkeep_raw = \"1d\"\n", true),
             ("[relay]\naddress = \"mqtt://a:1\"\n", false),
             ("[kafka]\nbrokers = \"a:1\"\n", false),
+            ("data_dir = \"/srv\"\n[agent]\n[relay]\n", true),
+            ("data_dir = \"/srv\"\n[relay]\naddress = \"mqtt://a:1\"\n", false),
+            ("data_dir = \"/srv\"\n", false),
             ("", false),
             ("no TOML", false),
         ] {

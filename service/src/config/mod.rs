@@ -47,14 +47,17 @@ use tree::{Node, Value};
 /// Where configuration is looked for when no file is named.
 const DIRECTORY: &str = "/etc/gaitway";
 
+/// The key of a combined file that says where `up` keeps everything.
+const DATA_DIR: &str = "data_dir";
+
 /// The tables of a combined file.
 const SECTIONS: [&str; 3] = ["agent", "relay", "sink"];
 
 /// Loads the configuration of `service` (`agent`, `relay`, `sink`) and checks it.
 ///
 /// `file` must exist if named; else `/etc/gaitway/<service>.toml` is read if there is one. With a `section`, the file
-/// is a combined one, whose tables `[agent] [relay] [sink]` are each the body of that service's file; unnamed, it is
-/// `/etc/gaitway/up.toml`. `flags` is a struct of the same shape as `C` with optional fields: `None` and empty lists set
+/// is a combined one, whose tables `[agent] [relay] [sink]` are each the body of that service's file, and whose `data_dir` is `up`'s; unnamed,
+/// it is `/etc/gaitway/up.toml`. `flags` is a struct of the same shape as `C` with optional fields: `None` and empty lists set
 /// nothing.
 pub fn load<C: DeserializeOwned + Check>(
     service: &'static str,
@@ -86,7 +89,7 @@ pub fn read_given<C: DeserializeOwned + Check>(
     flags: impl Serialize,
 ) -> Result<Loaded<C>, ConfigError> {
     let path = PathBuf::from("given.toml");
-    Layers { service, section, path, text: Some(text.to_owned()), variables }.merge(flags)
+    Layers { service, section, path, text: Some(text.to_owned()), variables }.merge(None, flags)
 }
 
 /// What [`load`] found, read from the outside world.
@@ -99,8 +102,13 @@ struct Layers {
 }
 
 impl Layers {
-    fn merge<C: DeserializeOwned + Check>(self, flags: impl Serialize) -> Result<Loaded<C>, ConfigError> {
-        let mut merged = match &self.text {
+    /// `under`: what holds where the file says nothing.
+    fn merge<C: DeserializeOwned + Check>(
+        self,
+        under: Option<Node>,
+        flags: impl Serialize,
+    ) -> Result<Loaded<C>, ConfigError> {
+        let file = match &self.text {
             None => Node::empty(Origin::Default),
             Some(text) => {
                 let file = file::read(&self.path, text)?;
@@ -110,6 +118,7 @@ impl Layers {
                 }
             }
         };
+        let mut merged = under.unwrap_or(Node::empty(Origin::Default)).overlaid(file);
         merged = merged.overlaid(environment::read(self.service, self.variables)?);
         merged = merged.overlaid(flags::read(flags)?);
         let whole = Whole { service: self.service, section: self.section, path: self.path };
@@ -126,12 +135,14 @@ impl Layers {
 fn only(file: Node, section: &str) -> Result<Node, ConfigError> {
     let origin = file.origin;
     let Value::Table(mut tables) = file.value else { return Ok(Node::empty(origin)) };
+    tables.remove(DATA_DIR);
     if let Some((key, node)) = tables.iter().find(|(key, _)| !SECTIONS.contains(&key.as_str())) {
+        let allowed = [&SECTIONS[..], &[DATA_DIR]].concat();
         return Err(ConfigError::UnknownKey {
             origin: node.origin.clone(),
             key: key.clone(),
-            nearest: error::nearest(key, &SECTIONS),
-            allowed: SECTIONS.map(String::from).to_vec(),
+            nearest: error::nearest(key, &allowed),
+            allowed: allowed.into_iter().map(String::from).collect(),
         });
     }
     Ok(tables.remove(section).unwrap_or(Node::empty(origin)))

@@ -107,11 +107,11 @@ fn layers(text: &str, variables: &[(&str, &str)]) -> Layers {
 }
 
 fn loaded(text: &str, variables: &[(&str, &str)]) -> Agent {
-    layers(text, variables).merge(Flags::default()).unwrap().config
+    layers(text, variables).merge(None, Flags::default()).unwrap().config
 }
 
 fn refused(text: &str, variables: &[(&str, &str)]) -> String {
-    layers(text, variables).merge::<Agent>(Flags::default()).unwrap_err().to_string()
+    layers(text, variables).merge::<Agent>(None, Flags::default()).unwrap_err().to_string()
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_later_layer_wins_key_by_key() {
     let agent = loaded(text, &variables);
     assert_eq!((agent.id.as_deref(), agent.http.listen.port(), agent.http.gzip), (Some("file"), 2, false));
     assert_eq!(agent.http.origins, ["c"]);
-    let agent: Agent = layers(text, &variables).merge(flags).unwrap().config;
+    let agent: Agent = layers(text, &variables).merge(None, flags).unwrap().config;
     assert_eq!((agent.id.as_deref(), agent.http.listen.port(), agent.http.gzip), (Some("flag"), 3, false));
 }
 
@@ -194,7 +194,7 @@ fn a_key_that_nobody_reads_is_an_error_that_names_where_it_stands_and_what_is_al
         refused("", &[("GAITWAY_AGENT__MQTT__HOTS", "x")]),
         "GAITWAY_AGENT__MQTT__HOTS: unknown key `mqtt.hots`, perhaps `host`; allowed here: `host`, `password`, `tries`"
     );
-    let error = layers("", &[]).merge::<Agent>(BTreeMap::from([("verbose", true)])).unwrap_err();
+    let error = layers("", &[]).merge::<Agent>(None, BTreeMap::from([("verbose", true)])).unwrap_err();
     assert!(
         matches!(&error, ConfigError::UnknownKey { origin: Origin::Flags, key, .. } if key == "verbose"),
         "{error}"
@@ -240,7 +240,7 @@ fn a_value_that_makes_no_sense_is_refused_in_the_same_words() {
         "/etc/gaitway/agent.toml:2: `http.ratio` is 9, must be at most `http.connections`"
     );
     let layers = || layers("[http]\nratio = 0.5\norigins = ['a', 'b']", &[]);
-    let loaded: Loaded<Agent> = Layers { section: None, ..layers() }.merge(Flags::default()).unwrap();
+    let loaded: Loaded<Agent> = Layers { section: None, ..layers() }.merge(None, Flags::default()).unwrap();
     assert!(
         loaded.is_set("http") && loaded.is_set("http.ratio") && !loaded.is_set("http.gzip") && !loaded.is_set("id")
     );
@@ -308,7 +308,7 @@ impl Check for BTreeMap<String, Named> {
 #[test]
 fn what_a_type_of_its_own_refuses_is_named_by_its_key() {
     let refused = |text| {
-        let refused = layers(text, &[]).merge::<BTreeMap<String, Named>>(Flags::default());
+        let refused = layers(text, &[]).merge::<BTreeMap<String, Named>>(None, Flags::default());
         refused.unwrap_err().to_string()
     };
     let file = "/etc/gaitway/agent.toml";
@@ -374,14 +374,14 @@ fn variables_that_contradict_each_other_are_refused() {
 fn a_combined_file_holds_the_sections_and_nothing_else() {
     let combined = |text| {
         Layers { section: Some("agent"), ..layers(text, &[]) }
-            .merge::<Agent>(Flags::default())
+            .merge::<Agent>(None, Flags::default())
             .map(|loaded| loaded.config)
     };
     assert_eq!(combined("[agent]\nid = 'a'\n[relay]\nid = 3\n[sink]").unwrap().id.as_deref(), Some("a"));
     assert_eq!(combined("[relay]").unwrap(), Agent::default());
     assert_eq!(
         combined("[agent]\n[agnet]").unwrap_err().to_string(),
-        "/etc/gaitway/agent.toml:2: unknown key `agnet`, perhaps `agent`; allowed here: agent, relay, sink"
+        "/etc/gaitway/agent.toml:2: unknown key `agnet`, perhaps `agent`; allowed here: agent, relay, sink, data_dir"
     );
     assert_eq!(
         combined("[agent.http]\ngzip = 3").unwrap_err().to_string(),
@@ -397,8 +397,9 @@ fn a_combined_file_holds_the_sections_and_nothing_else() {
 
 #[test]
 fn every_key_that_a_problem_names_is_spelt_as_in_the_file() {
-    let loaded =
-        |section, text| -> Loaded<Agent> { Layers { section, ..layers(text, &[]) }.merge(Flags::default()).unwrap() };
+    let loaded = |section, text| -> Loaded<Agent> {
+        Layers { section, ..layers(text, &[]) }.merge(None, Flags::default()).unwrap()
+    };
     let apart = || Wrong::unless_together(("id", true), ("http.gzip", false)).unwrap_err();
     let alone = loaded(None, "id = 'a'").refuse(apart()).to_string();
     assert!(alone.ends_with("`id` is \"a\", must stand beside `http.gzip`: set both, or neither"), "{alone}");
@@ -492,6 +493,46 @@ proptest! {
         key in "(ID|HTTP__LISTEN|HTTP__ORIGINS|HTTP__RATIO|SPOOL__FULL|SPOOL__MAX_BYTES|LABELS|MQTT|[A-Z_]{0,9})",
     ) {
         let name = format!("GAITWAY_AGENT__{key}");
-        let _ = layers(&file, &[(name.as_str(), value.as_str())]).merge::<Agent>(Flags::default());
+        let _ = layers(&file, &[(name.as_str(), value.as_str())]).merge::<Agent>(None, Flags::default());
     }
+}
+
+#[test]
+fn a_combined_files_folder_is_above_the_services_own() {
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Places {
+        data_dir: Option<PathBuf>,
+        sqlite: Option<Local>,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    struct Local {
+        path: PathBuf,
+    }
+
+    impl Check for Places {
+        fn check(&self) -> Result<(), Wrong> {
+            Ok(())
+        }
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("any.toml");
+    let file = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        ConfigFile::named(&path).unwrap()
+    };
+    let of = |text: &str, service| file(text).read_either::<Places>(service, Flags::default()).unwrap().config;
+    let text = "data_dir = '/srv/g'\n[agent]\n[relay]\ndata_dir = '/srv/own'\n[sink]\n";
+    assert_eq!(of(text, "agent").data_dir.unwrap(), Path::new("/srv/g/agent"));
+    assert_eq!(of(text, "relay").data_dir.unwrap(), Path::new("/srv/own"), "what is said below it holds");
+    assert_eq!(of(text, "sink").sqlite.unwrap().path, Path::new("/srv/g/warehouse.db"));
+    assert_eq!(of("[agent]\n[relay]\n", "agent"), Places::default());
+    assert_eq!(file(text).data_dir().unwrap().unwrap(), Path::new("/srv/g"));
+    assert_eq!(file("[agent]\n").data_dir().unwrap(), None);
+    // `up` itself takes it from the file, and not from a section.
+    assert_eq!(file(text).read::<Places>("agent", Some("agent"), Flags::default()).unwrap().config, Places::default());
+    let wrong = file("data_dir = 3\n[agent]\n").data_dir().unwrap_err().to_string();
+    assert!(wrong.contains("any.toml:1") && wrong.contains("data_dir"), "{wrong}");
 }

@@ -13,14 +13,14 @@ const MIB: u64 = 1024 * 1024;
 pub struct BatchConfig {
     /// Most records of one submit.
     pub max_rows: usize,
-    /// Most bytes of one submit, keys and values; a larger record goes alone.
+    /// Most bytes of one submit, keys and values. A larger record goes alone.
     #[serde(with = "gaitway_service::config::bytes")]
     pub max_bytes: u64,
     /// How long the first record of a submit waits for others.
     #[serde(with = "gaitway_service::config::duration")]
     pub linger: Duration,
-    /// What all partitions together may hold, bytes: one half is read ahead, the other waits for submits, of which a partition
-    /// may hold as much as is free beside it. A single record of each partition may always be held.
+    /// What all partitions together may hold in memory: one half is read ahead from Kafka, the other waits for submits.
+    /// A single record of each partition may always be held.
     #[serde(with = "gaitway_service::config::bytes")]
     pub memory: u64,
 }

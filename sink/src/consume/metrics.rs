@@ -37,6 +37,13 @@ pub(super) struct SinkMetrics {
     pub prefetched: Gauge,
 }
 
+/// Registers all that a sink tells of itself, for those who describe it: of each metric there is at least one line.
+pub fn describe(metrics: &Metrics) {
+    let counters = SinkMetrics::register(metrics);
+    drop(counters.dead_letters.get_or_create(&[("reason", "")]));
+    drop(counters.lag.get_or_create(&Of { topic: String::new(), partition: 0 }));
+}
+
 impl SinkMetrics {
     /// Counters that start at 0, registered with `metrics`.
     pub(super) fn register(metrics: &Metrics) -> Self {

@@ -20,23 +20,27 @@ const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// `postgres://user@host:5432/database`, or libpq's `host=… user=… dbname=…`. `sslmode` is `disable` or `prefer` (no
-    /// TLS; the default), or `require` or `verify-full` (TLS, with certificate and host name verified).
+    /// Where the database is: `postgres://user@host:5432/database`, or libpq's `host=… user=… dbname=…`. `sslmode` in
+    /// it is `disable` or `prefer` (no TLS; the default), or `require` or `verify-full` (TLS, with certificate and host
+    /// name verified).
     pub url: Address,
-    /// The password, where it does not stand in the URL; for the environment.
+    /// The password, where it does not stand in `url`. It is for the environment: a file is better named by
+    /// `password_file`.
     pub password: Option<Secret>,
-    /// A file that holds the password, read at each connection and nobody else's; white space around it does not count.
+    /// A file that holds the password, and that nobody else may read. It is read for each connection; white space
+    /// around the password does not count.
     pub password_file: Option<PathBuf>,
-    /// PEM file of the certificates that the server's must be signed by; the system's if not set.
+    /// A file with certificates in PEM form: one of them must have signed the server's. If it is not set, the system's
+    /// are trusted.
     pub ca_file: Option<PathBuf>,
-    /// How long a connection may take to be made; 10 s by default.
+    /// How long a connection may take to be made.
     #[serde(with = "gaitway_service::config::duration")]
     pub connect_timeout: Duration,
-    /// How long a step of a commit may take; 60 s by default.
+    /// How long a step of a commit may take.
     #[serde(with = "gaitway_service::config::duration")]
     pub statement_timeout: Duration,
     /// How long raw readings are kept after they were stored, by whole partitions, or by TimescaleDB's retention policy
-    /// where it has that; at least an hour. If this is not set nothing is deleted, and a policy that exists is left as it is.
+    /// where it has that. If it is not set, nothing is deleted, and a policy that exists is left as it is.
     #[serde(with = "gaitway_service::config::duration")]
     pub keep_raw: Option<Duration>,
 }

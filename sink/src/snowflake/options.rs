@@ -10,39 +10,43 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// The account identifier, `ORGANIZATION-ACCOUNT`, or the locator with its region.
+    /// The account's identifier, `ORGANIZATION-ACCOUNT`, or its locator with the region.
     pub account: String,
-    /// The user whose key pair it is.
+    /// The user whose key pair is used.
     pub user: String,
-    /// The role to write with; none for the user's default role. Snowflake wants it to be that one.
+    /// The role to write with. If it is not set, it is the user's default role; Snowflake wants it to be that one.
     #[serde(default)]
     pub role: Option<String>,
-    /// The database that holds the tables, `ACTIVITY_DB` by default.
+    /// The database that holds the tables.
     #[serde(default = "database")]
     pub database: String,
-    /// The warehouse for questions in SQL, such as a redrive's; none for the user's default one. Writing needs none.
+    /// The warehouse for questions in SQL, such as a redrive's. If it is not set, it is the user's default one. Writing
+    /// needs none.
     #[serde(default)]
     pub warehouse: Option<String>,
-    /// A file that holds the private key in PEM form, PKCS#8, and is nobody else's.
+    /// A file that holds the private key in PEM form, PKCS#8, and that nobody else may read.
     #[serde(default)]
     pub private_key_file: Option<PathBuf>,
-    /// The private key itself instead, for the environment: in PEM form, or its one line of base64 alone.
+    /// The private key itself instead of `private_key_file`, for the environment: in PEM form, or its one line of
+    /// base64 alone.
     #[serde(default)]
     pub private_key: Option<Secret>,
-    /// The passphrase of the key, if it is encrypted.
+    /// The passphrase of the private key, if it is encrypted.
     #[serde(default)]
     pub private_key_passphrase: Option<Secret>,
-    /// A file that holds the passphrase instead, and is nobody else's; white space around it does not count.
+    /// A file that holds the passphrase instead of `private_key_passphrase`, and that nobody else may read. White space
+    /// around it does not count.
     #[serde(default)]
     pub private_key_passphrase_file: Option<PathBuf>,
-    /// The account's address where it does not follow from its name: `PrivateLink`, a proxy, an emulator.
+    /// The account's address, `https://…`, where it does not follow from `account`: `PrivateLink`, a proxy, an
+    /// emulator.
     #[serde(default)]
     pub url: Option<String>,
-    /// The certificates to trust instead of the system's, in PEM form.
+    /// A file with certificates in PEM form, which are trusted instead of the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// What the names of channels begin with, `gaitway` by default. Sinks of different topics or clusters that share a
-    /// table need different ones.
+    /// What the names of Snowpipe's channels begin with, 1 to 64 letters, digits, `_`, `-` or `.`. Sinks of different
+    /// topics or clusters that share a table need different ones.
     #[serde(default = "deployment")]
     pub deployment: String,
 }

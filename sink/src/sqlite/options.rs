@@ -17,18 +17,15 @@ const MIB: u64 = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Where a sink of its own keeps the file; `gaitway-data/warehouse.db` by default. Whoever opens it says where it lies:
-    /// [`Warehouse::open`](super::Warehouse::open).
+    /// The file in which a sink of its own keeps the warehouse. One process at a time uses its folder.
     pub path: PathBuf,
-    /// How long raw readings are kept after they were stored; at least an hour, `30d` by default.
+    /// How long raw readings are kept after they were stored.
     #[serde(with = "gaitway_service::config::duration")]
     pub keep_raw: Duration,
-    /// Above this much data the oldest raw readings go; bytes, at least 1 MiB, `20GiB` by default. The write-ahead log
-    /// beside the file comes on top.
+    /// Above this much data the oldest raw readings are deleted. The write-ahead log beside the file comes on top.
     #[serde(with = "gaitway_service::config::bytes")]
     pub max_bytes: u64,
-    /// Below this much free space on the file's disk the oldest raw readings go; per cent of the disk, at most 90, 5 by
-    /// default, 0 for no such limit.
+    /// Below this much free space on the file's disk the oldest raw readings are deleted. 0 is no such limit.
     #[serde(with = "percent")]
     pub min_free_percent: u8,
 }

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Builds Debian packages, their checksums and a bill of materials (CycloneDX) into target/packages/.
+#
+#   deploy/package.sh [PACKAGE/ARCHITECTURE…]      all of them, or such as gaitway-agent/arm64
+#
+# The same sources make the same bytes. Needs Rust, a C compiler with make and perl, Python 3 with venv, and what deploy/package/toolchain.sh
+# needs for other architectures than this machine's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+all=(gaitway/amd64 gaitway/arm64 gaitway-agent/{amd64,arm64,armhf} gaitway-relay/{amd64,arm64} gaitway-sink/{amd64,arm64})
+wanted=("$@")
+[ $# -gt 0 ] || wanted=("${all[@]}")
+for one in "${wanted[@]}"; do
+    [[ " ${all[*]} " == *" $one "* ]] || {
+        echo "package.sh: there is no package $one: there are ${all[*]}" >&2
+        exit 2
+    }
+done
+
+declare -A triples=([amd64]=x86_64-unknown-linux-gnu [arm64]=aarch64-unknown-linux-gnu [armhf]=armv7-unknown-linux-gnueabihf)
+# The date of the sources, for whatever writes one down.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
+
+tool() {
+    cargo "$1" --version >/dev/null 2>&1 || cargo install "cargo-$1" --locked --version "$2"
+}
+tool deb 3.8.0
+tool cyclonedx 0.5.9
+
+stage=target/package/stage
+out=target/packages
+rm -rf "$stage" "$out"
+mkdir -p "$stage" "$out"
+cargo run --quiet --locked -p gaitway-reference -- man "$stage/man"
+cargo run --quiet --locked -p gaitway-reference -- completions "$stage/completions"
+gzip --best --no-name "$stage"/man/*
+# A page is in one package, for all but gaitway and gaitway-agent may be on one machine.
+for name in gaitway-agent gaitway-relay gaitway-sink gaitway; do
+    mkdir "$stage/man/$name"
+    mv "$stage"/man/"$name"*.1.gz "$stage/man/$name/"
+done
+cp "$stage"/man/gaitway-agent/* "$stage/man/gaitway/"
+
+mapfile -t architectures < <(printf '%s\n' "${wanted[@]#*/}" | sort -u)
+deploy/package/toolchain.sh "${architectures[@]}"
+for one in "${wanted[@]}"; do
+    package=${one%/*} architecture=${one#*/}
+    deploy/package/build.sh "$architecture" "$package" "$stage/$package"
+    cargo deb --quiet --no-build --no-strip --target "${triples[$architecture]}" --package "$package" --output "$out/"
+done
+
+cargo cyclonedx --quiet --format json --spec-version 1.5 --describe crate --all-features --override-filename gaitway.cdx
+cp gaitway.cdx.json "$out/"
+find . -name gaitway.cdx.json -not -path './target/*' -delete
+(cd "$out" && sha256sum -- *.deb *.json >SHA256SUMS)
+ls -l "$out"
