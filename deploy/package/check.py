@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,8 +35,8 @@ LATE = PROJECT / "tests/data/golden/late"
 
 QEMU = {"arm64": "qemu-aarch64-static", "armhf": "qemu-arm-static"}
 
-#: What a machine has before a package comes; more than a small Debian has are curl and procps.
-INCLUDED = "systemd,systemd-sysv,dbus,init-system-helpers,procps,curl,libcap2-bin"
+#: What a machine has before a package comes; more than a small Debian has are curl, sudo, SQLite's shell and procps.
+INCLUDED = "systemd,systemd-sysv,dbus,init-system-helpers,procps,curl,sudo,sqlite3"
 
 #: Everything on a busy machine.
 PATIENCE = 120.0
@@ -172,7 +174,7 @@ def package(name: str, architecture: str = "amd64") -> Path:
 
 def base_root(suite: str) -> Path:
     """A root that was made before, or a new one."""
-    root = PROJECT / f"target/package/roots/{suite}"
+    root = PROJECT / f"target/package/roots/{suite}-{zlib.crc32(INCLUDED.encode()):08x}"
     if not root.exists():
         root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root.parent) as folder:
@@ -383,6 +385,36 @@ def relay_and_sink(on: Machine, _: str) -> str:
     return ", ".join(told)
 
 
+def walked(guide: str) -> list[str]:
+    """The commands of a guide that stand below a mark."""
+    return re.findall(r"<!-- walk.*? -->\n```sh\n(.*?)```", (PROJECT / f"docs/{guide}.md").read_text(), re.DOTALL)
+
+
+def guides(on: Machine, later_deb: str) -> str:
+    """What docs/install-pi.md, upgrading.md and backup.md have their readers type, typed by one of them."""
+    on.run("useradd --create-home --shell /bin/bash pi && echo 'pi ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/pi")
+    on.run(f"mkdir /home/pi/new && cp /packages/{package('gaitway').name} /packages/SHA256SUMS /home/pi/new")
+    typed = 0
+
+    def walk(guide: str, folder: str) -> None:
+        nonlocal typed
+        for commands in walked(guide):
+            on.run(f"cd {folder} && USER=pi runuser --user pi -- bash -euc {shlex.quote(commands)}")
+            typed += len(commands.splitlines())
+
+    walk("install-pi", "/home/pi/new")
+    until(lambda: "gaitway" in on.run("id --name --groups pi"), "the owner is in the group")
+    token = re.search(r"/data/(\S+)", on.run("runuser --user pi -- gaitway agent phone add walker"))[1]
+    on.run(f"gaitway replay /recordings/a-short-run.csv.gz --speed max --to http://127.0.0.1:8000/data/{token}")
+    readings = audit(on, 1)
+    walk("backup", "/home/pi")
+    check(audit(on, 1) == readings, "what was restored is what was there")
+    on.run(f"mkdir /home/pi/later && cp {later_deb} /home/pi/later/gaitway_later.deb")
+    walk("upgrading", "/home/pi/later")
+    check(audit(on, 1) == readings, "an upgrade keeps it")
+    return f"{typed} lines typed"
+
+
 class Program:
     """A program on this machine; what it logs comes line by line."""
 
@@ -458,7 +490,7 @@ def on_another_processor(architecture: str) -> str:
     return f"{readings} readings through three kills, Spark's {len(golden)} windows; first start after {start:.1f} s under qemu"
 
 
-CHECKS = (("gaitway", everything_at_home), ("gaitway-agent", agent_alone), ("gaitway-relay", relay_and_sink))
+CHECKS = (("gaitway", everything_at_home), ("gaitway-agent", agent_alone), ("gaitway-relay", relay_and_sink), ("guides", guides))
 
 
 def checked(on: str, name: str, run: Callable[[], str]) -> bool:
@@ -473,7 +505,7 @@ def checked(on: str, name: str, run: Callable[[], str]) -> bool:
 
 def booted(suite: str, name: str, lives: Callable[[Machine, str], str]) -> str:
     with machine(suite) as on, tempfile.TemporaryDirectory() as folder:
-        return lives(on, on.bring(later(package(name), Path(folder))))
+        return lives(on, on.bring(later(package("gaitway" if name == "guides" else name), Path(folder))))
 
 
 def main() -> int:
