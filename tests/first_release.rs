@@ -157,7 +157,7 @@ fn first(bytes: &[u8]) -> Option<((u8, Vec<u8>), usize)> {
 
 const PUBLISH: u8 = 3;
 
-/// What a relay says in a PUBLISH with QoS 0.
+/// What a relay says in a packet that wants no answer.
 fn said(body: &[u8]) -> Down {
     let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
     Down::decode(&body[2 + topic..]).unwrap()

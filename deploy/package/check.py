@@ -13,11 +13,16 @@ import argparse
 import contextlib
 import json
 import re
+import shlex
 import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,8 +31,12 @@ PROJECT = HERE.parent.parent
 PACKAGES = PROJECT / "target/packages"
 RECORDINGS = PROJECT / "examples"
 
-#: What a machine has before a package comes; more than a small Debian has are curl and procps.
-INCLUDED = "systemd,systemd-sysv,dbus,init-system-helpers,procps,curl,libcap2-bin"
+LATE = PROJECT / "tests/data/golden/late"
+
+QEMU = {"arm64": "qemu-aarch64-static", "armhf": "qemu-arm-static"}
+
+#: What a machine has before a package comes; more than a small Debian has are curl, sudo, SQLite's shell and procps.
+INCLUDED = "systemd,systemd-sysv,dbus,init-system-helpers,procps,curl,sudo,sqlite3"
 
 #: Everything on a busy machine.
 PATIENCE = 120.0
@@ -104,6 +113,14 @@ class Machine:
             check(done.returncode == 0, f"{command}: {said}")
         return said
 
+    def bring(self, file: Path) -> str:
+        """Where a copy of the file is there."""
+        there = f"/later/{file.name}"
+        entered = ["nsenter", "--target", str(self._leader), "--all", "--", "sh", "-c", f"mkdir -p /later && cat >{there}"]
+        with file.open("rb") as content:
+            subprocess.run(entered, stdin=content, check=True)
+        return there
+
     def ends(self) -> None:
         subprocess.run(["kill", "-s", "RTMIN+4", str(self._leader)], check=False)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -157,7 +174,7 @@ def package(name: str, architecture: str = "amd64") -> Path:
 
 def base_root(suite: str) -> Path:
     """A root that was made before, or a new one."""
-    root = PROJECT / f"target/package/roots/{suite}"
+    root = PROJECT / f"target/package/roots/{suite}-{zlib.crc32(INCLUDED.encode()):08x}"
     if not root.exists():
         root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root.parent) as folder:
@@ -288,7 +305,7 @@ def everything_at_home(on: Machine, later_deb: str) -> str:
            f"{pushed}; done >/tmp/pushed 2>&1 & echo $! >/tmp/pusher")  # fmt: skip
     until(lambda: int(on.run("wc -l </tmp/pushed")) > 20, "the phone pushes")
     before = service.show("MainPID")
-    install(on, f"/later/{later_deb}")
+    install(on, later_deb)
     service.await_up()
     check(service.show("MainPID") != before, "an upgrade starts the new program")
     until(lambda: int(on.run("wc -l </tmp/pushed")) >= 399, "the phone is done")
@@ -327,11 +344,16 @@ def agent_alone(on: Machine, later_deb: str) -> str:
         on.run(command)
     on.run("gaitway relay --help", fails_with="the package gaitway-relay is not installed")
     on.run("gaitway audit", fails_with="the package gaitway has this command; of what is installed here: gaitway-agent")
-    frames = json.loads(on.run("gaitway agent spool check --json"))
+
+    def messages() -> list[int]:
+        streams = json.loads(on.run("gaitway agent spool check --json"))["streams"]
+        return [stream["messages"] for stream in streams if stream["stream"] == "raw"]
+
+    check(sum(messages()) == 1, f"the spool has it: {messages()}")
     service.kill()
-    install(on, f"/later/{later_deb}")
+    install(on, later_deb)
     service.await_up()
-    check(json.loads(on.run("gaitway agent spool check --json")) == frames, "the spool is as it was")
+    check(sum(messages()) == 1, f"the spool has it still: {messages()}")
     told.append(f"{service.memory_mb():.1f} MB")
     stalls(service)
     install_refused = on.run(f"dpkg --install /packages/{package('gaitway').name}", may_fail=True)
@@ -358,42 +380,150 @@ def relay_and_sink(on: Machine, _: str) -> str:
         read = on.run(f"nsenter --target {service.show('MainPID')} --mount cat /run/credentials/{name}.service/secret_kafka")
         check(read == "secret", f"its secret is {read!r}")
         service.kill()
-    check("gaitway relay" in on.run("gaitway relay agent add attic --address relay.example:8883", may_fail=True) or True, "")
     on.run("dpkg --purge " + " ".join(names))
     on.run("! test -e /etc/gaitway && ! test -e /usr/bin/gaitway && ! test -e /var/lib/private/gaitway-relay")
     return ", ".join(told)
 
 
-CHECKS = (("gaitway", everything_at_home), ("gaitway-agent", agent_alone), ("gaitway-relay", relay_and_sink))
+def walked(guide: str) -> list[str]:
+    """The commands of a guide that stand below a mark."""
+    return re.findall(r"<!-- walk.*? -->\n```sh\n(.*?)```", (PROJECT / f"docs/{guide}.md").read_text(), re.DOTALL)
+
+
+def guides(on: Machine, later_deb: str) -> str:
+    """What docs/install-pi.md, upgrading.md and backup.md have their readers type, typed by one of them."""
+    on.run("useradd --create-home --shell /bin/bash pi && echo 'pi ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/pi")
+    on.run(f"mkdir /home/pi/new && cp /packages/{package('gaitway').name} /packages/SHA256SUMS /home/pi/new")
+    typed = 0
+
+    def walk(guide: str, folder: str) -> None:
+        nonlocal typed
+        for commands in walked(guide):
+            on.run(f"cd {folder} && USER=pi runuser --user pi -- bash -euc {shlex.quote(commands)}")
+            typed += len(commands.splitlines())
+
+    walk("install-pi", "/home/pi/new")
+    until(lambda: "gaitway" in on.run("id --name --groups pi"), "the owner is in the group")
+    token = re.search(r"/data/(\S+)", on.run("runuser --user pi -- gaitway agent phone add walker"))[1]
+    on.run(f"gaitway replay /recordings/a-short-run.csv.gz --speed max --to http://127.0.0.1:8000/data/{token}")
+    readings = audit(on, 1)
+    walk("backup", "/home/pi")
+    check(audit(on, 1) == readings, "what was restored is what was there")
+    on.run(f"mkdir /home/pi/later && cp {later_deb} /home/pi/later/gaitway_later.deb")
+    walk("upgrading", "/home/pi/later")
+    check(audit(on, 1) == readings, "an upgrade keeps it")
+    return f"{typed} lines typed"
+
+
+class Program:
+    """A program on this machine; what it logs comes line by line."""
+
+    def __init__(self, *command: object) -> None:
+        self.child = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+    def says(self, message: str) -> dict:
+        for line in self.child.stdout:
+            with contextlib.suppress(ValueError):
+                said = json.loads(line)
+                if said.get("message") == message:
+                    # What it says later keeps it waiting for nobody.
+                    threading.Thread(target=self.child.stdout.read, daemon=True).start()
+                    return said
+        raise Failed(f"{self.child.args} ended, {self.child.wait()}, before it said {message!r}")
+
+    def ends(self, number: int) -> None:
+        self.child.send_signal(number)
+        self.child.wait(60)
+
+
+def on_another_processor(architecture: str) -> str:
+    """The agent for a Pi, under qemu-user: phones push, it is killed at work, and everything is classified and forwarded."""
+    qemu, root = QEMU[architecture], PROJECT / f"target/package/sysroot-{architecture}"
+    check(root.exists(), f"{root} is missing: deploy/package/toolchain.sh {architecture}")
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ending:
+        here = Path(folder)
+        for name, of in (("gaitway-agent", architecture), ("gaitway", "amd64")):
+            subprocess.run(["dpkg-deb", "--extract", package(name, of), here / name], check=True)
+        gaitway = here / "gaitway/usr/lib/gaitway/gaitway"
+        up = Program(gaitway, "up", "--data-dir", here / "up", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
+        ending.callback(up.child.kill)
+        relay = up.says("relay listening for agents")["address"]
+
+        def agent(address: str) -> tuple[Program, str]:
+            command = (qemu, "-L", root, here / "gaitway-agent/usr/bin/gaitway-agent", "--data-dir", here / "agent")
+            program = Program(*command, "--http", address, "--relay", f"mqtt://{relay}")
+            ending.callback(program.child.kill)
+            return program, program.says("taking pushes at /data")["address"]
+
+        began = time.monotonic()
+        program, address = agent("127.0.0.1:0")
+        start = time.monotonic() - began
+        replay = subprocess.Popen([gaitway, "replay", LATE / "pushes.ndjson.gz", "--speed", "max", "--to", f"http://{address}/data"])
+        ending.callback(replay.kill)
+        for _ in range(3):
+            time.sleep(0.3)
+            program.ends(signal.SIGKILL)
+            program, _ = agent(address)
+        check(replay.wait(PATIENCE) == 0, "every push is accepted")
+        warehouse = here / "up/warehouse.db"
+
+        def audit() -> dict | None:
+            command = [gaitway, "audit", "--json", "--data-dir", here / "agent", "--warehouse", warehouse]
+            said = subprocess.run(command, capture_output=True, text=True, check=False)
+            found = json.loads(said.stdout)["sessions"]
+            return said if found and all(one["spooled"] == 0 for one in found) else None
+
+        said = until(audit, "everything is forwarded")
+        check(said.returncode == 0, f"it adds up: {said.stdout}{said.stderr}")
+        with contextlib.closing(sqlite3.connect(warehouse)) as rows:
+            readings = rows.execute("SELECT count(*) FROM ACTIVITY_RECORDS").fetchone()[0]
+            found = {
+                (end[:19].replace("T", " "), label): mean
+                for end, label, mean in rows.execute("SELECT timestamp, activity, avg_magnitude FROM USER_ACTIVITY_PROCESSED")
+            }
+        golden = [line.split(",") for line in (LATE / "windows.csv").read_text().splitlines()[1:]]
+        for end, _, _, label, mean, _ in golden:
+            its = found.get((end, label))
+            check(its is not None and abs(its - float(mean)) <= 1e-9 * float(mean), f"the window of {end}: {label}, {mean}, not {its}")
+        program.ends(signal.SIGTERM)
+        check(program.child.returncode == 0, "it ends when it is asked to")
+    return f"{readings} readings through three kills, Spark's {len(golden)} windows; first start after {start:.1f} s under qemu"
+
+
+CHECKS = (("gaitway", everything_at_home), ("gaitway-agent", agent_alone), ("gaitway-relay", relay_and_sink), ("guides", guides))
+
+
+def checked(on: str, name: str, run: Callable[[], str]) -> bool:
+    began = time.monotonic()
+    try:
+        said, holds = run(), True
+    except Failed as failed:
+        said, holds = f"FAILED: {failed}", False
+    print(f"{on:9} {name:14} {time.monotonic() - began:4.0f} s  {said}", flush=True)
+    return holds
+
+
+def booted(suite: str, name: str, lives: Callable[[Machine, str], str]) -> str:
+    with machine(suite) as on, tempfile.TemporaryDirectory() as folder:
+        return lives(on, on.bring(later(package("gaitway" if name == "guides" else name), Path(folder))))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--suite", action="append", help="Debian's, may be given more than once [default: bullseye, bookworm]")
-    parser.add_argument("--only", choices=[name for name, _ in CHECKS], action="append")
+    parser.add_argument("--only", choices=[name for name, _ in CHECKS] + list(QEMU), action="append")
     args = parser.parse_args()
-    wrong = 0
+    hold = True
     for suite in args.suite or ["bullseye", "bookworm"]:
-        for name, checked in CHECKS:
-            if args.only and name not in args.only:
-                continue
-            began = time.monotonic()
-            try:
-                with machine(suite) as on, tempfile.TemporaryDirectory() as folder:
-                    new = later(package(name), Path(folder))
-                    on.run("mkdir -p /later")
-                    copied = subprocess.run(
-                        ["nsenter", "--target", str(on._leader), "--all", "--", "sh", "-c", f"cat >/later/{new.name}"],
-                        stdin=new.open("rb"), check=True,
-                    )  # fmt: skip
-                    said = checked(on, new.name)
-            except Failed as failed:
-                wrong += 1
-                said = f"FAILED: {failed}"
-            print(f"{suite:9} {name:14} {time.monotonic() - began:4.0f} s  {said}", flush=True)
+        for name, lives in CHECKS:
+            if not args.only or name in args.only:
+                hold &= checked(suite, name, lambda: booted(suite, name, lives))
+    for architecture in QEMU:
+        if not args.only or architecture in args.only:
+            hold &= checked(architecture, "gaitway-agent", lambda: on_another_processor(architecture))
     for deb in sorted(PACKAGES.glob("*.deb")):
         print(f"{deb.stat().st_size / 1e6:6.2f} MB  {deb.name}")
-    return min(wrong, 1)
+    return 0 if hold else 1
 
 
 if __name__ == "__main__":
