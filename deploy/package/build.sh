@@ -18,29 +18,17 @@ features=
 [ "$package" = gaitway-agent ] || features=kafka-tls-static
 arguments=(zigbuild --release --locked --quiet --target "$target.$GLIBC" --package "$package" --bin "$package" --features "$features")
 
-if has_std "$target"; then
-    # No path of this machine is in what is shipped.
-    flags="--remap-path-prefix=$PWD=/src --remap-path-prefix=$home=/cargo --remap-path-prefix=$(rustc --print sysroot)=/rust"
-    env PATH="$work/zig/bin:$PATH" PYTHONPATH="$work/zig" CARGO_ZIGBUILD_ZIG_PATH="$work/zig/ziglang/zig" CARGO_TARGET_DIR="$work/build" \
-        SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" RUSTFLAGS="$flags" cargo-zigbuild "${arguments[@]}"
-else
-    cargo fetch --quiet --locked
-    root=$work/rust
-    mkdir -p "$root/src" "$root/cargo"
-    # Mounts of this process's own end with it.
-    # shellcheck disable=SC2016
-    unshare --mount bash -euc '
-        root=$1 project=$2 home=$3
-        shift 3
-        mount --bind "$project" "$root/src"
-        mount --bind "$home" "$root/cargo"
-        mount -t proc proc "$root/proc"
-        mount --rbind /dev "$root/dev"
-        exec chroot "$root" /usr/bin/env --chdir=/src --ignore-environment HOME=/tmp PATH=/src/target/package/zig/bin:/usr/bin:/bin "$@"
-    ' - "$root" "$PWD" "$home" CARGO_HOME=/cargo CARGO_NET_OFFLINE=true CARGO_TARGET_DIR=/src/target/package/build \
-        CARGO_ZIGBUILD_ZIG_PATH=/src/target/package/zig/ziglang/zig SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" \
-        cargo-zigbuild "${arguments[@]}"
+rustc=$(command -v rustc)
+has_std "$target" || rustc=$work/rust/bin/rustc
+if [ ! -x "$rustc" ] || [ ! -d "$work/zig" ]; then
+    echo "build.sh: run deploy/package/toolchain.sh $architecture first" >&2
+    exit 1
 fi
+
+# No path of this machine is in what is shipped.
+remaps=("$PWD=/src" "$home=/cargo" "$("$rustc" --print sysroot)=/rust")
+export PATH=$work/zig/bin:$PATH PYTHONPATH=$work/zig CARGO_ZIGBUILD_ZIG_PATH=$work/zig/ziglang/zig CARGO_TARGET_DIR=$work/build RUSTC=$rustc SOURCE_DATE_EPOCH
+RUSTFLAGS="${remaps[*]/#/--remap-path-prefix=}" cargo-zigbuild "${arguments[@]}"
 
 built=$work/build/$target/release/$package
 needed=$(readelf --version-info "$built" | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -n 1)
