@@ -510,11 +510,11 @@ def booted(suite: str, name: str, lives: Callable[[Machine, str], str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--suite", action="append", help="Debian's, may be given more than once [default: bullseye, bookworm]")
+    parser.add_argument("--suite", action="append", help="Debian's, may be given more than once [default: bookworm]")
     parser.add_argument("--only", choices=[name for name, _ in CHECKS] + list(QEMU), action="append")
     args = parser.parse_args()
     hold = True
-    for suite in args.suite or ["bullseye", "bookworm"]:
+    for suite in args.suite or ["bookworm"]:
         for name, lives in CHECKS:
             if not args.only or name in args.only:
                 hold &= checked(suite, name, lambda: booted(suite, name, lives))

@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -28,6 +28,9 @@ const MOST_CONNECTIONS: usize = 1_024;
 
 /// For a TLS handshake and for a request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Until a port that was ours is so again.
+const AGAIN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the listener is told to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +93,18 @@ pub(crate) fn bind(port: u16) -> anyhow::Result<(Socket, u16)> {
     Ok((socket, port))
 }
 
+/// As [`bind`], of a port that was ours a moment ago: a connection from here may have taken it meanwhile.
+async fn bind_again(port: u16) -> anyhow::Result<Socket> {
+    let end = Instant::now() + AGAIN_WITHIN;
+    loop {
+        match bind(port) {
+            Ok((socket, _)) => return Ok(socket),
+            Err(error) if Instant::now() >= end => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
 /// Serves until it is told to end.
 pub(crate) async fn serve(
     mut socket: Socket,
@@ -104,7 +119,10 @@ pub(crate) async fn serve(
         let listener = TcpListener::from_std(socket.into()).context("listening")?;
         switch.set(Presence::Here);
         accept(listener, &tls, &router, &mut told).await;
-        socket = bind(port)?.0;
+        if *told.borrow() == Presence::Ended {
+            return Ok(());
+        }
+        socket = bind_again(port).await?;
         switch.set(Presence::Away);
         let presence = *told.wait_for(|presence| *presence != Presence::Away).await.context("the switch is gone")?;
         if presence == Presence::Ended {
