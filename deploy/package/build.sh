@@ -27,7 +27,13 @@ fi
 
 # No path of this machine is in what is shipped.
 remaps=("$PWD=/src" "$home=/cargo" "$("$rustc" --print sysroot)=/rust")
-export PATH=$work/zig/bin:$PATH PYTHONPATH=$work/zig CARGO_ZIGBUILD_ZIG_PATH=$work/zig/ziglang/zig CARGO_TARGET_DIR=$work/build RUSTC=$rustc SOURCE_DATE_EPOCH
+export PATH=$work/zig/bin:$PATH CARGO_ZIGBUILD_ZIG_PATH=$work/zig/ziglang/zig CARGO_ZIGBUILD_CACHE_DIR=$work/zig-cache CARGO_TARGET_DIR=$work/build
+export RUSTC=$rustc SOURCE_DATE_EPOCH
+# What librdkafka's own configure asks for; nothing else does, for what is built to run here has a compiler of its own. An OpenSSL that is built
+# in knows of no certificates: librdkafka looks where distributions keep them if it is told. Its version script names what release builds leave
+# out, and no library of this machine is linked.
+zig="$work/zig/ziglang/zig CC -fno-sanitize=all -DWITH_STATIC_LIB_libcrypto=1 -target ${target%%-*}-linux-gnu.$GLIBC"
+export CC=${zig/CC/cc} CXX=${zig/CC/c++} HOST_CC=cc HOST_CXX=c++ LDFLAGS=-Wl,--undefined-version PKG_CONFIG_LIBDIR=$work/none
 RUSTFLAGS="${remaps[*]/#/--remap-path-prefix=}" cargo-zigbuild "${arguments[@]}"
 
 built=$work/build/$target/release/$package
