@@ -25,7 +25,7 @@ if [ ! -x "$rustc" ] || [ ! -d "$work/zig" ]; then
     exit 1
 fi
 
-# No path of this machine is in what is shipped.
+# No path of this machine is in what Rust compiles; the OpenSSL that is built in still names its build folder.
 remaps=("$PWD=/src" "$home=/cargo" "$("$rustc" --print sysroot)=/rust")
 export PATH=$work/zig/bin:$PATH CARGO_ZIGBUILD_ZIG_PATH=$work/zig/ziglang/zig CARGO_ZIGBUILD_CACHE_DIR=$work/zig-cache CARGO_TARGET_DIR=$work/build
 export RUSTC=$rustc SOURCE_DATE_EPOCH
