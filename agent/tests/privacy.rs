@@ -329,6 +329,8 @@ fn words_of_the_app_and_what_was_typed_are_kept() {
         r#"{"name":"accelerometer","time":"1760000000000000001","accuracy":"3","values":{"x":" 0.12 ","y":null}}"#,
         r#"{"name":"accelerometer","time":null,"values":{"x":1}}"#,
         r#"{"name":"gravity","time":1.76e18,"values":{}}"#,
+        // Of values said twice the later ones count.
+        r#"{"values":{"z":0.5},"name":"accelerometer","time":5,"values":{"x":55.45405577,"y":40.26386157}}"#,
     ] {
         assert_eq!(kept(reading, rounding(0)), kept(reading, Privacy::default()), "{reading}");
         assert!(kept(reading, rounding(0)).is_some());

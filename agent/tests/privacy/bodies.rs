@@ -218,6 +218,7 @@ fn of_an_unknown_sensor(place: &[String; 2]) -> impl Strategy<Value = String> + 
 
 /// Of a known one, anywhere but as a number in a field of its own that is one.
 fn of_a_known_sensor(place: &[String; 2]) -> impl Strategy<Value = String> + use<> {
+    let own = fields(["x", "y"].into_iter().map(str::to_owned).zip(place.clone()));
     let wrong = prop_oneof![
         // Under a foreign key, a field that is no number, or in a form that is none.
         2 => (key(&place[0]), holding(place)).prop_map(|field| ("values", field)),
@@ -227,7 +228,9 @@ fn of_a_known_sensor(place: &[String; 2]) -> impl Strategy<Value = String> + use
         1 => (key(&place[0]), holding(place)).prop_map(|field| ("beside", field)),
         1 => compound(place).prop_map(|value| ("beside", ("time".to_owned(), value))),
         1 => holding(place).prop_map(|value| ("beside", ("accuracy".to_owned(), value))),
-        1 => holding(place).prop_map(|value| ("beside", ("values".to_owned(), value))),
+        1 => holding(place)
+            .prop_filter("the later values count: these are numbers in fields of its own", move |value| *value != own)
+            .prop_map(|value| ("beside", ("values".to_owned(), value))),
     ];
     let times = vec!["5", "\"1760000000000000000\"", "1.76e18", "null"];
     (known(), wrong, prop::sample::select(times), any::<bool>()).prop_map(
