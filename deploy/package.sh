@@ -33,8 +33,18 @@ stage=target/package/stage
 out=target/packages
 rm -rf "$stage" "$out"
 mkdir -p "$stage" "$out"
-cargo run --quiet --locked -p gaitway-reference -- man "$stage/man"
-cargo run --quiet --locked -p gaitway-reference -- completions "$stage/completions"
+mapfile -t architectures < <(printf '%s\n' "${wanted[@]#*/}" | sort -u)
+deploy/package/toolchain.sh "${architectures[@]}"
+for one in "${wanted[@]}"; do
+    package=${one%/*} architecture=${one#*/}
+    mkdir -p "$stage/$architecture"
+    deploy/package/build.sh "$architecture" "$package" "$stage/$architecture/$package"
+done
+
+# As tests build it, so that they and this share what is built.
+reference=(cargo run --quiet --profile test --locked --package gaitway-reference --)
+"${reference[@]}" man "$stage/man" >/dev/null
+"${reference[@]}" completions "$stage/completions" >/dev/null
 gzip --best --no-name "$stage"/man/*
 # A page is in one package, for all but gaitway and gaitway-agent may be on one machine.
 for name in gaitway-agent gaitway-relay gaitway-sink gaitway; do
@@ -43,11 +53,24 @@ for name in gaitway-agent gaitway-relay gaitway-sink gaitway; do
 done
 cp "$stage"/man/gaitway-agent/* "$stage/man/gaitway/"
 
-mapfile -t architectures < <(printf '%s\n' "${wanted[@]#*/}" | sort -u)
-deploy/package/toolchain.sh "${architectures[@]}"
+# What others read: Grafana, Prometheus, databases. In the package of the service that it is about, by its path below deploy/.
+(
+    cd deploy
+    examples() {
+        mkdir -p "../$stage/examples/$1"
+        cp --parents -- "${@:2}" "../$stage/examples/$1/"
+    }
+    grafana=(grafana/README.md grafana/provisioning/{README.md,notify.yaml})
+    examples gaitway "${grafana[@]}" grafana/dashboards/sqlite/*.json grafana/provisioning/*/sqlite.yaml
+    examples gaitway-relay kafka/README.md prometheus/README.md prometheus/*.yml prometheus/rules/*.yml \
+        grafana/dashboards/prometheus/*.json grafana/provisioning/*/prometheus.yaml
+    examples gaitway-sink postgres/* snowflake/*.sql snowflake/README.md \
+        "${grafana[@]}" grafana/dashboards/{postgres,snowflake,snowflake-community}/*.json grafana/provisioning/*/{postgres,snowflake,snowflake-community}.yaml
+)
+
 for one in "${wanted[@]}"; do
     package=${one%/*} architecture=${one#*/}
-    deploy/package/build.sh "$architecture" "$package" "$stage/$package"
+    cp "$stage/$architecture/$package" "$stage/"
     cargo deb --quiet --no-build --no-strip --target "${triples[$architecture]}" --package "$package" --output "$out/"
 done
 

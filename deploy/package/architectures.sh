@@ -5,6 +5,10 @@
 # shellcheck disable=SC2034
 GLIBC=2.31
 
+# Where programs are built, the same folder on every machine: what OpenSSL and librdkafka compile names it.
+# shellcheck disable=SC2034
+BUILD=/var/tmp/gaitway-build
+
 triple() {
     case $1 in
     amd64) echo x86_64-unknown-linux-gnu ;;

@@ -25,9 +25,22 @@ if [ ! -x "$rustc" ] || [ ! -d "$work/zig" ]; then
     exit 1
 fi
 
-# No path of this machine is in what Rust compiles; the OpenSSL that is built in still names its build folder.
+# One build at a time, of one clone: what another one left would pass for this one's where its files are younger.
+[ -d "$BUILD" ] || mkdir -m 700 "$BUILD"
+if [ ! -O "$BUILD" ]; then
+    echo "build.sh: $BUILD is somebody else's: it must be yours, or not be there" >&2
+    exit 1
+fi
+exec 9>"$BUILD/lock"
+flock 9
+if [ "$(cat "$BUILD/clone" 2>/dev/null)" != "$PWD" ]; then
+    rm -rf "$BUILD/target"
+    echo "$PWD" >"$BUILD/clone"
+fi
+
+# No path of this machine is in what Rust compiles.
 remaps=("$PWD=/src" "$home=/cargo" "$("$rustc" --print sysroot)=/rust")
-export PATH=$work/zig/bin:$PATH CARGO_ZIGBUILD_ZIG_PATH=$work/zig/ziglang/zig CARGO_ZIGBUILD_CACHE_DIR=$work/zig-cache CARGO_TARGET_DIR=$work/build
+export PATH=$work/zig/bin:$PATH CARGO_ZIGBUILD_ZIG_PATH=$work/zig/ziglang/zig CARGO_ZIGBUILD_CACHE_DIR=$BUILD/zig CARGO_TARGET_DIR=$BUILD/target
 export RUSTC=$rustc SOURCE_DATE_EPOCH
 # What librdkafka's own configure asks for; nothing else does, for what is built to run here has a compiler of its own. An OpenSSL that is built
 # in knows of no certificates: librdkafka looks where distributions keep them if it is told. Its version script names what release builds leave
@@ -36,7 +49,7 @@ zig="$work/zig/ziglang/zig CC -fno-sanitize=all -DWITH_STATIC_LIB_libcrypto=1 -t
 export CC=${zig/CC/cc} CXX=${zig/CC/c++} HOST_CC=cc HOST_CXX=c++ LDFLAGS=-Wl,--undefined-version PKG_CONFIG_LIBDIR=$work/none
 RUSTFLAGS="${remaps[*]/#/--remap-path-prefix=}" cargo-zigbuild "${arguments[@]}"
 
-built=$work/build/$target/release/$package
+built=$BUILD/target/$target/release/$package
 needed=$(readelf --version-info "$built" | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -n 1)
 if [ "$(printf '%s\n' "GLIBC_$GLIBC" "$needed" | sort -V | tail -n 1)" != "GLIBC_$GLIBC" ]; then
     echo "build.sh: $package for $architecture needs $needed, and packages promise GLIBC_$GLIBC" >&2

@@ -27,7 +27,7 @@ made() {
 }
 
 zig() {
-    python3 -m pip install --quiet --disable-pip-version-check --requirement deploy/package/requirements.txt --target "$1"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --requirement deploy/package/requirements.txt --target "$1"
 }
 
 # The mirror of this machine, if it is a Debian.

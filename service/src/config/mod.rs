@@ -18,6 +18,7 @@ pub mod bytes;
 pub mod duration;
 pub mod percent;
 
+mod by_hand;
 mod check;
 mod deserialize;
 mod either;
@@ -111,7 +112,7 @@ impl Layers {
         let file = match &self.text {
             None => Node::empty(Origin::Default),
             Some(text) => {
-                let file = file::read(&self.path, text)?;
+                let file = by_hand::found(file::read(&self.path, text)?, &self.path, &self.variables);
                 match self.section {
                     None => file,
                     Some(section) => only(file, section)?,
