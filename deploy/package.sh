@@ -7,6 +7,7 @@
 # needs for other architectures than this machine's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. deploy/package/architectures.sh
 
 all=(gaitway/amd64 gaitway/arm64 gaitway-agent/{amd64,arm64,armhf} gaitway-relay/{amd64,arm64} gaitway-sink/{amd64,arm64})
 wanted=("$@")
@@ -18,7 +19,6 @@ for one in "${wanted[@]}"; do
     }
 done
 
-declare -A triples=([amd64]=x86_64-unknown-linux-gnu [arm64]=aarch64-unknown-linux-gnu [armhf]=armv7-unknown-linux-gnueabihf)
 # The date of the sources, for whatever writes one down.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
@@ -71,11 +71,15 @@ cp "$stage"/man/gaitway-agent/* "$stage/man/gaitway/"
 for one in "${wanted[@]}"; do
     package=${one%/*} architecture=${one#*/}
     cp "$stage/$architecture/$package" "$stage/"
-    cargo deb --quiet --no-build --no-strip --target "${triples[$architecture]}" --package "$package" --output "$out/"
+    cargo deb --quiet --no-build --no-strip --target "$(triple "$architecture")" --package "$package" --output "$out/"
 done
 
-cargo cyclonedx --quiet --format json --spec-version 1.5 --describe crate --all-features --override-filename gaitway.cdx
-cp gaitway.cdx.json "$out/"
-find . -name gaitway.cdx.json -not -path './target/*' -delete
+# One for each package, of every architecture, and of no folder of this machine's.
+trap 'find . -name gaitway-package.cdx.json -not -path "./target/*" -delete' EXIT
+cargo cyclonedx --quiet --format json --spec-version 1.5 --target all --all-features --override-filename gaitway-package.cdx
+for package in $(printf '%s\n' "${wanted[@]%/*}" | sort -u); do
+    crate=${package#gaitway} crate=${crate#-}
+    sed "s#file://$PWD#file:///src#g" "./$crate/gaitway-package.cdx.json" >"$out/$package.cdx.json"
+done
 (cd "$out" && sha256sum -- *.deb *.json >SHA256SUMS)
 ls -l "$out"
