@@ -27,8 +27,8 @@ fi
 
 # One build at a time, of one clone: what another one left would pass for this one's where its files are younger.
 [ -d "$BUILD" ] || mkdir -m 700 "$BUILD"
-if [ ! -O "$BUILD" ]; then
-    echo "build.sh: $BUILD is somebody else's: it must be yours, or not be there" >&2
+if [ -L "$BUILD" ] || [ ! -O "$BUILD" ]; then
+    echo "build.sh: $BUILD is somebody else's: it must be a folder of yours, or not be there" >&2
     exit 1
 fi
 exec 9>"$BUILD/lock"
@@ -42,11 +42,13 @@ fi
 remaps=("$PWD=/src" "$home=/cargo" "$("$rustc" --print sysroot)=/rust")
 export PATH=$work/zig/bin:$PATH CARGO_ZIGBUILD_ZIG_PATH=$work/zig/ziglang/zig CARGO_ZIGBUILD_CACHE_DIR=$BUILD/zig CARGO_TARGET_DIR=$BUILD/target
 export RUSTC=$rustc SOURCE_DATE_EPOCH
-# What librdkafka's own configure asks for; nothing else does, for what is built to run here has a compiler of its own. An OpenSSL that is built
-# in knows of no certificates: librdkafka looks where distributions keep them if it is told. Its version script names what release builds leave
-# out, and no library of this machine is linked.
-zig="$work/zig/ziglang/zig CC -fno-sanitize=all -DWITH_STATIC_LIB_libcrypto=1 -target ${target%%-*}-linux-gnu.$GLIBC"
-export CC=${zig/CC/cc} CXX=${zig/CC/c++} HOST_CC=cc HOST_CXX=c++ LDFLAGS=-Wl,--undefined-version PKG_CONFIG_LIBDIR=$work/none
+if [ "$features" ]; then
+    # What librdkafka's own configure asks for; nothing else does, for what is built to run here has a compiler of its own. An OpenSSL that is
+    # built in knows of no certificates: librdkafka looks where distributions keep them if it is told. Its version script names what release
+    # builds leave out, and no library of this machine is linked.
+    zig="$work/zig/ziglang/zig CC -fno-sanitize=all -DWITH_STATIC_LIB_libcrypto=1 -target ${target%%-*}-linux-gnu.$GLIBC"
+    export CC=${zig/CC/cc} CXX=${zig/CC/c++} HOST_CC=cc HOST_CXX=c++ LDFLAGS=-Wl,--undefined-version PKG_CONFIG_LIBDIR=$work/none
+fi
 RUSTFLAGS="${remaps[*]/#/--remap-path-prefix=}" cargo-zigbuild "${arguments[@]}"
 
 built=$BUILD/target/$target/release/$package
