@@ -23,14 +23,15 @@ done
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 
+# In just this version: what they write depends on it.
 tool() {
-    cargo "$1" --version >/dev/null 2>&1 || cargo install "cargo-$1" --locked --version "$2"
+    [[ "$(cargo "$1" --version 2>/dev/null)" =~ (^| )"$2"$ ]] || cargo install "cargo-$1" --locked --version "$2"
 }
 tool deb 3.8.0
 tool cyclonedx 0.5.9
 
 stage=target/package/stage
-out=target/packages
+out=target/package/out
 rm -rf "$stage" "$out"
 mkdir -p "$stage" "$out"
 mapfile -t architectures < <(printf '%s\n' "${wanted[@]#*/}" | sort -u)
@@ -68,6 +69,15 @@ cp "$stage"/man/gaitway-agent/* "$stage/man/gaitway/"
         "${grafana[@]}" grafana/dashboards/{postgres,snowflake,snowflake-community}/*.json grafana/provisioning/*/{postgres,snowflake,snowflake-community}.yaml
 )
 
+for package in $(printf '%s\n' "${wanted[@]%/*}" | sort -u); do
+    mkdir -p "$stage/third-party/$package"
+    targets=()
+    for one in "${all[@]}"; do
+        [ "${one%/*}" != "$package" ] || targets+=("$(triple "${one#*/}")")
+    done
+    deploy/package/licences.py "$package" "$(features "$package")" "${targets[@]}" | gzip --best --no-name >"$stage/third-party/$package/third-party.txt.gz"
+done
+
 for one in "${wanted[@]}"; do
     package=${one%/*} architecture=${one#*/}
     cp "$stage/$architecture/$package" "$stage/"
@@ -82,4 +92,7 @@ for package in $(printf '%s\n' "${wanted[@]%/*}" | sort -u); do
     sed "s#file://$PWD#file:///src#g" "./$crate/gaitway-package.cdx.json" >"$out/$package.cdx.json"
 done
 (cd "$out" && sha256sum -- *.deb *.json >SHA256SUMS)
-ls -l "$out"
+# Packages that were there stay until these are whole.
+rm -rf target/packages
+mv "$out" target/packages
+ls -l target/packages

@@ -21,6 +21,11 @@ triple() {
     esac
 }
 
+# What a program is built with.
+features() {
+    [ "$1" = gaitway-agent ] || echo kafka-tls-static
+}
+
 # Whether this machine's own Rust can build for it.
 has_std() {
     local there

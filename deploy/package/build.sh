@@ -14,8 +14,11 @@ work=$PWD/target/package
 home=${CARGO_HOME:-$HOME/.cargo}
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 
-features=
-[ "$package" = gaitway-agent ] || features=kafka-tls-static
+features=$(features "$package")
+if [[ $PWD == *[[:space:]]* ]]; then
+    echo "build.sh: librdkafka cannot be built where a folder's name has a space: $PWD" >&2
+    exit 1
+fi
 arguments=(zigbuild --release --locked --quiet --target "$target.$GLIBC" --package "$package" --bin "$package" --features "$features")
 
 rustc=$(command -v rustc)

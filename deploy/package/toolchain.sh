@@ -15,19 +15,22 @@ cd "$(dirname "$0")/../.."
 work=target/package
 mkdir -p "$work"
 
-# A folder that is there whole or not at all.
+# A folder that is there whole or not at all, and made as this script makes it.
 made() {
-    local folder=$1
+    local folder=$1 recipe
     shift
-    [ ! -d "$work/$folder" ] || return 0
+    recipe=$(cat deploy/package/{toolchain.sh,architectures.sh,requirements.txt} | sha256sum)
+    [ "$recipe" != "$(cat "$work/$folder/recipe" 2>/dev/null)" ] || return 0
     echo "toolchain.sh: making $work/$folder" >&2
     rm -rf "$work/$folder.part"
     "$@" "$work/$folder.part"
+    echo "$recipe" >"$work/$folder.part/recipe"
+    rm -rf "${work:?}/$folder"
     mv "$work/$folder.part" "$work/$folder"
 }
 
 zig() {
-    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --requirement deploy/package/requirements.txt --target "$1"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --require-hashes --requirement deploy/package/requirements.txt --target "$1"
 }
 
 # The mirror of this machine, if it is a Debian.

@@ -301,6 +301,10 @@ fn right(file: &ConfigFile, whose: &[&str], checkup: &mut Checkup) {
         several => format!("could be {}'s, and is taken for all", several.join("'s, ")),
     };
     checkup.ok(file.path().display().to_string(), format!("{whose}, every key makes sense"));
+    for (at, key) in file.exposed_secrets() {
+        let said = "is a secret that everybody on this machine may read: keep it in a file of its own, for root alone, and name that (a key in `_file`, `property_files`)";
+        checkup.warn(at.to_string(), format!("`{key}` {said}"));
+    }
 }
 
 fn wrong(path: &Path, error: ConfigError, checkup: &mut Checkup) {

@@ -1,6 +1,6 @@
-//! `gaitway-agent doctor`: an agent alone, on a machine that has nothing else of gaitway.
+//! `gaitway-agent doctor`: an agent, alone or inside `gaitway up`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use gaitway_service::checkup::ntp::NtpServer;
@@ -33,16 +33,15 @@ pub(crate) async fn run(args: Args, file: Option<&Path>, flags: impl Serialize) 
     let Args { config_only, ntp, json } = args;
     let mut checkup = Checkup::new();
     checkup.begin("configuration");
-    let read = ConfigFile::find(file, "agent").and_then(|file| {
-        let loaded = file.read::<AgentConfig>("agent", None, flags)?;
-        Ok((file.path().to_owned(), loaded.config))
+    let read = ConfigFile::find_either(file, "agent").and_then(|file| {
+        let loaded = file.read_either::<AgentConfig>("agent", flags)?;
+        Ok((file, loaded.config))
     });
-    let config = match read {
-        Ok((path, config)) => {
-            let path: PathBuf = path;
-            let said = if path.exists() { "is right" } else { "is not there: the defaults count" };
-            checkup.ok(path.display().to_string(), said);
-            config
+    let (run, config) = match read {
+        Ok((file, config)) => {
+            let said = if file.path().exists() { "is right" } else { "is not there: the defaults count" };
+            checkup.ok(file.path().display().to_string(), said);
+            (if file.is_ups() { Run::InUp } else { Run::Alone }, config)
         }
         Err(error) => {
             checkup.fail("configuration", format!("{:#}", anyhow::Error::from(error)));
@@ -53,7 +52,7 @@ pub(crate) async fn run(args: Args, file: Option<&Path>, flags: impl Serialize) 
     if !config_only {
         checkup.begin("machine");
         time::examine(&ntp, &mut checkup).await;
-        examine(&config, Run::Alone, &mut checkup).await;
+        examine(&config, run, &mut checkup).await;
     }
     checkup.show(json)?;
     Ok(checkup.exit_code())

@@ -75,7 +75,7 @@ pub(super) fn run(
 ) -> anyhow::Result<ExitCode> {
     let data_dir = |told: Option<PathBuf>| match told.or(of_agent) {
         Some(told) => Ok(told),
-        None => config::load::<AgentConfig>("agent", config_file, None, NoFlags {}).map(|config| config.data_dir),
+        None => config::load_either::<AgentConfig>("agent", config_file, NoFlags {}).map(|config| config.data_dir),
     };
     match command {
         SpoolCommand::Check { file: Some(file), json, .. } => check(&whole(file), json),

@@ -6,9 +6,11 @@ import re
 import shlex
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from lives import push
 from machines import PROJECT, Machine, Service, audit, check, later, machine, package, until
 
 KAFKA = PROJECT / "deploy/dev/kafka.sh"
@@ -46,8 +48,12 @@ class Reader:
         self.typed += len(commands.splitlines())
         return said
 
-    def walks(self, guide: str, folder: str) -> None:
-        for step in steps(guide):
+    def walks(self, guide: str, folder: str, between: Callable[[], object] = lambda: None) -> None:
+        """All of a guide; `between` comes after its first commands."""
+        first, *rest = steps(guide)
+        self.types(first.text, folder)
+        between()
+        for step in rest:
             self.types(step.text, folder)
 
     def sets(self, file: str, text: str) -> None:
@@ -75,19 +81,34 @@ def edited(file: str, text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def let_in(on: Machine, phone: str) -> str:
+    """Where the phone pushes to."""
+    said = on.run(f"runuser --user pi -- gaitway agent phone add {phone}")
+    return "http://127.0.0.1:8000" + re.search(r"/data/\S+", said)[0]
+
+
 def at_home(suite: str) -> str:
-    """docs/install-pi.md, backup.md and upgrading.md."""
+    """docs/install-pi.md, upgrading.md and backup.md."""
     with machine(suite) as on, tempfile.TemporaryDirectory() as folder:
         owner = Reader(on, "pi")
         owner.walks("install-pi", owner.folder("new", f"/packages/{package('gaitway').name}", "/packages/SHA256SUMS"))
         until(lambda: "gaitway" in on.run("id --name --groups pi"), "the owner is in the group")
-        token = re.search(r"/data/(\S+)", on.run("runuser --user pi -- gaitway agent phone add walker"))[1]
-        on.run(f"gaitway replay /recordings/a-short-run.csv.gz --speed max --to http://127.0.0.1:8000/data/{token}")
+        on.run(f"gaitway replay /recordings/a-short-run.csv.gz --speed max --to {let_in(on, 'walker')}")
         readings = audit(on, 1)
-        owner.walks("backup", "/home/pi")
-        check(audit(on, 1) == readings, "what was restored is what was there")
         owner.walks("upgrading", owner.folder("later", on.bring(later(package("gaitway"), Path(folder)))))
         check(audit(on, 1) == readings, "an upgrade keeps it")
+
+        def goes_on() -> None:
+            on.run("useradd --create-home eve")
+            on.run("runuser --user eve -- cat /var/backups/gaitway/warehouse.db", fails_with="Permission denied")
+            # Readings that the copy has not; the agent knows that they were forwarded.
+            push(on, let_in(on, "runner"))
+            check(audit(on, 2) == readings + 1, "what comes after the copy is in the warehouse")
+
+        owner.walks("backup", "/home/pi", between=goes_on)
+        sessions = on.run("sqlite3 /var/lib/private/gaitway/warehouse.db 'SELECT count(*), count(DISTINCT sessionId) FROM ACTIVITY_RECORDS'")
+        check(sessions.strip() == f"{readings}|1", f"what was restored is what was copied: {sessions}")
+        check(on.run("stat --format %a /var/lib/private/gaitway/warehouse.db").strip() == "600", "it is the service's alone")
         return f"{owner.typed} lines typed"
 
 
@@ -132,6 +153,12 @@ def relayed(vm: Machine, pi: Machine) -> str:
         code = re.search(r"relay\.example\.org:8883 (\S+)", said["vm"])
         said[on] = reader.types(step.text.replace("CODE", code[1] if code else "CODE"), folder)
     check("attic" in said["vm"], f"the agent is known: {said['vm']}")
+    for user in ("sink", "reader", "operator"):
+        password = vm.run(f"cat /root/gaitway_{user}.password").strip()
+        check(len(password) == 32, f"{user} has a password")
+        check(password not in vm.run("journalctl --no-pager"), f"the password of {user} is in no log")
+    for name in ("sink.toml", "./sink.toml", "../gaitway/sink.toml"):
+        vm.run(f"cd /etc/gaitway && gaitway doctor --ntp none --config {name}")
     check(stored(vm) == pushed > 0, f"{stored(vm)} of {pushed} readings are in PostgreSQL")
     for name in ("gaitway-relay", "gaitway-sink"):
         check(Service(vm, name).is_up(), f"{name} runs")

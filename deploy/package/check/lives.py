@@ -18,6 +18,11 @@ PUSH = {
 }
 
 
+def push(on: Machine, url: str) -> None:
+    body = json.dumps(PUSH)
+    on.run(f"curl --fail --silent --show-error --header content-type:application/json --data '{body}' {url}")
+
+
 def everything_at_home(on: Machine, later_deb: str) -> str:
     """The package gaitway: from its installation to its purge."""
     name = package("gaitway").name
@@ -40,6 +45,10 @@ def everything_at_home(on: Machine, later_deb: str) -> str:
     on.run("useradd --create-home ben && useradd --create-home eve && usermod --append --groups gaitway ben")
     on.run("runuser --user ben -- gaitway agent phone add ben")
     on.run("runuser --user eve -- gaitway agent phone add eve", fails_with="usermod --append --groups gaitway")
+    # The other commands of an agent are about this one, too.
+    said = on.run("gaitway agent doctor --ntp none")
+    check("/etc/gaitway/up.toml" in said and "anybody" not in said, f"agent doctor: {said}")
+    check("/var/lib/gaitway/agent/spool.db" in on.run("gaitway agent spool check"), "agent spool check finds the spool")
     listed = on.run("gaitway agent phone list")
     check("anna" in listed and "ben" in listed and "eve" not in listed, f"phone list: {listed}")
     token = url.rsplit("/", 1)[1]
@@ -47,7 +56,7 @@ def everything_at_home(on: Machine, later_deb: str) -> str:
     check("refuse" in refused or "499" in refused, f"without a token: {refused}")
 
     pushed = f"http://127.0.0.1:8000/data/{token}"
-    on.run(f"curl --fail --silent --show-error --header content-type:application/json --data '{json.dumps(PUSH)}' {pushed}")
+    push(on, pushed)
     service.kill()
     readings += 1
     check(audit(on, 2) == readings, "what was accepted before the kill is there")
@@ -59,9 +68,12 @@ def everything_at_home(on: Machine, later_deb: str) -> str:
            f"{pushed}; done >/tmp/pushed 2>&1 & echo $! >/tmp/pusher")  # fmt: skip
     until(lambda: int(on.run("wc -l </tmp/pushed")) > 20, "the phone pushes")
     before = service.show("MainPID")
+    on.run("echo '# mine' >>/etc/gaitway/up.toml")
     install(on, later_deb)
     service.await_up()
     check(service.show("MainPID") != before, "an upgrade starts the new program")
+    check(int(on.run("wc -l </tmp/pushed")) < 399, "the phone still pushed when the new program was there")
+    check("# mine" in on.run("cat /etc/gaitway/up.toml"), "what its owner configured is kept")
     until(lambda: int(on.run("wc -l </tmp/pushed")) >= 399, "the phone is done")
     answers = on.run("sort /tmp/pushed | uniq -c")
     check(answers.split() == ["399", "200"], f"each push was accepted: {answers}")
@@ -92,8 +104,7 @@ def agent_alone(on: Machine, later_deb: str) -> str:
     service.await_up()
     told = [f"ready after {service.start_ms():.0f} ms", verify(on, "gaitway-agent")]
     is_sandboxed(service)
-    push = f"curl --fail --silent --show-error --header content-type:application/json --data '{json.dumps(PUSH)}' http://127.0.0.1:8000/data"
-    on.run(push)
+    push(on, "http://127.0.0.1:8000/data")
     for command in ("gaitway agent phone add anna", "gaitway-agent phone list", "gaitway agent spool check"):
         on.run(command)
     on.run("gaitway relay --help", fails_with="the package gaitway-relay is not installed")
@@ -131,9 +142,25 @@ def relay_and_sink(on: Machine, _: str) -> str:
         on.run(f"systemctl start {name}")
         service.await_up()
         is_sandboxed(service)
-        read = on.run(f"nsenter --target {service.show('MainPID')} --mount cat /run/credentials/{name}.service/secret_kafka")
-        check(read == "secret", f"its secret is {read!r}")
+        check(reads(service, name, by=service) == "secret", "the service reads its secret")
         service.kill()
+    relay, sink = (Service(on, name) for name in names)
+    check("Permission denied" in reads(relay, "gaitway-relay", by=sink), "a secret is its service's alone")
+
+    # What was switched on is on again when it is installed again.
+    on.run("systemctl enable --quiet gaitway-relay && dpkg --remove gaitway-relay")
+    check(sink.is_up() and not relay.is_up(), "the one goes without the other")
+    check("gaitway-sink" in on.run("gaitway --help") and "gaitway-sink" in on.run("gaitway --version"), "what is left has the command")
+    install(on, f"/packages/{package('gaitway-relay').name}")
+    relay.await_up()
     on.run("dpkg --purge " + " ".join(names))
-    on.run("! test -e /etc/gaitway && ! test -e /usr/bin/gaitway && ! test -e /var/lib/private/gaitway-relay")
+    on.run("! test -e /etc/gaitway && ! test -e /usr/bin/gaitway && ! ls -d /var/lib/private/gaitway*")
     return ", ".join(told)
+
+
+def reads(service: Service, name: str, *, by: Service) -> str:
+    """What the user of a service reads where another one sees its secret."""
+    pid, status = (one.show("MainPID") for one in (service, by))
+    uid = re.search(r"(?m)^Uid:\s+(\d+)", service.machine.run(f"cat /proc/{status}/status"))[1]
+    secret = f"/run/credentials/{name}.service/secret_kafka"
+    return service.machine.run(f"nsenter --target {pid} --mount setpriv --reuid {uid} --clear-groups cat {secret}", may_fail=True)

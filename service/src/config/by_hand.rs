@@ -4,7 +4,7 @@
 //! as `$CREDENTIALS_DIRECTORY/secret_NAME`. A command beside it, such as `doctor`, has no credentials: it reads the file itself.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::DIRECTORY;
 use super::given::UP;
@@ -18,12 +18,18 @@ const SECRETS: &str = "/etc/gaitway/secrets";
 pub(super) fn found(said: Node, path: &Path, variables: &[(OsString, OsString)]) -> Node {
     let given = variables.iter().any(|(name, value)| name == VARIABLE && !value.is_empty());
     match path.file_stem().and_then(|stem| stem.to_str()) {
-        Some(stem) if !given && path.parent() == Some(Path::new(DIRECTORY)) => {
+        Some(stem) if !given && folder_of(path) == Path::new(DIRECTORY) => {
             let unit = if stem == UP { "gaitway".to_owned() } else { format!("gaitway-{stem}") };
             placed(said, &format!("{SECRETS}/{unit}/"))
         }
         _ => said,
     }
+}
+
+/// The folder that the file is named in, however it is spelled.
+fn folder_of(path: &Path) -> PathBuf {
+    let named = path.parent().filter(|named| !named.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    named.canonicalize().unwrap_or_else(|_| named.to_owned())
 }
 
 fn placed(Node { value, origin }: Node, folder: &str) -> Node {
@@ -60,6 +66,18 @@ mod tests {
             Value::String(text) => text,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_folder_is_the_same_however_it_is_spelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        let whole = dir.path().canonicalize().unwrap();
+        for spelled in [inner.join("../sink.toml"), dir.path().join("./sink.toml"), dir.path().join("sink.toml")] {
+            assert_eq!(folder_of(&spelled), whole, "{}", spelled.display());
+        }
+        assert_eq!(folder_of(Path::new("sink.toml")), std::env::current_dir().unwrap());
     }
 
     #[test]

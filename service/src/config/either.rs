@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
 
-use super::given::{UP, standard_path};
 use super::{Check, ConfigError, ConfigFile, DATA_DIR, Loaded, SECTIONS};
 
 /// Keys of the agent's own table `relay`, which the combined file's table of that name does not have.
@@ -28,9 +27,7 @@ pub fn read_either<C: DeserializeOwned + Check>(
     file: Option<&Path>,
     flags: impl Serialize,
 ) -> Result<Loaded<C>, ConfigError> {
-    let is_there = |name: &&str| standard_path(name).exists();
-    let standard = [service, UP].into_iter().find(is_there).unwrap_or(service);
-    ConfigFile::find(file, standard)?.read_either(service, flags)
+    ConfigFile::find_either(file, service)?.read_either(service, flags)
 }
 
 /// Whether a file holds services' tables and nothing else. One that is not TOML is whoever's asks for it.

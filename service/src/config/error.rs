@@ -241,7 +241,7 @@ fn quoted(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| format!("`{name}`")).collect()
 }
 
-fn is_secret(key: &str) -> bool {
+pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase();
     // A file that holds a secret is none.
     !key.ends_with("_file") && SECRET.iter().any(|part| key.contains(part))

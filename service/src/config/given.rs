@@ -36,14 +36,29 @@ impl ConfigFile {
         Ok(Self { path, text })
     }
 
+    /// The one at `file`, which must be there; if none is named `/etc/gaitway/<service>.toml` if that is there, else the combined one.
+    pub fn find_either(file: Option<&Path>, service: &str) -> Result<Self, ConfigError> {
+        let is_there = |name: &&str| standard_path(name).exists();
+        Self::find(file, [service, UP].into_iter().find(is_there).unwrap_or(service))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    pub(super) fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
     /// Whether it is a combined one: it holds services' tables and nothing else.
     pub fn is_combined(&self) -> bool {
         self.text.as_deref().is_some_and(is_combined)
+    }
+
+    /// Whether it is `up`'s, whatever stands in it.
+    pub fn is_ups(&self) -> bool {
+        self.is_combined() || self.path == standard_path(UP)
     }
 
     /// The configuration of `service` by this file, as [`read`](super::read) gives it.
@@ -84,7 +99,7 @@ impl ConfigFile {
         service: &'static str,
         flags: impl Serialize,
     ) -> Result<Loaded<C>, ConfigError> {
-        if !self.is_combined() && self.path != standard_path(UP) {
+        if !self.is_ups() {
             return self.read(service, None, flags);
         }
         let places = self.data_dir_node()?.map(|(dir, origin)| places(service, &dir, &origin));

@@ -24,6 +24,7 @@ mod deserialize;
 mod either;
 mod environment;
 mod error;
+mod exposed;
 mod file;
 mod flags;
 mod given;
