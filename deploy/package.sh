@@ -36,10 +36,10 @@ rm -rf "$stage" "$out"
 mkdir -p "$stage" "$out"
 mapfile -t architectures < <(printf '%s\n' "${wanted[@]#*/}" | sort -u)
 deploy/package/toolchain.sh "${architectures[@]}"
-for one in "${wanted[@]}"; do
-    package=${one%/*} architecture=${one#*/}
+for architecture in "${architectures[@]}"; do
     mkdir -p "$stage/$architecture"
-    deploy/package/build.sh "$architecture" "$package" "$stage/$architecture/$package"
+    [[ " ${wanted[*]} " != *" gaitway-agent/$architecture "* ]] || deploy/package/build.sh "$architecture" agent "$stage/$architecture"
+    [[ ! " ${wanted[*]} " =~ \ gaitway(-relay|-sink)?/$architecture\  ]] || deploy/package/build.sh "$architecture" kafka "$stage/$architecture"
 done
 
 # As tests build it, so that they and this share what is built.

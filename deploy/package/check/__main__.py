@@ -19,7 +19,7 @@ from pathlib import Path
 from guides import at_home, first_relay
 from lives import agent_alone, everything_at_home, relay_and_sink
 from machines import PACKAGES, Failed, Machine, later, machine, package
-from processors import QEMU, on_another_processor
+from processors import agent_on, home_on
 
 
 def lived(name: str, lives: Callable[[Machine, str], str]) -> Callable[[str], str]:
@@ -40,6 +40,12 @@ ON_MACHINES = {
     "first-relay": first_relay,
 }
 
+EMULATED = {
+    "gaitway-arm64": ("gaitway", "arm64", home_on),
+    "agent-arm64": ("gaitway-agent", "arm64", agent_on),
+    "agent-armhf": ("gaitway-agent", "armhf", agent_on),
+}
+
 
 def holds(on: str, name: str, run: Callable[[str], str]) -> bool:
     began = time.monotonic()
@@ -54,12 +60,13 @@ def holds(on: str, name: str, run: Callable[[str], str]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="check.sh", description=__doc__.split("\n\n")[0])
     parser.add_argument("--suite", action="append", help="Debian's, may be given more than once [default: bookworm]")
-    parser.add_argument("--only", choices=[*ON_MACHINES, *QEMU], action="append")
+    parser.add_argument("--only", choices=[*ON_MACHINES, *EMULATED], action="append")
+    parser.add_argument("--without", choices=[*ON_MACHINES, *EMULATED], action="append", default=[])
     args = parser.parse_args()
-    wanted = args.only or [*ON_MACHINES, *QEMU]
+    wanted = [name for name in args.only or [*ON_MACHINES, *EMULATED] if name not in args.without]
     held = [
         *(holds(suite, name, run) for suite in args.suite or ["bookworm"] for name, run in ON_MACHINES.items() if name in wanted),
-        *(holds(architecture, "gaitway-agent", on_another_processor) for architecture in QEMU if architecture in wanted),
+        *(holds(architecture, name, run) for key, (name, architecture, run) in EMULATED.items() if key in wanted),
     ]
     for deb in sorted(PACKAGES.glob("*.deb")):
         print(f"{deb.stat().st_size / 1e6:6.2f} MB  {deb.name}")

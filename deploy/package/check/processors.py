@@ -1,4 +1,4 @@
-"""The agent for other processors, by emulation."""
+"""Programs for other processors, by emulation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from machines import PATIENCE, PROJECT, Failed, check, package, until
@@ -40,39 +41,45 @@ class Program:
         self.child.wait(60)
 
 
-def on_another_processor(architecture: str) -> str:
-    """The agent for a Pi, under qemu-user: phones push, it is killed at work, and everything is classified and forwarded."""
-    qemu, root = QEMU[architecture], PROJECT / f"target/package/sysroot-{architecture}"
-    check(root.exists(), f"{root} is missing: deploy/package/toolchain.sh {architecture}")
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ending:
-        here = Path(folder)
-        for name, of in (("gaitway-agent", architecture), ("gaitway", "amd64")):
-            subprocess.run(["dpkg-deb", "--extract", package(name, of), here / name], check=True)
-        gaitway = here / "gaitway/usr/lib/gaitway/gaitway"
-        up = Program(gaitway, "up", "--data-dir", here / "up", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
-        ending.callback(up.child.kill)
-        relay = up.says("relay listening for agents")["address"]
+class Emulated:
+    """Programs of a package for another processor, beside the whole program for this one."""
 
-        def agent(address: str) -> tuple[Program, str]:
-            command = (qemu, "-L", root, here / "gaitway-agent/usr/bin/gaitway-agent", "--data-dir", here / "agent")
-            program = Program(*command, "--http", address, "--relay", f"mqtt://{relay}")
-            ending.callback(program.child.kill)
-            return program, program.says("taking pushes at /data")["address"]
+    def __init__(self, name: str, architecture: str, here: Path, ending: contextlib.ExitStack) -> None:
+        self._here, self._ending = here, ending
+        root = PROJECT / f"target/package/sysroot-{architecture}"
+        check(root.exists(), f"{root} is missing: deploy/package/toolchain.sh {architecture}")
+        self._qemu = (QEMU[architecture], "-L", root)
+        for kept, of in ((name, architecture), ("gaitway", "amd64")):
+            subprocess.run(["dpkg-deb", "--extract", package(kept, of), here / of / kept], check=True)
+        self._program = here / architecture / name
+        self.gaitway = here / "amd64/gaitway/usr/lib/gaitway/gaitway"
 
+    def starts(self, path: str, *arguments: object) -> Program:
+        return self.native(*self._qemu, self._program / path, *arguments)
+
+    def native(self, *command: object) -> Program:
+        program = Program(*command)
+        self._ending.callback(program.child.kill)
+        return program
+
+    def survives(self, start: Callable[[str], Program], agent: Path, warehouse: Path) -> str:
+        """A recording is pushed, what `start` starts is killed at work, and everything is classified and in the warehouse."""
         began = time.monotonic()
-        program, address = agent("127.0.0.1:0")
-        start = time.monotonic() - began
-        replay = subprocess.Popen([gaitway, "replay", LATE / "pushes.ndjson.gz", "--speed", "max", "--to", f"http://{address}/data"])
-        ending.callback(replay.kill)
+        program = start("127.0.0.1:0")
+        address = program.says("taking pushes at /data")["address"]
+        first = time.monotonic() - began
+        replay = subprocess.Popen([self.gaitway, "replay", LATE / "pushes.ndjson.gz", "--speed", "max", "--to", f"http://{address}/data"])
+        self._ending.callback(replay.kill)
         for _ in range(3):
             time.sleep(0.3)
             program.ends(signal.SIGKILL)
-            program, _ = agent(address)
+            check(replay.poll() is None, "it is killed at work")
+            program = start(address)
+            program.says("taking pushes at /data")
         check(replay.wait(PATIENCE) == 0, "every push is accepted")
-        warehouse = here / "up/warehouse.db"
 
-        def audit() -> dict | None:
-            command = [gaitway, "audit", "--json", "--data-dir", here / "agent", "--warehouse", warehouse]
+        def audit() -> subprocess.CompletedProcess | None:
+            command = [self.gaitway, "audit", "--json", "--data-dir", agent, "--warehouse", warehouse]
             said = subprocess.run(command, capture_output=True, text=True, check=False)
             found = json.loads(said.stdout)["sessions"]
             return said if found and all(one["spooled"] == 0 for one in found) else None
@@ -91,4 +98,30 @@ def on_another_processor(architecture: str) -> str:
             check(its is not None and abs(its - float(mean)) <= 1e-9 * float(mean), f"the window of {end}: {label}, {mean}, not {its}")
         program.ends(signal.SIGTERM)
         check(program.child.returncode == 0, "it ends when it is asked to")
-    return f"{readings} readings through three kills, Spark's {len(golden)} windows; first start after {start:.1f} s under qemu"
+        return f"{readings} readings through three kills, Spark's {len(golden)} windows; first start after {first:.1f} s under qemu"
+
+
+def agent_on(architecture: str) -> str:
+    """The agent, towards a relay on this processor."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ending:
+        here = Path(folder)
+        emulated = Emulated("gaitway-agent", architecture, here, ending)
+        up = emulated.native(emulated.gaitway, "up", "--data-dir", here / "up", "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
+        relay = f"mqtt://{up.says('relay listening for agents')['address']}"
+
+        def start(address: str) -> Program:
+            return emulated.starts("usr/bin/gaitway-agent", "--data-dir", here / "agent", "--http", address, "--relay", relay)
+
+        return emulated.survives(start, here / "agent", here / "up/warehouse.db")
+
+
+def home_on(architecture: str) -> str:
+    """Everything at home, as on a Pi."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ending:
+        here = Path(folder)
+        emulated = Emulated("gaitway", architecture, here, ending)
+
+        def start(address: str) -> Program:
+            return emulated.starts("usr/lib/gaitway/gaitway", "up", "--data-dir", here / "up", "--http", address, "--mqtt", "127.0.0.1:0")
+
+        return emulated.survives(start, here / "up/agent", here / "up/warehouse.db")
