@@ -114,7 +114,11 @@ fn mount(source: &Path, here: &Path, words: &Words) {
         let _ = fs::remove_file(here);
         std::os::unix::fs::symlink(source.canonicalize().unwrap(), here).unwrap();
     } else if let Ok(text) = fs::read_to_string(source) {
-        fs::write(here, words.of(&text)).unwrap();
+        // Once: whoever reads it while it is written anew finds it empty.
+        let text = words.of(&text);
+        if fs::read_to_string(here).ok().as_ref() != Some(&text) {
+            fs::write(here, text).unwrap();
+        }
     } else {
         // What the user brings.
         let ignored = fs::read_to_string(folder().join(".gitignore")).unwrap();

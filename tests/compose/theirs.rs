@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use gaitway_emulator::Emulator;
 
 use crate::file::Service;
 use crate::harness::kafka::{Broker, script};
-use crate::harness::{await_that, http};
+use crate::harness::{PATIENCE, http};
 use crate::place::{Place, Words};
 use crate::postgres_server::{Reader, Server};
 use crate::text;
@@ -130,9 +132,11 @@ impl Prometheus {
             Some(told.collect())
         };
         let wanted: BTreeSet<_> = services.iter().map(|name| ((*name).to_owned(), "up".to_owned())).collect();
-        await_that("Prometheus hears all", || {
-            heard().is_some_and(|told| told.into_iter().collect::<BTreeSet<_>>() == wanted)
-        });
+        let end = Instant::now() + PATIENCE;
+        while heard().is_none_or(|told| told.into_iter().collect::<BTreeSet<_>>() != wanted) {
+            assert!(Instant::now() < end, "Prometheus hears {:?}", answer("targets?state=active"));
+            sleep(Duration::from_millis(100));
+        }
         let rules = answer("rules").unwrap();
         assert!(rules["data"]["groups"].as_array().is_some_and(|groups| groups.len() > 1), "{rules}");
     }
