@@ -166,4 +166,6 @@ def relayed(vm: Machine, pi: Machine) -> str:
 
 
 def stored(on: Machine) -> int:
-    return int(on.run("runuser --user postgres -- psql -d gaitway -Atc 'SELECT count(*) FROM raw_data.activity_records'"))
+    """Readings in PostgreSQL; none before its tables are there."""
+    said = on.run("runuser --user postgres -- psql -d gaitway -Atc 'SELECT count(*) FROM raw_data.activity_records'", may_fail=True)
+    return int(said) if said.strip().isdigit() else 0

@@ -50,6 +50,7 @@ class Emulated:
         check(root.exists(), f"{root} is missing: deploy/package/toolchain.sh {architecture}")
         self._qemu = (QEMU[architecture], "-L", root)
         for kept, of in ((name, architecture), ("gaitway", "amd64")):
+            (here / of).mkdir(exist_ok=True)
             subprocess.run(["dpkg-deb", "--extract", package(kept, of), here / of / kept], check=True)
         self._program = here / architecture / name
         self.gaitway = here / "amd64/gaitway/usr/lib/gaitway/gaitway"
@@ -68,7 +69,8 @@ class Emulated:
         program = start("127.0.0.1:0")
         address = program.says("taking pushes at /data")["address"]
         first = time.monotonic() - began
-        replay = subprocess.Popen([self.gaitway, "replay", LATE / "pushes.ndjson.gz", "--speed", "max", "--to", f"http://{address}/data"])
+        command = [self.gaitway, "replay", LATE / "pushes.ndjson.gz", "--speed", "max", "--to", f"http://{address}/data"]
+        replay = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         self._ending.callback(replay.kill)
         at_work = 0
         for _ in range(3):
