@@ -3,7 +3,7 @@
 #
 #   deploy/package.sh [PACKAGE/ARCHITECTURE…]      all of them, or such as gaitway-agent/arm64
 #
-# The same sources make the same bytes. Needs Rust, a C compiler with make and perl, Python 3 with venv, and what deploy/package/toolchain.sh
+# The same sources make the same bytes (README.md says where not yet). Needs Rust, a C compiler with make and perl, Python 3 with venv, and what deploy/package/toolchain.sh
 # needs for other architectures than this machine's.
 set -euo pipefail
 cd "$(dirname "$0")/.."

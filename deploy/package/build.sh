@@ -3,8 +3,7 @@
 #
 #   deploy/package/build.sh ARCHITECTURE agent|kafka FOLDER
 #
-# `agent` is gaitway-agent, `kafka` are the three others: together, for they are made of the same. toolchain.sh has made what it needs. The same
-# sources make the same bytes.
+# `agent` is gaitway-agent, `kafka` are the three others: together, for they are made of the same. toolchain.sh has made what it needs.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/package/architectures.sh
